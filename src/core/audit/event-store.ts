@@ -1,0 +1,54 @@
+/**
+ * The event log: one event per state change, written in the transaction that makes it. All SQL on the
+ * event table lives here.
+ */
+import { list, type Queryable, type Tx } from '../db/connection.ts';
+
+/** Every kind of event; `replay` knows how to rebuild rows from each. */
+export type EventKind =
+  | 'account_opened'
+  | 'payment_accepted'
+  | 'operation_claimed'
+  | 'operation_evidence'
+  | 'job_rescued'
+  | 'funds_released';
+
+export type NewEvent = {
+  readonly kind: EventKind;
+  readonly paymentId: bigint | null;
+  /** JSON text: everything needed to rebuild the rows that changed. Amounts and ids as strings. */
+  readonly data: string;
+};
+
+export async function insertEvents(tx: Tx, principal: string, events: readonly NewEvent[]): Promise<void> {
+  if (events.length === 0) return;
+  await tx.sql`
+    insert into ${tx.t.event} (kind, payment_id, principal, data)
+    select e.kind, e.payment_id, ${principal}, e.data::json
+      from unnest(${list(events.map((e) => e.kind))}::text[],
+                  ${list(events.map((e) => e.paymentId))}::bigint[],
+                  ${list(events.map((e) => e.data))}::text[]) as e (kind, payment_id, data)`;
+}
+
+export type StoredEvent = {
+  readonly id: bigint;
+  readonly at: string;
+  readonly kind: EventKind;
+  readonly paymentId: bigint | null;
+  readonly principal: string;
+  readonly data: string;
+};
+
+/** Events after `afterId` in the order they were written, at most `limit`; those of one payment if given. */
+export async function listEvents(
+  on: Queryable,
+  filter: { afterId: bigint; limit: number; paymentId?: bigint },
+): Promise<readonly StoredEvent[]> {
+  return on.sql<StoredEvent[]>`
+    select id, at, kind, payment_id, principal, data::text as data
+      from ${on.t.event}
+     where id > ${filter.afterId}
+       ${filter.paymentId === undefined ? on.sql`` : on.sql`and payment_id = ${filter.paymentId}`}
+     order by id
+     limit ${filter.limit}`;
+}

@@ -1,0 +1,284 @@
+/**
+ * Opens the book: one pool of connections and the names of its tables, always schema-qualified, so that
+ * it works behind a pooler that keeps no session state. Holds no query of its own but the start-up check.
+ */
+import postgres from 'postgres';
+import { OperatorError, TransientError } from '../errors.ts';
+import { LATEST_VERSION } from './schema-version.ts';
+
+const TABLES = [
+  'book',
+  'migration',
+  'daemon',
+  'event',
+  'account',
+  'account_balance',
+  'journal_entry',
+  'posting',
+  'batch',
+  'payment',
+  'checkout',
+  'idempotency_key',
+  'payment_order',
+  'operation',
+  'attempt',
+  'evidence',
+  'job',
+  'dead_letter',
+  'fund_release',
+] as const;
+
+type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
+  ? `${Head}${Capitalize<CamelCase<Tail>>}`
+  : S;
+
+/** Every table of the book as an identifier for `${…}` in a query. */
+export type Tables = Readonly<
+  Record<CamelCase<(typeof TABLES)[number]> | 'objectId', postgres.Helper<string>>
+>;
+
+/** Values of PostgreSQL types as they come out: int8 as bigint, times as text with all microseconds. */
+type Parsers = { bigint: bigint; timestamptz: string };
+
+export type Sql = postgres.Sql<Parsers>;
+
+/** Where a query runs: the pool (`Db`) or one transaction (`Tx`), with the book's table names. */
+export type Queryable = {
+  readonly sql: postgres.ISql<Parsers>;
+  readonly t: Tables;
+  /** Schema of the book; also the prefix of its notification channel. */
+  readonly book: string;
+  /** Ids of accounts that are known to be committed, by "code currency"; accounts never change. */
+  readonly accountIds: Map<string, bigint>;
+};
+
+/** Inside a transaction: what takes a `Tx` is atomic with the rest of it. */
+export type Tx = Queryable & { readonly sql: postgres.TransactionSql<Parsers>; readonly inTransaction: true };
+
+export type Db = Queryable & {
+  readonly sql: Sql;
+  close(): Promise<void>;
+};
+
+/** Options for postgres.js that name a server; made by the URL parser or by the embedded server. */
+export type ConnectionOptions = {
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly password?: string;
+  readonly ssl?: 'require' | 'prefer' | 'allow' | 'verify-full' | boolean;
+};
+
+export type OpenOptions = {
+  readonly connection: ConnectionOptions;
+  readonly book: string;
+  /** Connections in the pool (1–50). */
+  readonly max: number;
+  /** False behind a pooler in transaction mode, which loses named statements and start-up parameters. */
+  readonly prepare?: boolean;
+  readonly applicationName?: string;
+};
+
+/** A query that runs this long is stuck: every statement of ours is bounded (ms). */
+const STATEMENT_TIMEOUT_MS = 60_000;
+/** Nobody holds a row for this long on purpose (ms). */
+const LOCK_TIMEOUT_MS = 10_000;
+/** A transaction that waits for its client this long belongs to a dead one (ms). */
+const IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000;
+const CONNECT_TIMEOUT_S = 10;
+
+export const BOOK_NAME = /^[a-z_][a-z0-9_]{0,39}$/;
+
+/** Opens a pool without looking at what is on the other side; connects at the first query. */
+export function connect(options: OpenOptions): Db {
+  const prepare = options.prepare ?? true;
+  const sql = postgres({
+    ...options.connection,
+    max: options.max,
+    prepare,
+    connect_timeout: CONNECT_TIMEOUT_S,
+    idle_timeout: 0,
+    max_lifetime: null,
+    onnotice: () => undefined,
+    transform: { column: { from: postgres.toCamel } },
+    types: {
+      bigint: postgres.BigInt,
+      timestamptz: {
+        to: 1184,
+        from: [1184],
+        serialize: (value: string) => value,
+        parse: (value: string) => value,
+      },
+    },
+    connection: {
+      application_name: options.applicationName ?? 'paygate',
+      ...(prepare
+        ? {
+            statement_timeout: STATEMENT_TIMEOUT_MS,
+            lock_timeout: LOCK_TIMEOUT_MS,
+            idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
+            TimeZone: 'UTC',
+          }
+        : {}),
+    },
+  }) as unknown as Sql;
+  return {
+    sql,
+    t: tablesOf(sql, options.book),
+    book: options.book,
+    accountIds: new Map(),
+    close: () => sql.end({ timeout: 5 }),
+  };
+}
+
+function tablesOf(sql: Sql, book: string): Tables {
+  const entries = TABLES.map((name) => [postgres.toCamel(name), sql(`${book}.${name}`)] as const);
+  return Object.fromEntries([...entries, ['objectId', sql(`${book}.object_id`)]]) as unknown as Tables;
+}
+
+/**
+ * Opens the book and checks that it can be trusted: reachable, migrated to exactly this version, durable
+ * commits.
+ * @throws OperatorError database_unreachable, database_not_migrated, database_newer, database_older,
+ *   database_not_durable
+ */
+export async function openBook(options: OpenOptions): Promise<Db> {
+  const db = connect(options);
+  try {
+    await checkBook(db);
+    return db;
+  } catch (error) {
+    await db.close();
+    throw asOperatorError(error, options);
+  }
+}
+
+async function checkBook(db: Db): Promise<void> {
+  const [facts] = await db.sql<{ migrated: boolean; durable: string }[]>`
+    select to_regclass(${`"${db.book}".migration`}) is not null as migrated,
+           current_setting('synchronous_commit') as durable`;
+  if (!facts?.migrated) {
+    throw new OperatorError(
+      'database_not_migrated',
+      `The database has no book "${db.book}". Run: paygate db migrate`,
+    );
+  }
+  if (facts.durable === 'off') {
+    throw new OperatorError(
+      'database_not_durable',
+      'synchronous_commit is off: an accepted payment could be lost. Set it to on for this role or database.',
+    );
+  }
+  const [schema] = await db.sql<{ version: number }[]>`select max(version) as version from ${db.t.migration}`;
+  const version = schema?.version ?? 0;
+  if (version > LATEST_VERSION) {
+    throw new OperatorError(
+      'database_newer',
+      `The book's schema is version ${version}; this paygate knows ${LATEST_VERSION}. Use the newer paygate.`,
+    );
+  }
+  if (version < LATEST_VERSION) {
+    throw new OperatorError(
+      'database_older',
+      `The book's schema is version ${version}; this paygate needs ${LATEST_VERSION}. Run: paygate db migrate`,
+    );
+  }
+}
+
+/** Puts a connection failure into words that say what to do; other errors pass unchanged. */
+export function asOperatorError(error: unknown, options: Pick<OpenOptions, 'connection'>): unknown {
+  const code = errorCode(error);
+  const where = `${options.connection.host}:${options.connection.port}/${options.connection.database}`;
+  const because = (text: string) =>
+    new OperatorError('database_unreachable', text, { kind: 'failed', cause: error });
+  switch (code) {
+    case 'ECONNREFUSED':
+    case 'ENOENT':
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+    case 'ECONNRESET':
+    case 'CONNECTION_CLOSED':
+    case 'CONNECT_TIMEOUT':
+      return because(
+        `No database answers at ${where} (${code}). Start it (paygate db start), or set PAYGATE_DATABASE_URL.`,
+      );
+    case '28P01':
+    case '28000':
+      return because(
+        `The database at ${where} refused user "${options.connection.user}". Check the password in PAYGATE_DATABASE_URL.`,
+      );
+    case '3D000':
+      return because(`There is no database "${options.connection.database}" at ${where}. Create it first.`);
+    case '53300':
+      return because(`The database at ${where} has no free connections.`);
+    case '57P03':
+      return because(`The database at ${where} is starting up or shutting down. Try again.`);
+    default:
+      return error;
+  }
+}
+
+/** The code of a driver or server error: a SQLSTATE ("23505") or a system code ("ECONNREFUSED"). */
+export function errorCode(error: unknown): string | null {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return null;
+  return typeof error.code === 'string' ? error.code : null;
+}
+
+/** True when the connection, not the statement, is the trouble: the same call may work a little later. */
+export function isConnectionError(error: unknown): boolean {
+  const code = errorCode(error);
+  if (code === null) return false;
+  return (
+    code.startsWith('08') ||
+    code.startsWith('57P') ||
+    code === '53300' ||
+    ['CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT'].includes(code) ||
+    ['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH'].includes(code)
+  );
+}
+
+/** True for what a second try cures: serialisation failure, deadlock, lock not free in time. */
+export function isRetryableError(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === '40001' || code === '40P01' || code === '55P03' || error instanceof TransientError;
+}
+
+/** How often a transaction that lost a deadlock or a lock is tried again before it is an error. */
+const MAX_TRANSACTION_TRIES = 5;
+
+/** Runs `work` in one transaction (read committed); a deadlock or serialisation failure is tried again. */
+export async function transact<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await transactOnce(db, work);
+    } catch (error) {
+      if (attempt >= MAX_TRANSACTION_TRIES || !isRetryableError(error)) throw error;
+    }
+  }
+}
+
+/** The same without a second try, for callers that treat a lost lock in their own way. */
+export async function transactOnce<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
+  return (await db.sql.begin((sql) =>
+    work({ ...db, sql: sql as unknown as Tx['sql'], inTransaction: true }),
+  )) as T;
+}
+
+/**
+ * A PostgreSQL array literal, to be cast in the query: `${list(ids)}::bigint[]`. One way for all types,
+ * because the driver's own arrays need type look-ups that fail on a cold client and for bigint.
+ */
+export function list(values: readonly (string | number | bigint | boolean | null)[]): string {
+  let text = '{';
+  for (let i = 0; i < values.length; i += 1) {
+    const value = values[i];
+    if (i > 0) text += ',';
+    if (value === null || value === undefined) text += 'NULL';
+    else if (typeof value === 'string') text += `"${value.replace(/["\\]/g, '\\$&')}"`;
+    else text += String(value);
+  }
+  return `${text}}`;
+}

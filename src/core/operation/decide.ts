@@ -1,0 +1,117 @@
+/**
+ * What to do next with a held job, given what its attempt's evidence adds up to and what the latest call
+ * said. Pure: time and chance come in.
+ */
+import { unreachable } from '../errors.ts';
+import { MAX_BURNED, MAX_ENQUIRIES, retryDelayMs } from '../queue/job.ts';
+import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
+import type { Outcome } from './evidence.ts';
+
+export type Situation = {
+  readonly outcome: Outcome;
+  readonly latest: EnquiryReply;
+  readonly action: 'send' | 'enquire';
+  /** Tries so far that count, and waits that do not. */
+  readonly burned: number;
+  readonly waits: number;
+  readonly firstSentAgoMs: number;
+  readonly capabilities: Capabilities;
+  /** Uniform in [0, 1). */
+  readonly random: number;
+};
+
+export type Step =
+  | { readonly kind: 'end' }
+  | { readonly kind: 'bury'; readonly code: DeadLetterCode; readonly reason: string }
+  | {
+      readonly kind: 'again';
+      readonly action: 'send' | 'enquire';
+      readonly delayMs: number;
+      readonly burned: number;
+      readonly waits: number;
+    };
+
+export type DeadLetterCode =
+  | 'rejected'
+  | 'unknown_unresolved'
+  | 'enquiry_failed'
+  | 'rescued_too_often'
+  | 'late_success'
+  | 'surplus_success'
+  | 'contradicting_evidence'
+  | 'quarantined';
+
+/** A payment that the PSP is still working on is looked at again after this long at least (ms). */
+const PENDING_POLL_MS = 2_000;
+
+export function decide(situation: Situation): Step {
+  const { outcome } = situation;
+  switch (outcome.kind) {
+    case 'succeeded':
+    case 'declined':
+      return { kind: 'end' };
+    case 'rejected':
+      return { kind: 'bury', code: 'rejected', reason: outcome.reason ?? 'the PSP rejected the request' };
+    case 'pending':
+    case 'awaiting_customer':
+      return wait(situation, 'enquire', PENDING_POLL_MS);
+    case 'not_sent':
+    case 'config_error':
+      return wait(situation, 'send', null);
+    case 'unknown':
+      return inDoubt(situation);
+    default:
+      return unreachable(outcome.kind);
+  }
+}
+
+/** True when the stored request may not be sent any more: the PSP may have forgotten its key. */
+export function isPastKeyWindow(firstSentAgoMs: number, capabilities: Capabilities): boolean {
+  return firstSentAgoMs >= capabilities.keyWindowMs;
+}
+
+function inDoubt(situation: Situation): Step {
+  const { latest, burned, capabilities } = situation;
+  // This call told nothing, but it did no harm either: do the same again, nothing is used up.
+  if (latest.kind === 'not_sent' || latest.kind === 'rate_limited' || latest.kind === 'config_error') {
+    return wait(situation, nextAction(situation, 'resend'), null);
+  }
+  if (latest.kind === 'rejected') return wait(situation, nextAction(situation, 'enquire'), null);
+  if (latest.kind === 'not_found') {
+    return {
+      kind: 'bury',
+      code: 'unknown_unresolved',
+      reason: `the PSP shows no trace of it, which proves nothing yet: ${latest.reason}`,
+    };
+  }
+  if (burned + 1 >= MAX_BURNED + MAX_ENQUIRIES || !(capabilities.canEnquire || burned + 1 < MAX_BURNED)) {
+    return { kind: 'bury', code: 'enquiry_failed', reason: `still unknown after ${burned + 1} tries` };
+  }
+  const asked = latest.kind === 'unknown' ? latest.next : 'resend';
+  return {
+    kind: 'again',
+    action: nextAction({ ...situation, burned: burned + 1 }, asked),
+    delayMs: retryDelayMs(burned, situation.random, latest.kind === 'unknown' ? latest.retryAfterMs : null),
+    burned: burned + 1,
+    waits: situation.waits,
+  };
+}
+
+/** Sending again tells more than asking, as long as the key is good and tries are left; asking is for good. */
+function nextAction(situation: Situation, wanted: 'resend' | 'enquire'): 'send' | 'enquire' {
+  if (situation.action === 'enquire' || wanted === 'enquire') return 'enquire';
+  if (isPastKeyWindow(situation.firstSentAgoMs, situation.capabilities)) return 'enquire';
+  return situation.burned >= MAX_BURNED ? 'enquire' : 'send';
+}
+
+function wait(situation: Situation, action: 'send' | 'enquire', atLeastMs: number | null): Step {
+  const { latest } = situation;
+  const asked = latest.kind === 'rate_limited' || latest.kind === 'unknown' ? latest.retryAfterMs : null;
+  return {
+    kind: 'again',
+    action,
+    delayMs: Math.max(retryDelayMs(situation.waits, situation.random, asked), atLeastMs ?? 0),
+    burned: situation.burned,
+    waits: Math.min(situation.waits + 1, 30_000),
+  };
+}

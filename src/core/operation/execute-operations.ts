@@ -1,0 +1,127 @@
+/**
+ * The way of one order through the daemon, in four steps that each do many at once: claim → send (with no
+ * transaction open) → record → look again. This file holds the steps; the daemon's loop drives them.
+ */
+import { type Db, errorCode, isConnectionError, transact } from '../db/connection.ts';
+import { Bug } from '../errors.ts';
+import { formatId } from '../ids.ts';
+import type { Connector, EnquiryReply, StoredAttempt } from '../psp/psp.ts';
+import { type ClaimedJob, claimJobs } from '../queue/queue-store.ts';
+import { type Applied, applyFindings, type Finding, type FindingContext } from './apply-findings.ts';
+import { isPastKeyWindow } from './decide.ts';
+import { merge, weightOf } from './evidence.ts';
+import { listEvidence } from './operation-store.ts';
+
+export type ExecutorContext = FindingContext & {
+  readonly db: Db;
+  readonly daemonId: bigint;
+};
+
+/** A claimed job and what to do with it now. */
+export type Task = { readonly job: ClaimedJob; readonly todo: 'send' | 'enquire' | 'fold' };
+
+/**
+ * Step 1. Claims what can be sent now. Before anything is sent again, what was stored meanwhile is folded:
+ * a late reply may already tell the end of it.
+ */
+export async function claimTasks(
+  context: ExecutorContext,
+  lane: string,
+  limit: number,
+  connector: Connector,
+): Promise<readonly Task[]> {
+  const { db, daemonId, principal } = context;
+  const jobs = await claimJobs(db, { lane, limit, daemonId, principal });
+  const resends = jobs.filter((job) => job.sends > 1 || job.action === 'enquire');
+  const told = resends.length === 0 ? new Map() : Map.groupBy(await listEvidence(db, resends), (e) => e.operationId);
+  return jobs.map((job) => {
+    const evidence = told.get(job.operationId) ?? [];
+    if (evidence.length > 0) {
+      const weight = weightOf(merge(evidence).kind);
+      if (weight === 'moved' || weight === 'refused') return { job, todo: 'fold' as const };
+      if (weight === 'held') return { job, todo: 'enquire' as const };
+    }
+    const forgotten = job.sends > 1 && isPastKeyWindow(job.firstSentAgoMs, connector.capabilities);
+    return { job, todo: forgotten ? ('enquire' as const) : job.action };
+  });
+}
+
+/** Step 2. One call to the PSP; never throws. `null`: nothing was asked, fold what is stored. */
+export async function callPsp(connector: Connector, task: Task, timeoutMs: number): Promise<EnquiryReply | null> {
+  const { job } = task;
+  if (task.todo === 'fold') return null;
+  const attempt: StoredAttempt = {
+    operationKind: job.operationKind,
+    idempotencyKey: job.idempotencyKey,
+    request: job.request,
+    reference: formatId('operation', job.operationId),
+  };
+  try {
+    if (task.todo === 'enquire') return await connector.enquire(attempt, job, timeoutMs);
+    if (job.operationKind !== 'charge') throw new Bug(`${job.operationKind} operations cannot be executed yet`);
+    return await connector.charge(attempt, timeoutMs);
+  } catch (error) {
+    // A connector that throws is broken; what it did before is anybody's guess.
+    return { kind: 'unknown', reason: `connector failed: ${messageOf(error)}`, next: 'enquire', retryAfterMs: null };
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The finding of a task, ready for step 3. */
+export function findingOf(task: Task, reply: EnquiryReply | null): Finding {
+  const { job } = task;
+  return {
+    operationId: job.operationId,
+    attemptNumber: job.attemptNumber,
+    source: task.todo === 'enquire' ? 'enquiry' : 'reply',
+    reply,
+    held: {
+      fence: job.fence,
+      action: task.todo === 'enquire' ? 'enquire' : 'send',
+      burned: job.burned,
+      waits: job.waits,
+      firstSentAgoMs: job.firstSentAgoMs,
+    },
+  };
+}
+
+/** What became of a finding; `quarantined` when the database refused it and a person must look. */
+export type Recorded = Applied | { readonly operationId: bigint; readonly right: 'quarantined'; readonly reason: string };
+
+/**
+ * Step 3. Records findings in one transaction. If one of them is refused by a constraint or a guard, the
+ * batch is split in halves, each in a new transaction, until the offender stands alone; its reply is kept
+ * and a dead letter opened. Other errors are nobody's fault and are thrown: try again.
+ */
+export async function recordFindings(
+  context: ExecutorContext,
+  findings: readonly Finding[],
+): Promise<readonly Recorded[]> {
+  try {
+    return await transact(context.db, (tx) => applyFindings(tx, context, findings));
+  } catch (error) {
+    if (!isItemsFault(error)) throw error;
+    if (findings.length === 1) return [await quarantine(context, findings[0]!, error)];
+    const middle = Math.ceil(findings.length / 2);
+    const first = await recordFindings(context, findings.slice(0, middle));
+    return [...first, ...(await recordFindings(context, findings.slice(middle)))];
+  }
+}
+
+/** Integrity constraints (class 23), our named guards (PG001–PG003) and our own bugs; never a lost connection. */
+function isItemsFault(error: unknown): boolean {
+  if (isConnectionError(error)) return false;
+  const code = errorCode(error);
+  if (code === null) return false;
+  return /^(23|22|PG0)/.test(code) || code === 'entry_conflict' || error instanceof Bug;
+}
+
+/** The reply is stored whatever happens; the operation waits, undecided, for a person. */
+async function quarantine(context: ExecutorContext, finding: Finding, error: unknown): Promise<Recorded> {
+  const reason = `its result could not be booked: ${messageOf(error)}`;
+  await transact(context.db, (tx) => applyFindings(tx, { ...context, quarantine: reason }, [finding]));
+  return { operationId: finding.operationId, right: 'quarantined', reason };
+}

@@ -1,0 +1,234 @@
+/** Remembers operations, attempts and evidence: all SQL on those three tables, bar the claim (queue-store). */
+import { list, type Queryable, type Tx } from '../db/connection.ts';
+import type { OperationKind } from '../psp/psp.ts';
+import type { AttemptState, Evidence, EvidenceKind, EvidenceSource } from './evidence.ts';
+import type { SubState } from './operation.ts';
+
+export type NewOperation = {
+  readonly id: bigint;
+  readonly kind: OperationKind;
+  readonly paymentOrderId: bigint | null;
+  readonly pspAccount: string;
+  readonly amountMinor: bigint;
+  readonly currency: string;
+  readonly subState: SubState;
+  readonly reason: string | null;
+};
+
+export async function insertOperations(tx: Tx, operations: readonly NewOperation[]): Promise<void> {
+  await tx.sql`
+    insert into ${tx.t.operation}
+      (id, kind, payment_order_id, psp_account, amount_minor, currency, sub_state, reason)
+    select * from unnest(${list(operations.map((o) => o.id))}::bigint[],
+                         ${list(operations.map((o) => o.kind))}::text[],
+                         ${list(operations.map((o) => o.paymentOrderId))}::bigint[],
+                         ${list(operations.map((o) => o.pspAccount))}::text[],
+                         ${list(operations.map((o) => o.amountMinor))}::bigint[],
+                         ${list(operations.map((o) => o.currency))}::text[],
+                         ${list(operations.map((o) => o.subState))}::text[],
+                         ${list(operations.map((o) => o.reason))}::text[])`;
+}
+
+export type NewAttempt = {
+  readonly operationId: bigint;
+  readonly number: number;
+  readonly idempotencyKey: string;
+  readonly request: string;
+};
+
+/** A second open attempt of an operation is refused by the index one_open_attempt (23505). */
+export async function insertAttempts(tx: Tx, attempts: readonly NewAttempt[]): Promise<void> {
+  if (attempts.length === 0) return;
+  await tx.sql`
+    insert into ${tx.t.attempt} (operation_id, number, idempotency_key, request, state)
+    select operation_id, number, idempotency_key, request, 'created'
+      from unnest(${list(attempts.map((a) => a.operationId))}::bigint[],
+                  ${list(attempts.map((a) => a.number))}::smallint[],
+                  ${list(attempts.map((a) => a.idempotencyKey))}::text[],
+                  ${list(attempts.map((a) => a.request))}::text[])
+           as a (operation_id, number, idempotency_key, request)`;
+}
+
+/** An operation with the attempt in question and the order behind it: what a decision needs. */
+export type Subject = {
+  readonly operationId: bigint;
+  readonly kind: OperationKind;
+  readonly pspAccount: string;
+  readonly amountMinor: bigint;
+  readonly currency: string;
+  readonly subState: SubState;
+  readonly operationFence: number;
+  readonly attemptNumber: number;
+  readonly attemptState: AttemptState;
+  readonly maybeSent: boolean;
+  readonly sends: number;
+  readonly orderId: bigint | null;
+  readonly paymentId: bigint | null;
+  readonly seller: string | null;
+  readonly feeMinor: bigint | null;
+  readonly releaseAfterDays: number | null;
+};
+
+type AttemptRef = { readonly operationId: bigint; readonly attemptNumber: number };
+
+/** Locks operations and the named attempts in operation order (jobs must be locked before). */
+export async function lockSubjects(tx: Tx, refs: readonly AttemptRef[]): Promise<readonly Subject[]> {
+  return tx.sql<Subject[]>`
+    select o.id as operation_id, o.kind, o.psp_account, o.amount_minor, o.currency, o.sub_state,
+           o.fence as operation_fence, a.number as attempt_number, a.state as attempt_state, a.maybe_sent,
+           a.sends, po.id as order_id, po.payment_id, po.seller, po.platform_fee_minor as fee_minor,
+           po.release_after_days
+      from unnest(${list(refs.map((r) => r.operationId))}::bigint[],
+                  ${list(refs.map((r) => r.attemptNumber))}::smallint[]) as r (operation_id, number)
+      join ${tx.t.operation} o on o.id = r.operation_id
+      join ${tx.t.attempt} a on a.operation_id = r.operation_id and a.number = r.number
+      left join ${tx.t.paymentOrder} po on po.id = o.payment_order_id
+     order by o.id
+       for update of o, a`;
+}
+
+export type StoredEvidence = Evidence & AttemptRef & { readonly id: bigint };
+
+/** All evidence of the attempts, in the order it was stored. */
+export async function listEvidence(on: Queryable, refs: readonly AttemptRef[]): Promise<readonly StoredEvidence[]> {
+  return on.sql<StoredEvidence[]>`
+    select e.id, e.operation_id, e.attempt_number, e.source, e.kind, e.reason, e.psp_reference
+      from unnest(${list(refs.map((r) => r.operationId))}::bigint[],
+                  ${list(refs.map((r) => r.attemptNumber))}::smallint[]) as r (operation_id, attempt_number)
+      join ${on.t.evidence} e using (operation_id, attempt_number)
+     order by e.id`;
+}
+
+export type NewEvidence = AttemptRef & {
+  readonly source: EvidenceSource;
+  readonly kind: EvidenceKind;
+  readonly reason: string | null;
+  readonly pspReference: string | null;
+  /** Whatever else the answer said, as JSON text. */
+  readonly detail: string | null;
+  readonly fence: number | null;
+};
+
+export async function insertEvidence(tx: Tx, principal: string, items: readonly NewEvidence[]): Promise<void> {
+  if (items.length === 0) return;
+  await tx.sql`
+    insert into ${tx.t.evidence}
+      (operation_id, attempt_number, source, kind, reason, psp_reference, detail, fence, principal)
+    select e.*, ${principal}
+      from unnest(${list(items.map((e) => e.operationId))}::bigint[],
+                  ${list(items.map((e) => e.attemptNumber))}::smallint[],
+                  ${list(items.map((e) => e.source))}::text[],
+                  ${list(items.map((e) => e.kind))}::text[],
+                  ${list(items.map((e) => e.reason))}::text[],
+                  ${list(items.map((e) => e.pspReference))}::text[],
+                  ${list(items.map((e) => e.detail))}::text[],
+                  ${list(items.map((e) => e.fence))}::integer[]) as e`;
+}
+
+export type AttemptChange = AttemptRef & {
+  readonly state: AttemptState;
+  readonly isOpen: boolean;
+  readonly maybeSent: boolean;
+  readonly pspReference: string | null;
+  readonly reason: string | null;
+  readonly resolvedBy: string | null;
+};
+
+/** `maybe_sent` only ever rises; a PSP reference once known is kept. */
+export async function updateAttempts(tx: Tx, changes: readonly AttemptChange[]): Promise<void> {
+  if (changes.length === 0) return;
+  await tx.sql`
+    update ${tx.t.attempt} a
+       set state = c.state, is_open = c.is_open, maybe_sent = a.maybe_sent or c.maybe_sent,
+           psp_reference = coalesce(c.psp_reference, a.psp_reference), reason = c.reason,
+           resolved_by = c.resolved_by
+      from unnest(${list(changes.map((c) => c.operationId))}::bigint[],
+                  ${list(changes.map((c) => c.attemptNumber))}::smallint[],
+                  ${list(changes.map((c) => c.state))}::text[],
+                  ${list(changes.map((c) => c.isOpen))}::boolean[],
+                  ${list(changes.map((c) => c.maybeSent))}::boolean[],
+                  ${list(changes.map((c) => c.pspReference))}::text[],
+                  ${list(changes.map((c) => c.reason))}::text[],
+                  ${list(changes.map((c) => c.resolvedBy))}::text[])
+           as c (operation_id, number, state, is_open, maybe_sent, psp_reference, reason, resolved_by)
+     where a.operation_id = c.operation_id
+       and a.number = c.number`;
+}
+
+export type OperationChange = {
+  readonly operationId: bigint;
+  readonly subState: SubState;
+  readonly reason: string | null;
+  readonly pspReference: string | null;
+  /** The fence of the job that ended, or one more where it was ended from outside. Never falls. */
+  readonly fence: number;
+};
+
+export async function updateOperations(tx: Tx, changes: readonly OperationChange[]): Promise<void> {
+  if (changes.length === 0) return;
+  await tx.sql`
+    update ${tx.t.operation} o
+       set sub_state = c.sub_state, reason = c.reason,
+           psp_reference = coalesce(c.psp_reference, o.psp_reference),
+           fence = greatest(o.fence, c.fence), updated_at = now()
+      from unnest(${list(changes.map((c) => c.operationId))}::bigint[],
+                  ${list(changes.map((c) => c.subState))}::text[],
+                  ${list(changes.map((c) => c.reason))}::text[],
+                  ${list(changes.map((c) => c.pspReference))}::text[],
+                  ${list(changes.map((c) => c.fence))}::integer[])
+           as c (id, sub_state, reason, psp_reference, fence)
+     where o.id = c.id`;
+}
+
+/** Seller shares that become available `days` after now. */
+export async function insertFundReleases(
+  tx: Tx,
+  releases: readonly { operationId: bigint; days: number }[],
+): Promise<void> {
+  if (releases.length === 0) return;
+  await tx.sql`
+    insert into ${tx.t.fundRelease} (operation_id, due_at)
+    select operation_id, now() + make_interval(days => days)
+      from unnest(${list(releases.map((r) => r.operationId))}::bigint[],
+                  ${list(releases.map((r) => r.days))}::integer[]) as r (operation_id, days)`;
+}
+
+export type LapsedAttempt = AttemptRef & {
+  readonly fence: number;
+  readonly attemptState: AttemptState;
+  readonly subState: SubState;
+  readonly paymentId: bigint | null;
+};
+
+/** Attempts whose holder's lease lapsed with a send in hand: they may have been sent, for ever. */
+export async function markLapsed(
+  tx: Tx,
+  jobs: readonly (AttemptRef & { readonly fence: number })[],
+): Promise<readonly LapsedAttempt[]> {
+  if (jobs.length === 0) return [];
+  return tx.sql<LapsedAttempt[]>`
+    with lapsed as materialized (
+      select * from unnest(${list(jobs.map((j) => j.operationId))}::bigint[],
+                           ${list(jobs.map((j) => j.attemptNumber))}::smallint[],
+                           ${list(jobs.map((j) => j.fence))}::integer[])
+        as l (operation_id, attempt_number, fence)
+    ), moved as (
+      update ${tx.t.operation} o
+         set sub_state = case o.sub_state when 'claimed' then 'unknown' else o.sub_state end, updated_at = now()
+        from lapsed l
+       where o.id = l.operation_id
+      returning o.id, o.sub_state, o.payment_order_id
+    ), doubted as (
+      update ${tx.t.attempt} a
+         set state = case a.state when 'sent' then 'unknown' else a.state end, maybe_sent = true
+        from lapsed l
+       where a.operation_id = l.operation_id
+         and a.number = l.attempt_number
+      returning a.operation_id, a.state
+    )
+    select l.operation_id, l.attempt_number, l.fence, d.state as attempt_state, m.sub_state, po.payment_id
+      from lapsed l
+      join moved m on m.id = l.operation_id
+      join doubted d on d.operation_id = l.operation_id
+      left join ${tx.t.paymentOrder} po on po.id = m.payment_order_id`;
+}

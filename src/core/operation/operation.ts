@@ -1,0 +1,129 @@
+/**
+ * An operation's states and the events that move it, as data: the docs' diagram and the tests are made
+ * from this table. Decides only.
+ */
+import { unreachable } from '../errors.ts';
+
+/** What the contract shows of payments and orders. */
+export type PublicState = 'NOT_STARTED' | 'EXECUTING' | 'SUCCESS' | 'FAILED';
+
+export const SUB_STATES = [
+  'queued',
+  'in_risk_review',
+  'claimed',
+  'pending_psp',
+  'awaiting_customer',
+  'retry_wait',
+  'unknown',
+  'held_config',
+  'succeeded',
+  'declined',
+  'rejected',
+  'risk_blocked',
+  'canceled',
+  'expired',
+] as const;
+export type SubState = (typeof SUB_STATES)[number];
+
+export function publicStateOf(subState: SubState): PublicState {
+  switch (subState) {
+    case 'queued':
+    case 'in_risk_review':
+      return 'NOT_STARTED';
+    case 'claimed':
+    case 'pending_psp':
+    case 'awaiting_customer':
+    case 'retry_wait':
+    case 'unknown':
+    case 'held_config':
+      return 'EXECUTING';
+    case 'succeeded':
+      return 'SUCCESS';
+    case 'declined':
+    case 'rejected':
+    case 'risk_blocked':
+    case 'canceled':
+    case 'expired':
+      return 'FAILED';
+    default:
+      return unreachable(subState);
+  }
+}
+
+/** The sub-states behind a public state, for filters. */
+export function subStatesOf(state: PublicState): readonly SubState[] {
+  return SUB_STATES.filter((subState) => publicStateOf(subState) === state);
+}
+
+/**
+ * A payment's state, derived from its orders: not started until one starts, executing until all have
+ * ended, success when all succeeded, otherwise failed.
+ */
+export function paymentStateOf(orders: readonly SubState[]): PublicState {
+  const states = new Set(orders.map(publicStateOf));
+  if (states.size === 1) return [...states][0]!;
+  if (states.has('NOT_STARTED') || states.has('EXECUTING')) return 'EXECUTING';
+  return 'FAILED';
+}
+
+export function isEnded(subState: SubState): boolean {
+  const state = publicStateOf(subState);
+  return state === 'SUCCESS' || state === 'FAILED';
+}
+
+/** What can happen to an operation. */
+export const OPERATION_EVENTS = [
+  'claimed',
+  'succeeded',
+  'declined',
+  'rejected',
+  'pending',
+  'awaiting_customer',
+  'unknown',
+  'not_sent',
+  'config_error',
+] as const;
+export type OperationEvent = (typeof OPERATION_EVENTS)[number];
+
+const FROM_A_CALL = {
+  succeeded: 'succeeded',
+  declined: 'declined',
+  rejected: 'rejected',
+  pending: 'pending_psp',
+  awaiting_customer: 'awaiting_customer',
+  unknown: 'unknown',
+  not_sent: 'retry_wait',
+  config_error: 'held_config',
+} as const;
+
+/** After doubt or a pending answer only evidence about the attempt moves on; a claim shows nothing new. */
+const FROM_DOUBT = {
+  succeeded: 'succeeded',
+  declined: 'declined',
+  pending: 'pending_psp',
+  awaiting_customer: 'awaiting_customer',
+  unknown: 'unknown',
+} as const;
+
+/** event × state. A cell that is not here is illegal, and the database row stays as it is. */
+export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<OperationEvent, SubState>>>>> = {
+  queued: { claimed: 'claimed' },
+  in_risk_review: {},
+  claimed: FROM_A_CALL,
+  retry_wait: { ...FROM_A_CALL, claimed: 'claimed' },
+  held_config: { ...FROM_A_CALL, claimed: 'claimed' },
+  unknown: { ...FROM_DOUBT, claimed: 'unknown' },
+  pending_psp: { ...FROM_DOUBT, claimed: 'pending_psp' },
+  awaiting_customer: { ...FROM_DOUBT, claimed: 'awaiting_customer' },
+  succeeded: {},
+  declined: {},
+  rejected: {},
+  risk_blocked: {},
+  canceled: {},
+  expired: {},
+};
+
+/** The state after the event, or null where the table has no such cell. */
+export function transition(from: SubState, event: OperationEvent): SubState | null {
+  return TRANSITIONS[from][event] ?? null;
+}

@@ -1,0 +1,55 @@
+/**
+ * Takes back what lapsed daemons had in hand: the fence rises, a send in hand becomes doubt for ever, and
+ * a job that was rescued too often becomes a dead letter. Any steady daemon may run it, as often as it likes.
+ */
+import { insertEvents } from '../audit/event-store.ts';
+import { type Db, transact } from '../db/connection.ts';
+import { buryPoisonJobs, type RescuedJob, rescueJobs } from '../queue/queue-store.ts';
+import { insertEvidence, markLapsed } from './operation-store.ts';
+
+export type Rescue = {
+  readonly daemonId: bigint;
+  readonly principal: string;
+  /** Wait before the next send (ms): 0 where the PSP makes concurrent resends safe, else its time-out. */
+  readonly resendDelayMs: number;
+};
+
+/** One guarded round; returns what was rescued. */
+export async function rescueOperations(db: Db, rescue: Rescue): Promise<readonly RescuedJob[]> {
+  return transact(db, async (tx) => {
+    const jobs = await rescueJobs(tx, rescue);
+    if (jobs.length === 0) return [];
+    await buryPoisonJobs(tx, jobs);
+    const lapsed = await markLapsed(tx, jobs.filter((job) => job.action === 'send'));
+    await insertEvidence(
+      tx,
+      rescue.principal,
+      lapsed.map((item) => ({
+        operationId: item.operationId,
+        attemptNumber: item.attemptNumber,
+        source: 'lapse' as const,
+        kind: 'unknown' as const,
+        reason: 'the daemon that held it stopped answering; the request may have been sent',
+        pspReference: null,
+        detail: null,
+        fence: item.fence - 1,
+      })),
+    );
+    await insertEvents(
+      tx,
+      rescue.principal,
+      lapsed.map((item) => ({
+        kind: 'job_rescued' as const,
+        paymentId: item.paymentId,
+        data: JSON.stringify({
+          operation: item.operationId.toString(),
+          attempt: item.attemptNumber,
+          fence: item.fence,
+          attempt_state: item.attemptState,
+          sub_state: item.subState,
+        }),
+      })),
+    );
+    return jobs;
+  });
+}

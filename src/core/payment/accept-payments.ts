@@ -1,0 +1,348 @@
+/**
+ * Takes payments in: idempotency, risk, payment, orders, operations, attempts with their frozen requests,
+ * jobs and events, many at once in one transaction. Sends nothing.
+ */
+import { createHash } from 'node:crypto';
+import { insertEvents, type NewEvent } from '../audit/event-store.ts';
+import type { Tx } from '../db/connection.ts';
+import { Bug } from '../errors.ts';
+import { formatId } from '../ids.ts';
+import { type Currency, type FeeRate, feeOf } from '../money.ts';
+import { insertAttempts, insertOperations, type NewAttempt, type NewOperation } from '../operation/operation-store.ts';
+import type { PspAccount } from '../psp/psp.ts';
+import { freezeCharge } from '../psp/request.ts';
+import { laneOf, type Priority } from '../queue/job.ts';
+import { insertJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
+import { assessRisk, type RiskDecision, type RiskRules } from '../risk/risk.ts';
+import { acceptedAnswer, type AcceptedAnswer } from './payment-answer.ts';
+import { canonicalPaymentText, type PaymentOrderRequest, type PaymentRequest } from './payment-request.ts';
+import {
+  findKnownRequests,
+  insertAnsweredKeys,
+  insertPaymentOrders,
+  insertPayments,
+  type KnownRequest,
+  listPaymentRows,
+  type NewPayment,
+  type NewPaymentOrder,
+  type PaymentRow,
+  takeIds,
+} from './payment-store.ts';
+
+/** What the configuration says about every payment; frozen on the orders at acceptance. */
+export type AcceptPolicy = {
+  readonly pspAccount: Pick<PspAccount, 'name' | 'psp'>;
+  /** Platform fee where the order names none; no entry: no fee. */
+  readonly fees: ReadonlyMap<Currency, FeeRate>;
+  readonly risk: RiskRules;
+  /** Null: the seller's share is available at capture; else after so many days (1–365). */
+  readonly releaseAfterDays: number | null;
+};
+
+export type AcceptContext = {
+  readonly policy: AcceptPolicy;
+  readonly bookKey: string;
+  /** Who was authenticated. */
+  readonly principal: string;
+  readonly priority: Priority;
+  readonly batchId: bigint | null;
+};
+
+/** What idempotency level 1 answers (table in the domain document). */
+export type AcceptResult =
+  | { readonly kind: 'accepted'; readonly answer: AcceptedAnswer }
+  /** The first answer to this key again, byte for byte. */
+  | { readonly kind: 'replayed'; readonly status: 200 | 202; readonly body: string; readonly answer: AcceptedAnswer }
+  /** Another key, the same checkout with the same content: the existing payment. */
+  | { readonly kind: 'deduplicated'; readonly body: string; readonly answer: AcceptedAnswer }
+  | { readonly kind: 'idempotency_key_reused'; readonly message: string }
+  | { readonly kind: 'checkout_conflict'; readonly message: string; readonly paymentId: string }
+  | { readonly kind: 'not_expressible'; readonly message: string };
+
+/** Requests in one transaction: small, so that a duplicate elsewhere never waits long. */
+export const MAX_ACCEPT_BATCH = 200;
+
+/** A request with its fingerprint, computed once whatever the number of tries. */
+export type FingerprintedRequest = { readonly request: PaymentRequest; readonly fingerprintHex: string };
+
+/** SHA-256 over the canonical semantic fields. */
+export function fingerprint(request: PaymentRequest): FingerprintedRequest {
+  return {
+    request,
+    fingerprintHex: createHash('sha256').update(canonicalPaymentText(request)).digest('hex'),
+  };
+}
+
+/** Why the PSP could not be asked for this order exactly, or null: found out before anything is stored. */
+export function findInexpressible(request: PaymentRequest, policy: AcceptPolicy): string | null {
+  for (const [i, order] of request.orders.entries()) {
+    const frozen = freezeCharge(policy.pspAccount.psp, {
+      idempotencyKey: '-',
+      paymentId: '-',
+      orderId: '-',
+      operationId: '-',
+      attemptNumber: 1,
+      ...chargeFields(request, order),
+    });
+    if (frozen.kind === 'rejected') return `payment_orders[${i}]: ${frozen.reason}`;
+  }
+  return null;
+}
+
+/**
+ * Accepts up to {@link MAX_ACCEPT_BATCH} requests. Results stand in the order of the requests. Throws 23505 when
+ * a name was taken while we worked, 55P03 when its holder did not finish in time: the caller tries again.
+ */
+export async function acceptPayments(
+  tx: Tx,
+  context: AcceptContext,
+  requests: readonly FingerprintedRequest[],
+): Promise<readonly AcceptResult[]> {
+  if (requests.length > MAX_ACCEPT_BATCH) throw new Bug(`${requests.length} requests; the limit is ${MAX_ACCEPT_BATCH}`);
+  const results: (AcceptResult | undefined)[] = new Array(requests.length);
+  let pending = requests.map((_, index) => index);
+  // Twins inside one batch are answered in a second round, when the first of them is known.
+  while (pending.length > 0) {
+    const { round, later } = splitTwins(requests, pending);
+    const answers = await acceptDistinct(tx, context, round.map((index) => requests[index]!));
+    for (const [i, index] of round.entries()) results[index] = answers[i];
+    pending = later;
+  }
+  return results as AcceptResult[];
+}
+
+function splitTwins(requests: readonly FingerprintedRequest[], pending: readonly number[]) {
+  const keys = new Set<string>();
+  const checkouts = new Set<string>();
+  const round: number[] = [];
+  const later: number[] = [];
+  for (const index of pending) {
+    const { idempotencyKey, checkoutId } = requests[index]!.request;
+    if (keys.has(idempotencyKey) || checkouts.has(checkoutId)) later.push(index);
+    else round.push(index);
+    keys.add(idempotencyKey);
+    checkouts.add(checkoutId);
+  }
+  return { round, later };
+}
+
+async function acceptDistinct(
+  tx: Tx,
+  context: AcceptContext,
+  requests: readonly FingerprintedRequest[],
+): Promise<readonly AcceptResult[]> {
+  const known = await findKnownRequests(tx, requests.map((r) => r.request));
+  const results: (AcceptResult | undefined)[] = new Array(requests.length);
+  await answerKnown(tx, requests, known, results);
+  const fresh = requests.flatMap((item, index) => {
+    if (results[index] !== undefined) return [];
+    const reason = findInexpressible(item.request, context.policy);
+    if (reason === null) return [{ ...item, index }];
+    results[index] = { kind: 'not_expressible', message: reason };
+    return [];
+  });
+  // Key order: two batches that share names wait for each other in one direction only.
+  fresh.sort((a, b) => compareText(a.request.idempotencyKey, b.request.idempotencyKey));
+  const answers = await store(tx, context, fresh);
+  for (const [i, { index }] of fresh.entries()) results[index] = { kind: 'accepted', answer: answers[i]! };
+  return results as AcceptResult[];
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Answers the requests whose key or checkout the book knows already. */
+async function answerKnown(
+  tx: Tx,
+  requests: readonly FingerprintedRequest[],
+  known: readonly KnownRequest[],
+  results: (AcceptResult | undefined)[],
+): Promise<void> {
+  if (known.length === 0) return;
+  const ids = known.flatMap((k) => k.keyPaymentId ?? k.checkoutPaymentId ?? []);
+  const rows = Map.groupBy(await listPaymentRows(tx, ids), (row) => row.id);
+  const furtherKeys = [];
+  for (const hit of known) {
+    const { request, fingerprintHex } = requests[hit.index]!;
+    const result = answerFor(hit, request, fingerprintHex, rows);
+    results[hit.index] = result;
+    if (result.kind === 'deduplicated') {
+      const paymentId = hit.checkoutPaymentId!;
+      furtherKeys.push({ key: request.idempotencyKey, fingerprintHex, paymentId, answer: result.body });
+    }
+  }
+  await insertAnsweredKeys(tx, furtherKeys);
+}
+
+function answerFor(
+  hit: KnownRequest,
+  request: PaymentRequest,
+  fingerprintHex: string,
+  rows: ReadonlyMap<bigint, readonly PaymentRow[]>,
+): AcceptResult {
+  const sameAs = (stored: Buffer | null) => stored !== null && stored.toString('hex') === fingerprintHex;
+  if (hit.keyPaymentId !== null) {
+    if (!sameAs(hit.keyFingerprint)) {
+      return {
+        kind: 'idempotency_key_reused',
+        message: `idempotency_key "${request.idempotencyKey}" was used for another request; choose a new one.`,
+      };
+    }
+    const answer = acceptedAnswer(rows.get(hit.keyPaymentId)!);
+    return hit.keyAnswer === null
+      ? { kind: 'replayed', status: 202, body: JSON.stringify(answer), answer }
+      : { kind: 'replayed', status: 200, body: hit.keyAnswer, answer };
+  }
+  const paymentId = hit.checkoutPaymentId!;
+  if (!sameAs(hit.checkoutFingerprint)) {
+    return {
+      kind: 'checkout_conflict',
+      message: `checkout_id "${request.checkoutId}" is payment ${formatId('payment', paymentId)}, with other content.`,
+      paymentId: formatId('payment', paymentId),
+    };
+  }
+  const answer = acceptedAnswer(rows.get(paymentId)!);
+  return { kind: 'deduplicated', body: JSON.stringify({ ...answer, deduplicated: true }), answer };
+}
+
+type Fresh = FingerprintedRequest & { readonly index: number };
+
+/** All rows of new payments, ready to be inserted. */
+type Rows = {
+  readonly payments: NewPayment[];
+  readonly orders: NewPaymentOrder[];
+  readonly operations: NewOperation[];
+  readonly attempts: NewAttempt[];
+  readonly jobs: NewJob[];
+  readonly events: NewEvent[];
+  readonly answers: AcceptedAnswer[];
+};
+
+async function store(tx: Tx, context: AcceptContext, fresh: readonly Fresh[]): Promise<readonly AcceptedAnswer[]> {
+  if (fresh.length === 0) return [];
+  const count = fresh.reduce((sum, item) => sum + 1 + 2 * item.request.orders.length, 0);
+  const ids = (await takeIds(tx, count)).values();
+  const rows: Rows = { payments: [], orders: [], operations: [], attempts: [], jobs: [], events: [], answers: [] };
+  for (const item of fresh) addRows(rows, context, item, () => ids.next().value!);
+  // One connection, so these run one after the other; sent together they cost one round trip.
+  await Promise.all([
+    insertPayments(tx, context.principal, rows.payments),
+    insertPaymentOrders(tx, rows.orders),
+    insertOperations(tx, rows.operations),
+    insertAttempts(tx, rows.attempts),
+    insertJobs(tx, rows.jobs),
+    insertEvents(tx, context.principal, rows.events),
+    rows.jobs.length > 0 ? notifyLane(tx, rows.jobs[0]!.lane) : undefined,
+  ]);
+  return rows.answers;
+}
+
+/** The rows of one payment. Pure but for the ids it takes. */
+function addRows(rows: Rows, context: AcceptContext, item: Fresh, nextId: () => bigint): void {
+  const { request } = item;
+  const risk = assessRisk(request, context.policy.risk);
+  const payment: NewPayment = {
+    id: nextId(),
+    checkoutId: request.checkoutId,
+    idempotencyKey: request.idempotencyKey,
+    fingerprintHex: item.fingerprintHex,
+    buyer: request.buyer,
+    onPartial: 'keep',
+    riskDecision: risk.decision,
+    riskReason: risk.reason,
+    metadata: JSON.stringify(request.metadata),
+    batchId: context.batchId,
+  };
+  const made = request.orders.map((order, i) => orderRows(context, payment, request, order, i + 1, risk, nextId));
+  rows.payments.push(payment);
+  for (const { order, operation, attempt } of made) {
+    rows.orders.push(order);
+    rows.operations.push(operation);
+    if (attempt === null) continue;
+    rows.attempts.push(attempt);
+    const lane = laneOf(operation.pspAccount, context.priority);
+    rows.jobs.push({ operationId: operation.id, attemptNumber: attempt.number, lane, fence: 0 });
+  }
+  rows.answers.push(acceptedAnswer(made.map(({ order, operation }) => ({ ...payment, ...order, id: payment.id, orderId: order.id, pspAccount: operation.pspAccount }))));
+  rows.events.push({ kind: 'payment_accepted', paymentId: payment.id, data: acceptedEvent(payment, made) });
+}
+
+type OrderRows = {
+  readonly order: NewPaymentOrder;
+  readonly operation: NewOperation;
+  readonly attempt: NewAttempt | null;
+};
+
+function orderRows(
+  context: AcceptContext,
+  payment: NewPayment,
+  request: PaymentRequest,
+  item: PaymentOrderRequest,
+  line: number,
+  risk: RiskDecision,
+  nextId: () => bigint,
+): OrderRows {
+  const { policy } = context;
+  const { amountMinor, currency } = item.money;
+  const rate = policy.fees.get(currency);
+  const order: NewPaymentOrder = {
+    id: nextId(),
+    paymentId: payment.id,
+    line,
+    seller: item.seller,
+    amountMinor,
+    currency,
+    platformFeeMinor: item.platformFeeMinor ?? (rate === undefined ? 0n : feeOf(amountMinor, rate)),
+    paymentMethod: item.paymentMethod,
+    customerPresent: item.customerPresent,
+    releaseAfterDays: policy.releaseAfterDays,
+    orderRef: item.orderRef,
+    metadata: JSON.stringify(item.metadata),
+  };
+  const blocked = risk.decision === 'block';
+  const operation: NewOperation = {
+    id: nextId(),
+    kind: 'charge',
+    paymentOrderId: order.id,
+    pspAccount: policy.pspAccount.name,
+    amountMinor,
+    currency,
+    subState: blocked ? 'risk_blocked' : 'queued',
+    reason: blocked ? risk.reason : null,
+  };
+  if (blocked) return { order, operation, attempt: null };
+  const idempotencyKey = attemptKey(context.bookKey, operation.id, 1);
+  const frozen = freezeCharge(policy.pspAccount.psp, {
+    idempotencyKey,
+    paymentId: formatId('payment', payment.id),
+    orderId: formatId('order', order.id),
+    operationId: formatId('operation', operation.id),
+    attemptNumber: 1,
+    ...chargeFields(request, item),
+  });
+  if (frozen.kind === 'rejected') throw new Bug(`a checked charge could not be frozen: ${frozen.reason}`);
+  return { order, operation, attempt: { operationId: operation.id, number: 1, idempotencyKey, request: frozen.request } };
+}
+
+function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {
+  return {
+    amountMinor: order.money.amountMinor,
+    currency: order.money.currency,
+    paymentMethod: order.paymentMethod,
+    buyer: request.buyer,
+    customerPresent: order.customerPresent,
+  };
+}
+
+/** The key at the PSP: the book's own random part, the operation and the attempt (≤ 64 characters). */
+function attemptKey(bookKey: string, operationId: bigint, attemptNumber: number): string {
+  return `pg-${bookKey}-${operationId}-${attemptNumber}`;
+}
+
+/** Everything that replay needs to rebuild the rows of one acceptance. */
+function acceptedEvent(payment: NewPayment, made: readonly OrderRows[]): string {
+  return JSON.stringify({ payment, orders: made }, (_, value: unknown) =>
+    typeof value === 'bigint' ? value.toString() : value,
+  );
+}

@@ -1,0 +1,287 @@
+/** Remembers what was asked for: all SQL on payment, payment_order, checkout, idempotency_key and batch. */
+import { list, type Queryable, type Tx } from '../db/connection.ts';
+import type { SubState } from '../operation/operation.ts';
+
+/** What the book already knows about a request's two names. */
+export type KnownRequest = {
+  /** Position in the arrays asked for, from 0. */
+  readonly index: number;
+  readonly keyPaymentId: bigint | null;
+  readonly keyFingerprint: Buffer | null;
+  readonly keyAnswer: string | null;
+  readonly checkoutPaymentId: bigint | null;
+  readonly checkoutFingerprint: Buffer | null;
+};
+
+/** Looks up which idempotency keys and checkouts are taken; rows only for those that are. */
+export async function findKnownRequests(
+  on: Queryable,
+  requests: readonly { idempotencyKey: string; checkoutId: string }[],
+): Promise<readonly KnownRequest[]> {
+  return on.sql<KnownRequest[]>`
+    select (i.n - 1)::integer as index, k.payment_id as key_payment_id, k.fingerprint as key_fingerprint,
+           k.answer as key_answer, c.payment_id as checkout_payment_id, p.fingerprint as checkout_fingerprint
+      from unnest(${list(requests.map((r) => r.idempotencyKey))}::text[],
+                  ${list(requests.map((r) => r.checkoutId))}::text[]) with ordinality as i (key, checkout_id, n)
+      left join ${on.t.idempotencyKey} k on k.key = i.key
+      left join ${on.t.checkout} c on c.checkout_id = i.checkout_id
+      left join ${on.t.payment} p on p.id = c.payment_id
+     where k.key is not null
+        or c.checkout_id is not null`;
+}
+
+/** Takes `count` numbers of the book's number space. */
+export async function takeIds(tx: Tx, count: number): Promise<readonly bigint[]> {
+  const rows = await tx.sql<{ id: bigint }[]>`
+    select nextval(${`${tx.book}.object_id`}::regclass) as id from generate_series(1, ${count})`;
+  return rows.map((row) => row.id);
+}
+
+export type NewPayment = {
+  readonly id: bigint;
+  readonly checkoutId: string;
+  readonly idempotencyKey: string;
+  /** SHA-256, 32 bytes, as hex. */
+  readonly fingerprintHex: string;
+  readonly buyer: string;
+  readonly onPartial: 'keep' | 'refund';
+  readonly riskDecision: 'allow' | 'review' | 'block';
+  readonly riskReason: string;
+  /** JSON text. */
+  readonly metadata: string;
+  readonly batchId: bigint | null;
+};
+
+/**
+ * Inserts payments with their checkout and key rows, in key order, so that two batches never wait for
+ * each other in a circle. A name taken meanwhile fails with 23505: the whole transaction is tried again.
+ */
+export async function insertPayments(
+  tx: Tx,
+  principal: string,
+  payments: readonly NewPayment[],
+): Promise<void> {
+  const { t } = tx;
+  const fingerprints = list(payments.map((p) => `\\x${p.fingerprintHex}`));
+  await tx.sql`
+    with new_payment as (
+      insert into ${t.payment} (id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision,
+                                risk_reason, metadata, batch_id, principal)
+      select p.id, p.checkout_id, p.idempotency_key, p.fingerprint, p.buyer, p.on_partial, p.risk_decision,
+             p.risk_reason, p.metadata::json, p.batch_id, ${principal}
+        from unnest(${list(payments.map((p) => p.id))}::bigint[],
+                    ${list(payments.map((p) => p.checkoutId))}::text[],
+                    ${list(payments.map((p) => p.idempotencyKey))}::text[],
+                    ${fingerprints}::bytea[],
+                    ${list(payments.map((p) => p.buyer))}::text[],
+                    ${list(payments.map((p) => p.onPartial))}::text[],
+                    ${list(payments.map((p) => p.riskDecision))}::text[],
+                    ${list(payments.map((p) => p.riskReason))}::text[],
+                    ${list(payments.map((p) => p.metadata))}::text[],
+                    ${list(payments.map((p) => p.batchId))}::bigint[])
+             as p (id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision, risk_reason,
+                   metadata, batch_id)
+    ), new_checkout as (
+      insert into ${t.checkout} (checkout_id, payment_id)
+      select * from unnest(${list(payments.map((p) => p.checkoutId))}::text[],
+                           ${list(payments.map((p) => p.id))}::bigint[])
+    )
+    insert into ${t.idempotencyKey} (key, fingerprint, payment_id)
+    select * from unnest(${list(payments.map((p) => p.idempotencyKey))}::text[],
+                         ${fingerprints}::bytea[],
+                         ${list(payments.map((p) => p.id))}::bigint[])`;
+}
+
+/** Remembers a further key of an existing payment with the answer it was given. */
+export async function insertAnsweredKeys(
+  tx: Tx,
+  keys: readonly { key: string; fingerprintHex: string; paymentId: bigint; answer: string }[],
+): Promise<void> {
+  if (keys.length === 0) return;
+  await tx.sql`
+    insert into ${tx.t.idempotencyKey} (key, fingerprint, payment_id, answer)
+    select * from unnest(${list(keys.map((k) => k.key))}::text[],
+                         ${list(keys.map((k) => `\\x${k.fingerprintHex}`))}::bytea[],
+                         ${list(keys.map((k) => k.paymentId))}::bigint[],
+                         ${list(keys.map((k) => k.answer))}::text[])`;
+}
+
+export type NewPaymentOrder = {
+  readonly id: bigint;
+  readonly paymentId: bigint;
+  readonly line: number;
+  readonly seller: string;
+  readonly amountMinor: bigint;
+  readonly currency: string;
+  readonly platformFeeMinor: bigint;
+  readonly paymentMethod: string;
+  readonly customerPresent: boolean;
+  readonly releaseAfterDays: number | null;
+  readonly orderRef: string | null;
+  readonly metadata: string;
+};
+
+export async function insertPaymentOrders(tx: Tx, orders: readonly NewPaymentOrder[]): Promise<void> {
+  await tx.sql`
+    insert into ${tx.t.paymentOrder} (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor,
+                                      payment_method, customer_present, release_after_days, order_ref, metadata)
+    select id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
+           customer_present, release_after_days, order_ref, metadata::json
+      from unnest(${list(orders.map((o) => o.id))}::bigint[],
+                  ${list(orders.map((o) => o.paymentId))}::bigint[],
+                  ${list(orders.map((o) => o.line))}::smallint[],
+                  ${list(orders.map((o) => o.seller))}::text[],
+                  ${list(orders.map((o) => o.amountMinor))}::bigint[],
+                  ${list(orders.map((o) => o.currency))}::text[],
+                  ${list(orders.map((o) => o.platformFeeMinor))}::bigint[],
+                  ${list(orders.map((o) => o.paymentMethod))}::text[],
+                  ${list(orders.map((o) => o.customerPresent))}::boolean[],
+                  ${list(orders.map((o) => o.releaseAfterDays))}::smallint[],
+                  ${list(orders.map((o) => o.orderRef))}::text[],
+                  ${list(orders.map((o) => o.metadata))}::text[])
+           as o (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
+                 customer_present, release_after_days, order_ref, metadata)`;
+}
+
+/** A payment with one of its orders and that order's charge, as reads need it. */
+export type PaymentRow = {
+  readonly id: bigint;
+  readonly checkoutId: string;
+  readonly idempotencyKey: string;
+  readonly buyer: string;
+  readonly onPartial: 'keep' | 'refund';
+  readonly riskDecision: 'allow' | 'review' | 'block';
+  readonly riskReason: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly acceptedAt: string;
+  readonly orderId: bigint;
+  readonly line: number;
+  readonly seller: string;
+  readonly amountMinor: bigint;
+  readonly currency: string;
+  readonly platformFeeMinor: bigint;
+  readonly paymentMethod: string;
+  readonly orderRef: string | null;
+  readonly orderMetadata: Readonly<Record<string, string>>;
+  readonly operationId: bigint;
+  readonly pspAccount: string;
+  readonly subState: SubState;
+  readonly reason: string | null;
+  readonly pspReference: string | null;
+  readonly updatedAt: string;
+};
+
+/** Rows of the payments, one per order, by payment (newest first) and line. */
+export async function listPaymentRows(on: Queryable, ids: readonly bigint[]): Promise<readonly PaymentRow[]> {
+  return on.sql<PaymentRow[]>`
+    select p.id, p.checkout_id, p.idempotency_key, p.buyer, p.on_partial, p.risk_decision, p.risk_reason, p.metadata,
+           p.accepted_at, po.id as order_id, po.line, po.seller, po.amount_minor, po.currency, po.platform_fee_minor,
+           po.payment_method, po.order_ref, po.metadata as order_metadata, o.id as operation_id, o.psp_account,
+           o.sub_state, o.reason, o.psp_reference, o.updated_at
+      from ${on.t.payment} p
+      join ${on.t.paymentOrder} po on po.payment_id = p.id
+      join ${on.t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
+     where p.id = any(${list(ids)}::bigint[])
+     order by p.id desc, po.line`;
+}
+
+export type PaymentFilter = {
+  /** Only payments before this one (keyset cursor). */
+  readonly beforeId: bigint | null;
+  /** Page size, 1–1,000. */
+  readonly limit: number;
+  readonly buyer: string | null;
+  readonly seller: string | null;
+  readonly batchId: bigint | null;
+  /** Some order of the payment is in one of these; null for any. */
+  readonly subStates: readonly SubState[] | null;
+};
+
+/** Ids of payments, newest first. */
+export async function listPaymentIds(on: Queryable, filter: PaymentFilter): Promise<readonly bigint[]> {
+  const { sql, t } = on;
+  const bySeller = filter.seller === null ? sql`` : sql`and po.seller = ${filter.seller}`;
+  const byState =
+    filter.subStates === null ? sql`` : sql`and o.sub_state = any(${list(filter.subStates)}::text[])`;
+  const rows = await sql<{ id: bigint }[]>`
+    select p.id
+      from ${t.payment} p
+     where ${filter.beforeId === null ? sql`true` : sql`p.id < ${filter.beforeId}`}
+       ${filter.buyer === null ? sql`` : sql`and p.buyer = ${filter.buyer}`}
+       ${filter.batchId === null ? sql`` : sql`and p.batch_id = ${filter.batchId}`}
+       and exists (select 1
+                     from ${t.paymentOrder} po
+                     join ${t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
+                    where po.payment_id = p.id ${bySeller} ${byState})
+     order by p.id desc
+     limit ${filter.limit}`;
+  return rows.map((row) => row.id);
+}
+
+/** The payment of a checkout, or null. */
+export async function findPaymentByCheckout(on: Queryable, checkoutId: string): Promise<bigint | null> {
+  const [row] = await on.sql<{ paymentId: bigint }[]>`
+    select payment_id from ${on.t.checkout} where checkout_id = ${checkoutId}`;
+  return row?.paymentId ?? null;
+}
+
+/** The payment and charge of an order, or null. */
+export async function findOrder(
+  on: Queryable,
+  orderId: bigint,
+): Promise<{ paymentId: bigint; operationId: bigint } | null> {
+  const [row] = await on.sql<{ paymentId: bigint; operationId: bigint }[]>`
+    select po.payment_id, o.id as operation_id
+      from ${on.t.paymentOrder} po
+      join ${on.t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
+     where po.id = ${orderId}`;
+  return row ?? null;
+}
+
+export type Batch = {
+  readonly id: bigint;
+  readonly sha256: string;
+  readonly source: string;
+  readonly rowCount: number;
+  readonly paymentCount: number;
+  readonly principal: string;
+  readonly createdAt: string;
+  /** Null while it is being submitted, or after an interruption. */
+  readonly submittedAt: string | null;
+};
+
+/** Opens the batch of a file, or finds the one that the same bytes opened before. */
+export async function openBatch(
+  on: Queryable,
+  batch: { sha256: string; source: string; rowCount: number; paymentCount: number; principal: string },
+): Promise<Batch & { readonly isNew: boolean }> {
+  const { sql, t } = on;
+  const inserted = await sql<Batch[]>`
+    insert into ${t.batch} (kind, sha256, source, row_count, payment_count, principal)
+    values ('payments', ${batch.sha256}, ${batch.source}, ${batch.rowCount}, ${batch.paymentCount}, ${batch.principal})
+        on conflict (sha256) do nothing
+    returning id, sha256, source, row_count, payment_count, principal, created_at, submitted_at`;
+  if (inserted[0] !== undefined) return { ...inserted[0], isNew: true };
+  const [found] = await sql<Batch[]>`
+    select id, sha256, source, row_count, payment_count, principal, created_at, submitted_at
+      from ${t.batch}
+     where sha256 = ${batch.sha256}`;
+  return { ...found!, isNew: false };
+}
+
+export async function markBatchSubmitted(on: Queryable, id: bigint): Promise<void> {
+  await on.sql`update ${on.t.batch} set submitted_at = now() where id = ${id} and submitted_at is null`;
+}
+
+export type BatchProgress = { readonly subState: SubState; readonly orders: number };
+
+/** How many orders of a batch are in which sub-state. */
+export async function countBatchOrders(on: Queryable, batchId: bigint): Promise<readonly BatchProgress[]> {
+  return on.sql<BatchProgress[]>`
+    select o.sub_state, count(*)::integer as orders
+      from ${on.t.payment} p
+      join ${on.t.paymentOrder} po on po.payment_id = p.id
+      join ${on.t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
+     where p.batch_id = ${batchId}
+     group by o.sub_state`;
+}

@@ -1,0 +1,122 @@
+/**
+ * The port to a payment service provider: what an attempt looks like to a connector, and the union of
+ * answers it may give. Knows no database and no ledger.
+ */
+import type { Currency } from '../money.ts';
+
+export type OperationKind = 'charge' | 'refund' | 'payout';
+
+/** What a charge asks of the PSP; frozen into a request text at acceptance, before anything is sent. */
+export type ChargeInstruction = {
+  readonly idempotencyKey: string;
+  readonly paymentId: string;
+  readonly orderId: string;
+  readonly operationId: string;
+  readonly attemptNumber: number;
+  readonly amountMinor: bigint;
+  readonly currency: Currency;
+  readonly paymentMethod: string;
+  readonly buyer: string;
+  readonly customerPresent: boolean;
+};
+
+/** The result of building a request: what the PSP cannot express exactly is rejected at acceptance. */
+export type FrozenRequest =
+  | { readonly kind: 'frozen'; readonly request: string }
+  | { readonly kind: 'rejected'; readonly reason: string };
+
+/** A stored attempt, as it is sent: the same text and the same key every time. */
+export type StoredAttempt = {
+  readonly operationKind: OperationKind;
+  readonly idempotencyKey: string;
+  /** The frozen request, exactly as stored. */
+  readonly request: string;
+  /** Our reference at the PSP (the operation's public id): enquiries look for it. */
+  readonly reference: string;
+};
+
+/** When the attempt was first and last sent, by database time, ISO 8601; bounds the enquiry's listing. */
+export type SentWindow = { readonly firstSentAt: string; readonly lastSentAt: string };
+
+/**
+ * What one call tells us. It is evidence, not yet an outcome: `merge` folds it with everything else that is
+ * stored for the attempt, because after an earlier send that may have arrived, `rejected`, `not_sent`,
+ * `rate_limited` and `config_error` end nothing.
+ */
+export type Reply =
+  | {
+      readonly kind: 'succeeded';
+      readonly pspReference: string;
+      /** Only where a person should know more: several objects at the PSP carry this attempt's references. */
+      readonly reason?: string;
+    }
+  | {
+      readonly kind: 'declined';
+      readonly reason: string;
+      /** True where the PSP's advice allows another attempt (soft decline). */
+      readonly mayRetryAsNew: boolean;
+      readonly pspReference: string | null;
+    }
+  | { readonly kind: 'rejected'; readonly reason: string }
+  | { readonly kind: 'pending'; readonly pspReference: string }
+  | {
+      readonly kind: 'awaiting_customer';
+      readonly pspReference: string;
+      /** What the shop hands to the buyer: a client secret or a redirect address. */
+      readonly handOff: string;
+    }
+  /** Provably never left this machine: connection refused, DNS, TLS, no free socket before the deadline. */
+  | { readonly kind: 'not_sent'; readonly reason: string }
+  /** The PSP refused to look at it: too many requests. */
+  | { readonly kind: 'rate_limited'; readonly reason: string; readonly retryAfterMs: number | null }
+  /** 401, 403, expired key, wrong mode: `fix` says what a person must change. */
+  | { readonly kind: 'config_error'; readonly reason: string; readonly fix: string }
+  /** The PSP may or may not have moved the money. */
+  | {
+      readonly kind: 'unknown';
+      readonly reason: string;
+      /** `resend`: the same request with the same key will tell. `enquire`: it will not (stored 5xx, key conflict). */
+      readonly next: 'resend' | 'enquire';
+      readonly retryAfterMs: number | null;
+    };
+
+/** The answer to an enquiry: what became of the attempt, or that a full listing did not show it. */
+export type EnquiryReply = Reply | { readonly kind: 'not_found'; readonly reason: string };
+
+export type Capabilities = {
+  /** How long after the first send the same key may be sent again, in ms. */
+  readonly keyWindowMs: number;
+  /** True where the PSP serialises concurrent requests of one key, so that a rescuer may resend at once. */
+  readonly concurrentResendIsSafe: boolean;
+  /** True where `enquire` can find an attempt by our reference. */
+  readonly canEnquire: boolean;
+};
+
+/**
+ * A connector never throws for a business result and never retries a money call by itself: retries are
+ * durable jobs. `deadlineMs` counts from the call and is absolute for all of it: waiting for a socket, connecting,
+ * sending, and the last byte of the answer; for `enquire`, of every page. A call that ends at its deadline is
+ * `not_sent` when it never got a connection, otherwise `unknown`.
+ * `charge` throws a Bug only for an attempt of another kind. A failed enquiry says nothing about the attempt: it
+ * is `unknown`, `rate_limited` or `config_error`, never `rejected` or `not_sent`.
+ */
+export interface Connector {
+  readonly capabilities: Capabilities;
+  charge(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
+  enquire(attempt: StoredAttempt, sent: SentWindow, deadlineMs: number): Promise<EnquiryReply>;
+  close(): Promise<void>;
+}
+
+/** Where a PSP account lives and how hard it may be driven. One lane, breaker and limit each. */
+export type PspAccount = {
+  /** Name in our books: `psp:{name}:receivable`. Lower case letters, digits, underscore; at most 40. */
+  readonly name: string;
+  readonly psp: 'stripe';
+  readonly apiKey: string;
+  /** Null for the PSP's own address; otherwise http(s)://host:port of a sandbox. */
+  readonly baseUrl: string | null;
+  /** Calls in flight at once per daemon (1–512). */
+  readonly maxConcurrent: number;
+  /** Absolute deadline of one call in ms (100–120,000). */
+  readonly timeoutMs: number;
+};

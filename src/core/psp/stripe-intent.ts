@@ -1,0 +1,81 @@
+/**
+ * What a PaymentIntent object, returned or found, says about the attempt it was made for. Decides only;
+ * an object that is not ours or makes no sense is doubt, never a result.
+ */
+import { declineReason, isSoftDecline } from './classify.ts';
+import { isJsonObject, textOrNull } from './json.ts';
+import type { Reply } from './psp.ts';
+import type { ExpectedIntent } from './stripe-request.ts';
+
+/** True when the object carries our references of exactly this attempt. */
+export function isIntentOf(object: unknown, expected: ExpectedIntent): boolean {
+  if (!isJsonObject(object) || !isJsonObject(object.metadata)) return false;
+  const { metadata } = object;
+  return (
+    metadata.paygate_operation === expected.metadata.paygate_operation &&
+    metadata.paygate_attempt === expected.metadata.paygate_attempt &&
+    metadata.paygate_key === expected.metadata.paygate_key
+  );
+}
+
+/** The evidence in a PaymentIntent. Statuses: docs.stripe.com/payments/paymentintents/lifecycle. */
+export function replyOfIntent(object: unknown, expected: ExpectedIntent): Reply {
+  if (!isJsonObject(object)) return senseless('the answer is not an object');
+  const id = textOrNull(object.id);
+  if (object.object !== 'payment_intent' || id === null)
+    return senseless('the answer is not a payment intent');
+  if (!isIntentOf(object, expected)) return senseless(`${id} carries the references of another attempt`);
+  if (object.amount !== expected.amount || object.currency !== expected.currency) {
+    return senseless(
+      `${id} is over ${object.amount} ${object.currency}, not ${expected.amount} ${expected.currency}`,
+    );
+  }
+  switch (object.status) {
+    case 'succeeded':
+      // Only a partial capture makes these differ, and we never ask for one.
+      return object.amount_received === undefined || object.amount_received === expected.amount
+        ? { kind: 'succeeded', pspReference: id }
+        : senseless(`${id} succeeded but received ${object.amount_received}, not ${expected.amount}`);
+    case 'processing':
+      return { kind: 'pending', pspReference: id };
+    case 'requires_action':
+      return waitingForCustomer(id, textOrNull(object.client_secret), expected);
+    case 'requires_payment_method':
+      return declinedIntent(id, object.last_payment_error);
+    case 'canceled':
+      return declined(id, `canceled: ${textOrNull(object.cancellation_reason) ?? 'no reason given'}`, false);
+    case 'requires_capture':
+      return {
+        kind: 'config_error',
+        reason: `${id} is authorised but not captured: capture is set to manual at the PSP`,
+        fix: 'set capture to automatic for this PSP account, and cancel or capture this payment intent there',
+      };
+    case 'requires_confirmation':
+      return senseless(
+        `${id} exists but was never confirmed; it could still succeed, so it must be canceled`,
+      );
+    default:
+      return senseless(`${id} has the status ${String(object.status)}, which is not known here`);
+  }
+}
+
+function waitingForCustomer(id: string, clientSecret: string | null, expected: ExpectedIntent): Reply {
+  if (!expected.customerPresent) return declined(id, 'authentication_required', false);
+  if (clientSecret === null) return senseless(`${id} requires an action but has no client secret`);
+  return { kind: 'awaiting_customer', pspReference: id, handOff: clientSecret };
+}
+
+function declinedIntent(id: string, lastError: unknown): Reply {
+  if (!isJsonObject(lastError)) return declined(id, 'declined', false);
+  const reason = declineReason(textOrNull(lastError.code), textOrNull(lastError.decline_code));
+  return declined(id, reason, isSoftDecline(reason, textOrNull(lastError.advice_code)));
+}
+
+function declined(pspReference: string, reason: string, mayRetryAsNew: boolean): Reply {
+  return { kind: 'declined', reason, mayRetryAsNew, pspReference };
+}
+
+/** Sending again would bring the same object back; only looking at the account can tell. */
+function senseless(reason: string): Reply {
+  return { kind: 'unknown', reason, next: 'enquire', retryAfterMs: null };
+}

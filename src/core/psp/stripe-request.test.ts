@@ -1,0 +1,86 @@
+/** The frozen request of a charge: its exact text, and that it is read back as it was written. */
+import { describe, expect, test } from 'vitest';
+import { parseCurrency } from '../money.ts';
+import type { ChargeInstruction } from './psp.ts';
+import { freezeStripeCharge, parseStripeCharge } from './stripe-request.ts';
+
+const INSTRUCTION: ChargeInstruction = {
+  idempotencyKey: 'b7f3-op_9-1',
+  paymentId: 'pay_1',
+  orderId: 'ord_2',
+  operationId: 'op_9',
+  attemptNumber: 1,
+  amountMinor: 1250n,
+  currency: parseCurrency('EUR')!,
+  paymentMethod: 'pm_card_visa',
+  buyer: 'buyer-77',
+  customerPresent: false,
+};
+
+function frozen(instruction: ChargeInstruction): string {
+  const result = freezeStripeCharge(instruction);
+  if (result.kind === 'rejected') throw new Error(result.reason);
+  return result.request;
+}
+
+describe('freezing', () => {
+  test('writes every parameter, and nothing about the buyer', () => {
+    expect(frozen(INSTRUCTION)).toBe(
+      '{"amount":1250,"currency":"eur","payment_method":"pm_card_visa","confirm":true,' +
+        '"automatic_payment_methods":{"enabled":true,"allow_redirects":"never"},' +
+        '"off_session":true,"error_on_requires_action":true,"transfer_group":"ord_2",' +
+        '"metadata":{"paygate_payment":"pay_1","paygate_order":"ord_2","paygate_operation":"op_9",' +
+        '"paygate_attempt":"1","paygate_key":"b7f3-op_9-1"}}',
+    );
+  });
+
+  test('leaves the challenge to the buyer who is present', () => {
+    const request = JSON.parse(frozen({ ...INSTRUCTION, customerPresent: true }));
+    expect(request).not.toHaveProperty('off_session');
+    expect(request).not.toHaveProperty('error_on_requires_action');
+  });
+
+  test('gives the same text every time', () => {
+    expect(frozen({ ...INSTRUCTION })).toBe(frozen(INSTRUCTION));
+  });
+
+  test.each([
+    [
+      'an amount that Stripe cannot express',
+      { currency: parseCurrency('KWD')!, amountMinor: 1234n },
+      /last digit/,
+    ],
+    ['an empty payment method', { paymentMethod: '' }, /payment method/],
+    ['an empty key', { idempotencyKey: '' }, /0 characters/],
+    ['a key of 256 characters', { idempotencyKey: 'k'.repeat(256) }, /256 characters/],
+  ])('rejects %s', (_name, overrides, reason) => {
+    expect(freezeStripeCharge({ ...INSTRUCTION, ...overrides })).toEqual({
+      kind: 'rejected',
+      reason: expect.stringMatching(reason),
+    });
+  });
+});
+
+describe('reading back', () => {
+  test.each([true, false])(
+    'gives the parameters and what to expect (customer present: %s)',
+    (customerPresent) => {
+      const text = frozen({ ...INSTRUCTION, customerPresent });
+      const stored = parseStripeCharge(text);
+      expect(JSON.stringify(stored?.parameters)).toBe(text);
+      expect(stored?.expected).toMatchObject({
+        amount: 1250,
+        currency: 'eur',
+        customerPresent,
+        metadata: { paygate_operation: 'op_9', paygate_attempt: '1', paygate_key: 'b7f3-op_9-1' },
+      });
+    },
+  );
+
+  test.each(['', '{', '[]', 'null', '{}', '{"amount":1,"currency":"eur","metadata":{}}'])(
+    'refuses %j',
+    (text) => {
+      expect(parseStripeCharge(text)).toBeNull();
+    },
+  );
+});

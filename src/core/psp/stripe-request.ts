@@ -1,0 +1,114 @@
+/**
+ * Builds the exact parameters of a Stripe PaymentIntent once, at acceptance, and reads them back before they
+ * are sent. Decides only: no SDK, no network; on the accept path, so it stays cheap (microseconds a call).
+ */
+import type { JsonObject } from './json.ts';
+import { isJsonObject, parseJsonObject } from './json.ts';
+import type { ChargeInstruction, FrozenRequest } from './psp.ts';
+import { toStripeAmount } from './stripe-minor-unit.ts';
+
+/** Characters. Source: docs.stripe.com/api/idempotent_requests. A metadata value may be 500 long, so the key fits there too. */
+const MAX_KEY_LENGTH = 255;
+
+/** What Stripe must answer with, for the answer to be about this attempt. */
+export type ExpectedIntent = {
+  /** In Stripe's minor unit. */
+  readonly amount: number;
+  /** ISO 4217 in lower case, as Stripe writes it. */
+  readonly currency: string;
+  readonly customerPresent: boolean;
+  /** Every one of these must stand in the object's metadata. */
+  readonly metadata: IntentMetadata;
+};
+
+/**
+ * Our references on every object at Stripe; ids only, nothing about the buyer. The key is there because it holds
+ * the book's random id: operation ids alone could meet again where two books share a Stripe account.
+ */
+export type IntentMetadata = {
+  readonly paygate_payment: string;
+  readonly paygate_order: string;
+  readonly paygate_operation: string;
+  readonly paygate_attempt: string;
+  readonly paygate_key: string;
+};
+
+/** Create parameters of a PaymentIntent, as Stripe names them. */
+type IntentParameters = {
+  readonly amount: number;
+  readonly currency: string;
+  readonly payment_method: string;
+  readonly confirm: true;
+  readonly automatic_payment_methods: { readonly enabled: true; readonly allow_redirects: 'never' };
+  readonly off_session?: true;
+  readonly error_on_requires_action?: true;
+  readonly transfer_group: string;
+  readonly metadata: IntentMetadata;
+};
+
+/**
+ * The create-and-confirm request of a charge as JSON text: stored once and sent unchanged with every resend,
+ * because Stripe refuses a key that comes back with other parameters.
+ * Rejected with a reason where Stripe cannot express the amount or would refuse the identifiers.
+ */
+export function freezeStripeCharge(instruction: ChargeInstruction): FrozenRequest {
+  const amount = toStripeAmount(instruction.amountMinor, instruction.currency);
+  if (amount.kind === 'rejected') return amount;
+  if (instruction.paymentMethod === '') return { kind: 'rejected', reason: 'the payment method is empty' };
+  const keyLength = instruction.idempotencyKey.length;
+  if (keyLength === 0 || keyLength > MAX_KEY_LENGTH) {
+    return {
+      kind: 'rejected',
+      reason: `the idempotency key has ${keyLength} characters; Stripe takes 1 to 255`,
+    };
+  }
+  const parameters: IntentParameters = {
+    amount: amount.amount,
+    currency: instruction.currency.toLowerCase(),
+    payment_method: instruction.paymentMethod,
+    confirm: true,
+    automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
+    // Without the buyer nobody can pass a challenge: Stripe shall decline instead of waiting for one.
+    ...(instruction.customerPresent ? {} : { off_session: true, error_on_requires_action: true }),
+    transfer_group: instruction.orderId,
+    metadata: {
+      paygate_payment: instruction.paymentId,
+      paygate_order: instruction.orderId,
+      paygate_operation: instruction.operationId,
+      paygate_attempt: String(instruction.attemptNumber),
+      paygate_key: instruction.idempotencyKey,
+    },
+  };
+  return { kind: 'frozen', request: JSON.stringify(parameters) };
+}
+
+export type StoredCharge = {
+  /** The stored parameters, nothing added and nothing left out. */
+  readonly parameters: JsonObject;
+  readonly expected: ExpectedIntent;
+};
+
+/** Reads a stored request back; null when the text is not one that {@link freezeStripeCharge} wrote. */
+export function parseStripeCharge(request: string): StoredCharge | null {
+  const parameters = parseJsonObject(request);
+  if (parameters === null || !isJsonObject(parameters.metadata)) return null;
+  const { amount, currency, metadata } = parameters;
+  const known =
+    typeof amount === 'number' &&
+    typeof currency === 'string' &&
+    METADATA_FIELDS.every((field) => typeof metadata[field] === 'string');
+  if (!known) return null;
+  const customerPresent = parameters.off_session !== true;
+  return {
+    parameters,
+    expected: { amount, currency, customerPresent, metadata: metadata as IntentMetadata },
+  };
+}
+
+const METADATA_FIELDS = [
+  'paygate_payment',
+  'paygate_order',
+  'paygate_operation',
+  'paygate_attempt',
+  'paygate_key',
+] as const satisfies readonly (keyof IntentMetadata)[];

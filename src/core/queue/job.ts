@@ -1,0 +1,41 @@
+/**
+ * A job's rules: lanes, leases, and when a try comes again. Decides only; random numbers come in.
+ */
+
+/** How long a daemon's heartbeat is good for, by database time (ms); beaten every {@link BEAT_EVERY_MS}. */
+export const LEASE_MS = 6_000;
+export const BEAT_EVERY_MS = 1_000;
+/** A daemon starts no send with less than this left of its lease (ms): the call must begin well inside it. */
+export const MIN_LEASE_LEFT_MS = 2_000;
+
+/** Rescues of one job after which it is a dead letter: a job that kills daemons must not kill them all. */
+export const MAX_RESCUES = 5;
+/** Doubtful sends of one attempt after which we only ask, and send no more. */
+export const MAX_BURNED = 10;
+/** Failed enquiries, on top of that, after which a person is needed. */
+export const MAX_ENQUIRIES = 8;
+
+const RETRY_BASE_MS = 200;
+const RETRY_CAP_MS = 60_000;
+
+/** 0 goes first: single payments of a shop that waits; 1: files. */
+export type Priority = 'online' | 'batch';
+
+/** The range of the queue that one claim reads. */
+export function laneOf(pspAccount: string, priority: Priority): string {
+  return `${pspAccount}/${priority}`;
+}
+
+export const PRIORITIES: readonly Priority[] = ['online', 'batch'];
+
+/**
+ * Full jitter: uniformly between 0 and min(cap, base × 2^tries), but never before `retryAfterMs` (the
+ * PSP's own word, up to an hour).
+ * @param random uniform in [0, 1)
+ */
+export function retryDelayMs(tries: number, random: number, retryAfterMs: number | null): number {
+  const ceiling = Math.min(RETRY_CAP_MS, RETRY_BASE_MS * 2 ** Math.min(tries, 16));
+  const jittered = Math.floor(ceiling * random);
+  const asked = Math.min(retryAfterMs ?? 0, 3_600_000);
+  return Math.max(jittered, asked);
+}

@@ -1,0 +1,409 @@
+/**
+ * Remembers the queue: all SQL on job, daemon and the queue's side of dead_letter. Every settle, retry and
+ * dead-letter statement names the job's fence; zero rows means "not mine any more".
+ */
+import { list, type Queryable, type Tx } from '../db/connection.ts';
+import { LEASE_MS, MAX_RESCUES } from './job.ts';
+
+/** The right to settle a job: its operation and the fence under which it was claimed. */
+export type Hold = { readonly operationId: bigint; readonly fence: number };
+
+export type JobAction = 'send' | 'enquire';
+
+export type ClaimedJob = Hold & {
+  readonly attemptNumber: number;
+  readonly action: JobAction;
+  readonly burned: number;
+  readonly waits: number;
+  readonly operationKind: 'charge' | 'refund' | 'payout';
+  readonly idempotencyKey: string;
+  readonly request: string;
+  /** How often this attempt has been sent, this claim included. */
+  readonly sends: number;
+  readonly firstSentAt: string;
+  readonly lastSentAt: string;
+  /** Age of the first send when claimed, by database time (ms): the key window counts from it. */
+  readonly firstSentAgoMs: number;
+};
+
+/**
+ * Claims up to `limit` jobs of a lane that are due, in order of run_at: raises the fence, marks the attempt
+ * sent (a crash between here and the send is "maybe sent") and the operation claimed, and writes the
+ * events, all in one statement. A daemon whose heartbeat is not fresh gets nothing.
+ *
+ * EXPLAIN (analyze): the materialised CTE reads job_ready in order and stops at the limit, everything
+ * after it joins by primary key (nested loops). Losers: `id in (select … limit)` without materialising
+ * (the planner may run the limit again for each outer row); hash joins against attempt and operation (whole tables).
+ */
+export async function claimJobs(
+  on: Queryable,
+  claim: { lane: string; limit: number; daemonId: bigint; principal: string },
+): Promise<readonly ClaimedJob[]> {
+  const { sql, t } = on;
+  return sql<ClaimedJob[]>`
+    with due as materialized (
+      select operation_id
+        from ${t.job}
+       where lane = ${claim.lane}
+         and state = 'ready'
+         and run_at <= now()
+         and exists (select 1 from ${t.daemon}
+                      where id = ${claim.daemonId}
+                        and stopped_at is null
+                        and beat_at > now() - make_interval(secs => ${LEASE_MS / 1000}))
+       order by run_at, operation_id
+       limit ${claim.limit}
+         for update skip locked
+    ), claimed as (
+      update ${t.job} j
+         set state = 'leased', fence = j.fence + 1, daemon_id = ${claim.daemonId}
+        from due
+       where j.operation_id = due.operation_id
+      returning j.operation_id, j.attempt_number, j.fence, j.action, j.burned, j.waits
+    ), sent as (
+      update ${t.attempt} a
+         set state = case a.state when 'created' then 'sent' else a.state end,
+             sends = a.sends + case c.action when 'send' then 1 else 0 end,
+             first_sent_at = coalesce(a.first_sent_at, now()),
+             last_sent_at = case c.action when 'send' then now() else a.last_sent_at end
+        from claimed c
+       where a.operation_id = c.operation_id
+         and a.number = c.attempt_number
+      returning a.operation_id, a.idempotency_key, a.request, a.sends, a.first_sent_at, a.last_sent_at, a.state
+    ), moved as (
+      update ${t.operation} o
+         set sub_state = case when o.sub_state in ('queued', 'retry_wait', 'held_config') then 'claimed'
+                              else o.sub_state end,
+             updated_at = now()
+        from claimed c
+       where o.id = c.operation_id
+      returning o.id, o.kind, o.sub_state, o.payment_order_id
+    ), recorded as (
+      insert into ${t.event} (kind, payment_id, principal, data)
+      select 'operation_claimed', po.payment_id, ${claim.principal},
+             json_build_object('operation', c.operation_id::text, 'attempt', c.attempt_number, 'fence', c.fence,
+               'action', c.action, 'sends', s.sends, 'attempt_state', s.state, 'sub_state', m.sub_state)
+        from claimed c
+        join sent s on s.operation_id = c.operation_id
+        join moved m on m.id = c.operation_id
+        left join ${t.paymentOrder} po on po.id = m.payment_order_id
+    )
+    select c.operation_id, c.attempt_number, c.fence, c.action, c.burned, c.waits,
+           m.kind as operation_kind, s.idempotency_key, s.request, s.sends, s.first_sent_at, s.last_sent_at,
+           (extract(epoch from now() - s.first_sent_at) * 1000)::integer as first_sent_ago_ms
+      from claimed c
+      join sent s on s.operation_id = c.operation_id
+      join moved m on m.id = c.operation_id`;
+}
+
+/** Locks the jobs that are still held under these fences, in operation order; the others are not ours. */
+export async function lockHeldJobs(tx: Tx, holds: readonly Hold[]): Promise<ReadonlySet<bigint>> {
+  const rows = await tx.sql<{ operationId: bigint }[]>`
+    select j.operation_id
+      from ${tx.t.job} j
+      join unnest(${list(holds.map((h) => h.operationId))}::bigint[],
+                  ${list(holds.map((h) => h.fence))}::integer[]) as h (operation_id, fence)
+        on h.operation_id = j.operation_id and h.fence = j.fence
+     where j.state = 'leased'
+     order by j.operation_id
+       for update of j`;
+  return new Set(rows.map((row) => row.operationId));
+}
+
+/** Ends jobs whose operation ended or became a dead letter. Returns those that were still held. */
+export async function endHeldJobs(tx: Tx, holds: readonly Hold[]): Promise<readonly bigint[]> {
+  if (holds.length === 0) return [];
+  const rows = await tx.sql<{ operationId: bigint }[]>`
+    delete from ${tx.t.job} j
+     using unnest(${list(holds.map((h) => h.operationId))}::bigint[],
+                  ${list(holds.map((h) => h.fence))}::integer[]) as h (operation_id, fence)
+     where j.operation_id = h.operation_id
+       and j.fence = h.fence
+       and j.state = 'leased'
+    returning j.operation_id`;
+  return rows.map((row) => row.operationId);
+}
+
+export type Reschedule = Hold & {
+  readonly action: JobAction;
+  readonly delayMs: number;
+  readonly burned: number;
+  readonly waits: number;
+};
+
+/** Gives held jobs back for a later try. Returns those that were still held. */
+export async function rescheduleHeldJobs(tx: Tx, jobs: readonly Reschedule[]): Promise<readonly bigint[]> {
+  if (jobs.length === 0) return [];
+  const rows = await tx.sql<{ operationId: bigint }[]>`
+    update ${tx.t.job} j
+       set state = 'ready', daemon_id = null, action = r.action,
+           run_at = now() + make_interval(secs => r.delay_ms / 1000.0),
+           burned = r.burned, waits = r.waits
+      from unnest(${list(jobs.map((j) => j.operationId))}::bigint[],
+                  ${list(jobs.map((j) => j.fence))}::integer[],
+                  ${list(jobs.map((j) => j.action))}::text[],
+                  ${list(jobs.map((j) => j.delayMs))}::integer[],
+                  ${list(jobs.map((j) => j.burned))}::smallint[],
+                  ${list(jobs.map((j) => j.waits))}::smallint[])
+           as r (operation_id, fence, action, delay_ms, burned, waits)
+     where j.operation_id = r.operation_id
+       and j.fence = r.fence
+       and j.state = 'leased'
+    returning j.operation_id`;
+  return rows.map((row) => row.operationId);
+}
+
+export type NewDeadLetter = {
+  readonly operationId: bigint;
+  readonly attemptNumber: number;
+  readonly code: string;
+  readonly reason: string;
+};
+
+/** Moves held jobs to the dead letters: the job goes, the letter opens, in one statement. */
+export async function buryHeldJobs(tx: Tx, letters: readonly (Hold & NewDeadLetter)[]): Promise<readonly bigint[]> {
+  if (letters.length === 0) return [];
+  const rows = await tx.sql<{ operationId: bigint }[]>`
+    with letter as materialized (
+      select * from unnest(${list(letters.map((l) => l.operationId))}::bigint[],
+                           ${list(letters.map((l) => l.fence))}::integer[],
+                           ${list(letters.map((l) => l.attemptNumber))}::smallint[],
+                           ${list(letters.map((l) => l.code))}::text[],
+                           ${list(letters.map((l) => l.reason))}::text[])
+        as l (operation_id, fence, attempt_number, code, reason)
+    ), gone as (
+      delete from ${tx.t.job} j
+       using letter l
+       where j.operation_id = l.operation_id
+         and j.fence = l.fence
+         and j.state = 'leased'
+      returning j.operation_id
+    )
+    insert into ${tx.t.deadLetter} (operation_id, attempt_number, code, reason)
+    select l.operation_id, l.attempt_number, l.code, l.reason
+      from letter l
+      join gone using (operation_id)
+        on conflict (operation_id) where state = 'open' do nothing
+    returning operation_id`;
+  return rows.map((row) => row.operationId);
+}
+
+/** Opens dead letters for operations that have no job any more (a late fact that contradicts the books). */
+export async function openDeadLetters(tx: Tx, letters: readonly NewDeadLetter[]): Promise<void> {
+  if (letters.length === 0) return;
+  await tx.sql`
+    insert into ${tx.t.deadLetter} (operation_id, attempt_number, code, reason)
+    select operation_id, attempt_number, code, reason
+      from unnest(${list(letters.map((l) => l.operationId))}::bigint[],
+                  ${list(letters.map((l) => l.attemptNumber))}::smallint[],
+                  ${list(letters.map((l) => l.code))}::text[],
+                  ${list(letters.map((l) => l.reason))}::text[])
+           as l (operation_id, attempt_number, code, reason)
+        on conflict (operation_id) where state = 'open' do nothing`;
+}
+
+/**
+ * Ends jobs from outside the queue (a person, late evidence of an end), whoever holds them. Unfenced on
+ * purpose: the caller holds the job's row lock and the operation remembers a higher fence.
+ */
+export async function endJobsFromOutside(tx: Tx, operationIds: readonly bigint[]): Promise<void> {
+  if (operationIds.length === 0) return;
+  await tx.sql`delete from ${tx.t.job} where operation_id = any(${list(operationIds)}::bigint[])`;
+}
+
+export type OpenJob = { readonly operationId: bigint; readonly state: 'ready' | 'leased'; readonly fence: number };
+
+/** Locks whatever jobs these operations have, in operation order. */
+export async function lockJobs(tx: Tx, operationIds: readonly bigint[]): Promise<ReadonlyMap<bigint, OpenJob>> {
+  const rows = await tx.sql<OpenJob[]>`
+    select operation_id, state, fence
+      from ${tx.t.job}
+     where operation_id = any(${list(operationIds)}::bigint[])
+     order by operation_id
+       for update`;
+  return new Map(rows.map((row) => [row.operationId, row]));
+}
+
+/** Late evidence was stored for these operations: whoever waits to try again should look now. */
+export async function wakeJobs(tx: Tx, operationIds: readonly bigint[]): Promise<void> {
+  if (operationIds.length === 0) return;
+  await tx.sql`
+    update ${tx.t.job}
+       set run_at = now()
+     where operation_id = any(${list(operationIds)}::bigint[])
+       and state = 'ready'
+       and run_at > now()`;
+}
+
+export type NewJob = {
+  readonly operationId: bigint;
+  readonly attemptNumber: number;
+  readonly lane: string;
+  /** The operation's highest fence so far. */
+  readonly fence: number;
+};
+
+/** Tells idle daemons, once per batch, that a lane has work. Delivered when the transaction commits. */
+export async function notifyLane(tx: Tx, lane: string): Promise<void> {
+  await tx.sql`select pg_notify(${channelOf(tx.book)}, ${lane})`;
+}
+
+/** The book's notification channel. */
+export function channelOf(book: string): string {
+  return `${book}_job`;
+}
+
+// --- daemons and their leases ---
+
+export async function insertDaemon(on: Queryable, name: string): Promise<bigint> {
+  const [row] = await on.sql<{ id: bigint }[]>`
+    insert into ${on.t.daemon} (name) values (${name}) returning id`;
+  return row!.id;
+}
+
+/**
+ * One heartbeat. A gap longer than the lease makes the daemon unsteady again: after a database outage all
+ * heartbeats look old, and nobody may rescue before everyone alive could beat.
+ */
+export async function beat(on: Queryable, daemonId: bigint): Promise<void> {
+  await on.sql`
+    update ${on.t.daemon}
+       set steady_since = case when beat_at < now() - make_interval(secs => ${LEASE_MS / 1000}) then now()
+                               else steady_since end,
+           beat_at = now()
+     where id = ${daemonId}`;
+}
+
+export async function stopDaemon(on: Queryable, daemonId: bigint): Promise<void> {
+  await on.sql`update ${on.t.daemon} set stopped_at = now() where id = ${daemonId}`;
+}
+
+export type RescuedJob = {
+  readonly operationId: bigint;
+  readonly attemptNumber: number;
+  readonly fence: number;
+  readonly action: JobAction;
+  readonly rescues: number;
+  readonly lane: string;
+};
+
+/** Jobs rescued by one statement; the next round takes the rest. */
+const RESCUE_LIMIT = 500;
+
+/**
+ * Takes back the jobs of daemons whose lease has lapsed: the fence rises, the job is ready again. Guarded:
+ * only a daemon that is alive and has been steady for a whole lease may do it.
+ * @param resendDelayMs how long to wait before the next send, 0 where the PSP makes concurrent resends safe
+ */
+export async function rescueJobs(
+  tx: Tx,
+  rescue: { daemonId: bigint; resendDelayMs: number },
+): Promise<readonly RescuedJob[]> {
+  const { t } = tx;
+  return tx.sql<RescuedJob[]>`
+    with lapsed as materialized (
+      select j.operation_id
+        from ${t.job} j
+        join ${t.daemon} holder on holder.id = j.daemon_id
+        join ${t.daemon} me on me.id = ${rescue.daemonId}
+       where j.state = 'leased'
+         and (holder.stopped_at is not null
+              or holder.beat_at < now() - make_interval(secs => ${LEASE_MS / 1000}))
+         and me.stopped_at is null
+         and me.beat_at > now() - make_interval(secs => ${LEASE_MS / 1000})
+         and me.steady_since < now() - make_interval(secs => ${LEASE_MS / 1000})
+       order by j.operation_id
+       limit ${RESCUE_LIMIT}
+         for update of j skip locked
+    )
+    update ${t.job} j
+       set state = 'ready', daemon_id = null, fence = j.fence + 1, rescues = j.rescues + 1,
+           run_at = now() + make_interval(secs => ${rescue.resendDelayMs / 1000})
+      from lapsed
+     where j.operation_id = lapsed.operation_id
+    returning j.operation_id, j.attempt_number, j.fence, j.action, j.rescues, j.lane`;
+}
+
+/** Moves jobs that were rescued too often to the dead letters. They are ready, not leased: the fence decides. */
+export async function buryPoisonJobs(tx: Tx, jobs: readonly RescuedJob[]): Promise<readonly bigint[]> {
+  const poison = jobs.filter((job) => job.rescues > MAX_RESCUES);
+  if (poison.length === 0) return [];
+  const rows = await tx.sql<{ operationId: bigint }[]>`
+    with poison as materialized (
+      select * from unnest(${list(poison.map((j) => j.operationId))}::bigint[],
+                           ${list(poison.map((j) => j.fence))}::integer[]) as p (operation_id, fence)
+    ), gone as (
+      delete from ${tx.t.job} j
+       using poison p
+       where j.operation_id = p.operation_id
+         and j.fence = p.fence
+         and j.state = 'ready'
+      returning j.operation_id, j.attempt_number, j.rescues
+    )
+    insert into ${tx.t.deadLetter} (operation_id, attempt_number, code, reason)
+    select operation_id, attempt_number, 'rescued_too_often',
+           'its daemon died or stalled ' || rescues || ' times while it was in hand'
+      from gone
+        on conflict (operation_id) where state = 'open' do nothing
+    returning operation_id`;
+  return rows.map((row) => row.operationId);
+}
+
+export type LaneCount = {
+  readonly lane: string;
+  readonly ready: number;
+  readonly waiting: number;
+  readonly leased: number;
+  /** Age of the oldest job that is due (ms); null when none is. */
+  readonly oldestMs: number | null;
+};
+
+/** The queue by lane, for people. */
+export async function countLanes(on: Queryable): Promise<readonly LaneCount[]> {
+  return on.sql<LaneCount[]>`
+    select lane,
+           count(*) filter (where state = 'ready' and run_at <= now())::integer as ready,
+           count(*) filter (where state = 'ready' and run_at > now())::integer as waiting,
+           count(*) filter (where state = 'leased')::integer as leased,
+           (extract(epoch from now() - min(run_at) filter (where state = 'ready' and run_at <= now())) * 1000)::float8
+             as oldest_ms
+      from ${on.t.job}
+     group by lane
+     order by lane`;
+}
+
+/** Milliseconds until the next job of any lane is due; null when the queue is empty. */
+export async function nextDueInMs(on: Queryable, lanes: readonly string[]): Promise<number | null> {
+  const [row] = await on.sql<{ ms: number | null }[]>`
+    select (extract(epoch from min(run_at) - now()) * 1000)::float8 as ms
+      from ${on.t.job}
+     where lane = any(${list(lanes)}::text[])
+       and state = 'ready'`;
+  return row?.ms ?? null;
+}
+
+/** Closes open dead letters of operations that evidence or a person has settled. */
+export async function closeDeadLetters(
+  tx: Tx,
+  operationIds: readonly bigint[],
+  closing: { principal: string; reason: string },
+): Promise<void> {
+  if (operationIds.length === 0) return;
+  await tx.sql`
+    update ${tx.t.deadLetter}
+       set state = 'resolved', closed_at = now(), closed_by = ${closing.principal}, close_reason = ${closing.reason}
+     where operation_id = any(${list(operationIds)}::bigint[])
+       and state = 'open'`;
+}
+
+/** New jobs of new operations, due now. */
+export async function insertJobs(tx: Tx, jobs: readonly NewJob[]): Promise<void> {
+  if (jobs.length === 0) return;
+  await tx.sql`
+    insert into ${tx.t.job} (operation_id, attempt_number, lane, action, fence)
+    select operation_id, attempt_number, lane, 'send', fence
+      from unnest(${list(jobs.map((j) => j.operationId))}::bigint[],
+                  ${list(jobs.map((j) => j.attemptNumber))}::smallint[],
+                  ${list(jobs.map((j) => j.lane))}::text[],
+                  ${list(jobs.map((j) => j.fence))}::integer[]) as j (operation_id, attempt_number, lane, fence)`;
+}

@@ -1,0 +1,227 @@
+/**
+ * The executor's loop: keeps a window of free slots per PSP account, claims only what it can send now, and
+ * records replies by group commit. The steps themselves are in core/operation/execute-operations.
+ */
+import { isConnectionError, isRetryableError } from '../core/db/connection.ts';
+import { createGroupCommit } from '../core/group-commit.ts';
+import { MAX_FINDINGS, type Finding } from '../core/operation/apply-findings.ts';
+import {
+  callPsp,
+  claimTasks,
+  type ExecutorContext,
+  findingOf,
+  type Recorded,
+  recordFindings,
+  type Task,
+} from '../core/operation/execute-operations.ts';
+import { allowance, type BreakerState, CLOSED, noteReply } from '../core/psp/breaker.ts';
+import type { Connector, EnquiryReply, PspAccount } from '../core/psp/psp.ts';
+import { laneOf, PRIORITIES } from '../core/queue/job.ts';
+import { nextDueInMs } from '../core/queue/queue-store.ts';
+import type { Lease } from './lease.ts';
+import type { Log } from './log.ts';
+
+/** An idle lane is looked at this often without being told (ms): notifications are only a faster way. */
+const POLL_MS = 1_000;
+/** Pause after a failed claim or record (ms): the database is away or busy. */
+const TROUBLE_PAUSE_MS = 500;
+/** Jobs of one claim, at most. */
+const MAX_CLAIM = 400;
+/** Transactions that record replies at once: one works while the other waits for its commit. */
+const PARALLEL_RECORDS = 2;
+/** Replies waiting to be recorded above which nothing new is claimed. */
+const MAX_UNRECORDED = 2_000;
+
+export type ExecutorOptions = {
+  readonly context: ExecutorContext;
+  readonly lease: Lease;
+  readonly accounts: readonly PspAccount[];
+  readonly connectors: ReadonlyMap<string, Connector>;
+  readonly log: Log;
+};
+
+export type Executor = {
+  /** There may be work: look now. */
+  wake(): void;
+  /** Claims no more, waits for calls in flight, records their replies. */
+  drain(): Promise<void>;
+  snapshot(): ExecutorSnapshot;
+};
+
+export type ExecutorSnapshot = {
+  readonly inFlight: number;
+  readonly unrecorded: number;
+  readonly recorded: number;
+  readonly fenced: number;
+  readonly breakers: Readonly<Record<string, string | null>>;
+};
+
+/** One PSP account's window. */
+type Account = {
+  readonly account: PspAccount;
+  readonly connector: Connector;
+  readonly lanes: readonly string[];
+  inFlight: number;
+  breaker: BreakerState;
+  claiming: boolean;
+  /** Somebody asked to look again while a claim was on its way. */
+  again: boolean;
+  timer: NodeJS.Timeout | null;
+};
+
+export function startExecutor(options: ExecutorOptions): Executor {
+  const { context, log } = options;
+  let draining = false;
+  let recorded = 0;
+  let fenced = 0;
+
+  const accounts: Account[] = options.accounts.map((account) => ({
+    account,
+    connector: options.connectors.get(account.name)!,
+    lanes: PRIORITIES.map((priority) => laneOf(account.name, priority)),
+    inFlight: 0,
+    breaker: CLOSED,
+    claiming: false,
+    again: false,
+    timer: null,
+  }));
+
+  const recorder = createGroupCommit<Finding, Recorded>({
+    maxBatch: MAX_FINDINGS,
+    parallel: PARALLEL_RECORDS,
+    run: (findings) => recordUntilDone(context, findings, log, () => draining && options.lease.leftMs() === 0),
+  });
+
+  const room = (lane: Account): number => {
+    if (draining || !options.lease.allowsSend() || recorder.waiting() > MAX_UNRECORDED) return 0;
+    const free = lane.account.maxConcurrent - lane.inFlight;
+    return Math.min(free, MAX_CLAIM, allowance(lane.breaker, performance.now(), lane.inFlight));
+  };
+
+  const look = (account: Account): void => {
+    if (account.claiming) {
+      account.again = true;
+      return;
+    }
+    account.claiming = true;
+    account.again = false;
+    if (account.timer !== null) clearTimeout(account.timer);
+    account.timer = null;
+    void fill(account)
+      .catch((error: unknown) => {
+        log.warn({ account: account.account.name, error: String(error) }, 'claim failed');
+        return TROUBLE_PAUSE_MS;
+      })
+      .then((pauseMs) => {
+        account.claiming = false;
+        if (draining) return;
+        if (account.again && pauseMs < TROUBLE_PAUSE_MS) look(account);
+        else account.timer = setTimeout(() => look(account), pauseMs);
+      });
+  };
+
+  /** Claims until the window is full or the lanes are empty; returns when to look again (ms). */
+  const fill = async (account: Account): Promise<number> => {
+    for (const lane of account.lanes) {
+      for (;;) {
+        const limit = room(account);
+        if (limit <= 0) return breakerPauseMs(account.breaker);
+        const tasks = await claimTasks(context, lane, limit, account.connector);
+        for (const task of tasks) void run(account, task);
+        if (tasks.length < limit) break;
+      }
+    }
+    const dueMs = await nextDueInMs(context.db, account.lanes);
+    return dueMs === null ? POLL_MS : Math.max(1, Math.min(POLL_MS, Math.ceil(dueMs)));
+  };
+
+  const run = async (account: Account, task: Task): Promise<void> => {
+    account.inFlight += 1;
+    const reply = options.lease.allowsSend()
+      ? await callPsp(account.connector, task, account.account.timeoutMs)
+      : LAPSED;
+    account.inFlight -= 1;
+    if (reply !== null && reply !== LAPSED) noteBreaker(account, reply);
+    // A window that is half empty is worth a claim; refilling slot by slot would make claims of one.
+    if (account.inFlight * 2 <= account.account.maxConcurrent) look(account);
+    try {
+      const result = await recorder.push(findingOf(task, reply));
+      recorded += 1;
+      if (result.right === 'fenced') fenced += 1;
+      logRecorded(log, task, result);
+    } catch (error) {
+      // Only when a drain gives up on a database that is away: the lease lapses and another daemon takes over.
+      log.error({ operation: `op_${task.job.operationId}`, error: String(error) }, 'reply not recorded');
+    }
+  };
+
+  const noteBreaker = (account: Account, reply: EnquiryReply): void => {
+    const wasOpen = account.breaker.openUntilMs !== null;
+    account.breaker = noteReply(account.breaker, reply, performance.now());
+    const isOpen = account.breaker.openUntilMs !== null;
+    if (wasOpen === isOpen) return;
+    log.warn({ account: account.account.name, reason: account.breaker.reason }, isOpen ? 'breaker open' : 'breaker closed');
+    if (!isOpen) look(account);
+  };
+
+  for (const account of accounts) look(account);
+  return {
+    wake: () => {
+      for (const account of accounts) look(account);
+    },
+    drain: async () => {
+      draining = true;
+      for (const account of accounts) if (account.timer !== null) clearTimeout(account.timer);
+      while (accounts.some((account) => account.inFlight > 0 || account.claiming)) await pause(5);
+      await recorder.idle();
+    },
+    snapshot: () => ({
+      inFlight: accounts.reduce((sum, account) => sum + account.inFlight, 0),
+      unrecorded: recorder.waiting(),
+      recorded,
+      fenced,
+      breakers: Object.fromEntries(
+        accounts.map((a) => [a.account.name, a.breaker.openUntilMs === null ? null : a.breaker.reason]),
+      ),
+    }),
+  };
+}
+
+/** Claimed, but the lease is too short to start a call: provably not sent. */
+const LAPSED: EnquiryReply = { kind: 'not_sent', reason: 'too little of the lease was left to start the call' };
+
+function breakerPauseMs(breaker: BreakerState): number {
+  if (breaker.openUntilMs === null) return POLL_MS;
+  return Math.max(10, Math.min(POLL_MS, breaker.openUntilMs - performance.now()));
+}
+
+/** A reply is never dropped because the database is away: it is tried until it is stored, or the lease is over. */
+async function recordUntilDone(
+  context: ExecutorContext,
+  findings: readonly Finding[],
+  log: Log,
+  mayGiveUp: () => boolean,
+): Promise<readonly Recorded[]> {
+  for (;;) {
+    try {
+      return await recordFindings(context, findings);
+    } catch (error) {
+      if (mayGiveUp()) throw error;
+      const expected = isConnectionError(error) || isRetryableError(error);
+      log[expected ? 'warn' : 'error']({ findings: findings.length, error: String(error) }, 'recording failed, trying again');
+      await pause(TROUBLE_PAUSE_MS);
+    }
+  }
+}
+
+function logRecorded(log: Log, task: Task, result: Recorded): void {
+  const { job } = task;
+  const line = { operation: `op_${job.operationId}`, attempt: job.attemptNumber, fence: job.fence };
+  if (result.right === 'quarantined') log.error({ ...line, reason: result.reason }, 'quarantined');
+  else if (result.right === 'fenced') log.warn({ ...line, outcome: result.outcome }, 'late reply kept');
+  else log.info({ ...line, from: result.from, to: result.to, outcome: result.outcome, deadLetter: result.deadLetter ?? undefined }, 'recorded');
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,260 @@
+/**
+ * Carries out calls: idempotency around the operations, every change journalled in the turn it is made.
+ * Knows neither sockets nor time-outs; the HTTP layer decides when to begin, finish and answer.
+ */
+import { SandboxClock } from './clock.ts';
+import { drawFault, type Fault, FaultQueue } from './faults.ts';
+import { canonicalText, type Form } from './form.ts';
+import { fingerprintOf, type KeyEntry, KeyTable } from './idempotency.ts';
+import { authenticateIntent, type IntentRecord, settleIntent } from './intent.ts';
+import type { Journal } from './journal.ts';
+import { clockLine, doneLine, intentLine, openLine, seenLine } from './journal-lines.ts';
+import { type Answer, type Prepared, prepareWrite } from './operations.ts';
+import { answerRead } from './queries.ts';
+import { renderError, renderIntent } from './render.ts';
+import type { Route } from './routes.ts';
+import type { Settings } from './settings.ts';
+import { SandboxState } from './state.ts';
+import { apiError, idempotencyMismatch, keyInUse, type StripeError } from './stripe-errors.ts';
+import type { Attempt } from './test-cards.ts';
+
+/** One call under /v1/ after authorization, with its parameters from body or query. */
+export interface Call {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  /** Path and query as sent. */
+  readonly url: string;
+  readonly route: Route;
+  readonly form: Form;
+  /** The idempotency key; null for GETs and for POSTs without one. */
+  readonly key: string | null;
+}
+
+/** What is sent back. `replayed` answers carry the header `idempotent-replayed: true`. */
+export interface Reply {
+  readonly status: number;
+  readonly body: string;
+  readonly origin: 'executed' | 'replayed' | 'refused';
+}
+
+/** A call whose execution has begun; its key is in use until `release`. */
+export interface Started {
+  readonly call: Call;
+  readonly entry: KeyEntry | null;
+  readonly prepared: Extract<Prepared, { kind: 'ready' }>;
+  readonly epoch: number;
+}
+
+export type Begun =
+  | { readonly kind: 'reply'; readonly reply: Reply }
+  | { readonly kind: 'started'; readonly started: Started };
+
+/** How execution ends: as it should, executed but stored as a 500, or a 500 without executing. */
+export type FinishMode = 'act' | 'act_stored_as_500' | 'only_500';
+
+/** Counters of GETs by address are dropped beyond this many; only needed to draw their faults. */
+const MAX_GET_COUNTERS = 100_000;
+
+export class Engine {
+  readonly clock = new SandboxClock();
+  readonly state = new SandboxState();
+  readonly keys = new KeyTable();
+  readonly queue = new FaultQueue();
+  settings: Settings;
+  /** Raised by `reset`: what began before must not act afterwards. */
+  epoch = 0;
+  private journal: Journal | null = null;
+  private readonly getsSeen = new Map<string, number>();
+
+  constructor(settings: Settings) {
+    this.settings = settings;
+  }
+
+  /** Attaches the journal once it was read; an empty one gets its first line. */
+  attach(journal: Journal): void {
+    this.journal = journal;
+    if (journal.bytes === 0) journal.append(openLine());
+  }
+
+  /** A call has come in: counts it for its key and decides which fault hits it. */
+  arrive(call: Call): Fault {
+    this.settleDue();
+    const { key } = call;
+    const entry = key === null ? null : this.keys.entry(key, this.clock.nowS());
+    if (entry !== null) entry.seen++;
+    const queued = this.queue.take({
+      method: call.method,
+      path: call.path,
+      key,
+      metadata: () => this.metadataOf(call),
+    });
+    const fault = queued ?? this.draw(call, entry);
+    if (key !== null && entry !== null && (entry.seen > 1 || fault.name !== 'ok'))
+      this.journal?.append(seenLine(key, entry));
+    return fault;
+  }
+
+  /** Answers a reading call. */
+  read(call: Call): Reply {
+    if (call.route.kind !== 'read') return refusal(apiError());
+    this.settleDue();
+    const result = answerRead(call.route.name, call.form.root, call.route.id, this.state);
+    if (result.kind === 'refused') return refusal(result.error);
+    return { status: 200, body: result.body, origin: 'executed' };
+  }
+
+  /** Looks the key up and checks the parameters; from `started` on the result will be stored. */
+  begin(call: Call): Begun {
+    const { route, key } = call;
+    if (route.kind !== 'write') return { kind: 'reply', reply: this.read(call) };
+    this.settleDue();
+    const nowS = this.clock.nowS();
+    const entry = key === null ? null : this.keys.entry(key, nowS);
+    const fingerprint =
+      entry === null ? '' : fingerprintOf(call.method, call.path, canonicalText(call.form));
+    if (key !== null && entry !== null) {
+      const verdict = this.keys.judge(entry, fingerprint);
+      if (verdict.kind === 'replay') return { kind: 'reply', reply: replyOf(verdict.answer, 'replayed') };
+      if (verdict.kind === 'mismatch') return { kind: 'reply', reply: refusal(idempotencyMismatch(key)) };
+      if (verdict.kind === 'in_use') return { kind: 'reply', reply: refusal(keyInUse(key)) };
+    }
+    const prepared = prepareWrite(route.name, call.form.root, route.id, (id) => this.state.find(id));
+    if (prepared.kind === 'refused') return { kind: 'reply', reply: refusal(prepared.error) };
+    if (entry !== null) this.keys.start(entry, fingerprint, nowS);
+    return { kind: 'started', started: { call, entry, prepared, epoch: this.epoch } };
+  }
+
+  /**
+   * Executes what `begin` started, stores and journals the result. The answer must not be sent before
+   * `whenWritten` calls back.
+   */
+  finish(started: Started, mode: FinishMode, fault: Fault): Reply {
+    const { entry, call } = started;
+    const effect =
+      mode === 'only_500'
+        ? { intent: null, answer: STORED_500 }
+        : started.prepared.act({
+            nowS: this.clock.nowS(),
+            key: call.key,
+            forced: this.forcedAttempt(fault),
+            find: (id) => this.state.find(id),
+            nextName: () => this.state.nextName(),
+          });
+    const answer = mode === 'act' ? effect.answer : STORED_500;
+    if (effect.intent !== null) this.state.put(effect.intent);
+    if (entry !== null && call.key !== null) {
+      entry.answer = answer;
+      this.journal?.append(doneLine(call.key, entry, effect.intent, answer));
+    } else if (effect.intent !== null) {
+      this.journal?.append(intentLine(effect.intent));
+    }
+    return replyOf(answer, 'executed');
+  }
+
+  /** The result is on disk: the key may be replayed from now on. */
+  release(started: Started): void {
+    if (started.entry !== null) started.entry.phase = 'done';
+  }
+
+  /** Calls back once everything done so far is in the journal. */
+  whenWritten(callback: () => void): void {
+    if (this.journal === null) callback();
+    else this.journal.whenWritten(callback);
+  }
+
+  /** Moves sandbox time forward: pending payments end, old keys are pruned. Returns how many keys. */
+  advance(ms: number): number {
+    this.clock.advance(ms);
+    this.journal?.append(clockLine(this.clock.offsetMs));
+    this.settleDue();
+    return this.keys.prune(this.clock.nowS());
+  }
+
+  /** The customer answered the challenge; null when the intent is not there or waits for none. */
+  authenticate(id: string, result: 'succeeded' | 'failed'): IntentRecord | null {
+    const intent = this.state.find(id);
+    const next = intent === null ? null : authenticateIntent(intent, result, this.clock.nowS());
+    if (next !== null) this.change(next);
+    return next;
+  }
+
+  /** Forgets all intents, keys and queued faults, and empties the journal; settings and time stay. */
+  reset(): void {
+    this.epoch++;
+    this.state.clear();
+    this.keys.clear();
+    this.queue.clear();
+    this.getsSeen.clear();
+    this.journal?.truncate();
+    this.journal?.append(openLine());
+    if (this.clock.offsetMs > 0) this.journal?.append(clockLine(this.clock.offsetMs));
+  }
+
+  /** Ends every payment whose processing is over. */
+  settleDue(): void {
+    const nowMs = this.clock.nowMs();
+    for (let due = this.state.takeDue(nowMs); due !== null; due = this.state.takeDue(nowMs))
+      this.change(settleIntent(due));
+  }
+
+  private change(intent: IntentRecord): void {
+    this.state.put(intent);
+    this.journal?.append(intentLine(intent));
+  }
+
+  private draw(call: Call, entry: KeyEntry | null): Fault {
+    const { rates, getRates, seed, maxFaultsPerKey } = this.settings;
+    if (call.method === 'GET') {
+      if (Object.keys(getRates).length === 0) return { name: 'ok' };
+      if (this.getsSeen.size >= MAX_GET_COUNTERS) this.getsSeen.clear();
+      const seen = (this.getsSeen.get(call.url) ?? 0) + 1;
+      this.getsSeen.set(call.url, seen);
+      return drawFault(getRates, seed, `GET ${call.url}`, seen);
+    }
+    if (entry === null || call.key === null || entry.faults >= maxFaultsPerKey) return { name: 'ok' };
+    if (Object.keys(rates).length === 0) return { name: 'ok' };
+    const fault = drawFault(rates, seed, call.key, entry.seen);
+    if (fault.name !== 'ok') entry.faults++;
+    return fault;
+  }
+
+  /** The metadata a request carries, or that of the intent it names. */
+  private metadataOf(call: Call): Readonly<Record<string, string>> {
+    const given = call.form.root.get('metadata');
+    const own =
+      given instanceof Map
+        ? Object.fromEntries([...given].filter((pair): pair is [string, string] => typeof pair[1] === 'string'))
+        : {};
+    const intent = call.route.id === null ? null : this.state.find(call.route.id);
+    if (intent === null) return own;
+    return { ...(JSON.parse(intent.metadataJson) as Record<string, string>), ...own };
+  }
+
+  private forcedAttempt(fault: Fault): Attempt | null {
+    const failure = fault.decline ?? this.settings.decline;
+    const settleAtMs = this.clock.nowMs() + (fault.ms ?? this.settings.pendingMs);
+    switch (fault.name) {
+      case 'decline':
+        return { kind: 'failed', failure };
+      case 'pending_then_succeed':
+        return { kind: 'processing', settleAtMs, result: 'succeeded' };
+      case 'pending_then_fail':
+        return { kind: 'processing', settleAtMs, result: failure };
+      default:
+        return null;
+    }
+  }
+}
+
+const STORED_500: Answer = { status: 500, error: apiError(), intent: null, expansion: 'none' };
+
+/** An error that nothing was stored of. */
+export function refusal(error: StripeError): Reply {
+  return { status: error.status, body: renderError(error, null), origin: 'refused' };
+}
+
+function replyOf(answer: Answer, origin: 'executed' | 'replayed'): Reply {
+  const { status, error, intent, expansion } = answer;
+  if (error !== null) return { status, body: renderError(error, intent), origin };
+  return { status, body: intent === null ? '{}' : renderIntent(intent, expansion), origin };
+}

@@ -1,0 +1,116 @@
+/**
+ * Turns records into Stripe's JSON. Decides nothing and looks nothing up.
+ * Metadata is kept as JSON text and put in as it is, which saves a parse and a print per answer.
+ */
+import { hash } from 'node:crypto';
+import { chargeId } from './ids.ts';
+import type { ChargeRecord, IntentRecord } from './intent.ts';
+import { errorFields, type StripeError } from './stripe-errors.ts';
+import { cardError, failureOf } from './test-cards.ts';
+
+/** Whether `latest_charge` stands as a name or as the whole object. */
+export type Expansion = 'none' | 'latest_charge';
+
+/** The intent as Stripe's JSON object. */
+export function renderIntent(intent: IntentRecord, expansion: Expansion): string {
+  const last = intent.charges.length - 1;
+  const charge = intent.charges[last];
+  const extras = intent.extras ?? {};
+  const fields = JSON.stringify({
+    id: intent.id,
+    object: 'payment_intent',
+    amount: intent.amount,
+    amount_capturable: intent.status === 'requires_capture' ? intent.amount : 0,
+    amount_received: intent.received,
+    application: null,
+    application_fee_amount: null,
+    automatic_payment_methods: { allow_redirects: extras.allow_redirects ?? 'never', enabled: true },
+    canceled_at: intent.canceled?.at ?? null,
+    cancellation_reason: intent.canceled?.reason ?? null,
+    capture_method: intent.captureMethod,
+    client_secret: `${intent.id}_secret_${hash('sha256', intent.id).slice(0, 25)}`,
+    confirmation_method: extras.confirmation_method ?? 'automatic',
+    created: intent.created,
+    currency: intent.currency,
+    customer: extras.customer ?? null,
+    description: extras.description ?? null,
+    last_payment_error: intent.failure === null ? null : errorFields(cardError(intent.failure)),
+    livemode: false,
+    next_action:
+      intent.status === 'requires_action' ? { type: 'use_stripe_sdk', use_stripe_sdk: {} } : null,
+    on_behalf_of: null,
+    payment_method: intent.paymentMethod,
+    payment_method_options: { card: { request_three_d_secure: 'automatic' } },
+    payment_method_types: ['card'],
+    processing: null,
+    receipt_email: extras.receipt_email ?? null,
+    review: null,
+    setup_future_usage: extras.setup_future_usage ?? null,
+    shipping: null,
+    statement_descriptor: extras.statement_descriptor ?? null,
+    statement_descriptor_suffix: extras.statement_descriptor_suffix ?? null,
+    status: intent.status,
+    transfer_data: null,
+    transfer_group: intent.transferGroup,
+  });
+  const latest =
+    charge === undefined
+      ? 'null'
+      : expansion === 'latest_charge'
+        ? renderCharge(intent, charge, last)
+        : `"${chargeId(intent.id, last)}"`;
+  return `${fields.slice(0, -1)},"latest_charge":${latest},"metadata":${intent.metadataJson}}`;
+}
+
+/** One charge of an intent; `number` is its place on the intent, from 0. */
+export function renderCharge(intent: IntentRecord, charge: ChargeRecord, number: number): string {
+  const failed = charge.failure === null ? null : failureOf(charge.failure);
+  const fields = JSON.stringify({
+    id: chargeId(intent.id, number),
+    object: 'charge',
+    amount: intent.amount,
+    amount_captured: charge.captured,
+    amount_refunded: charge.released ? intent.amount : 0,
+    application_fee_amount: null,
+    balance_transaction: null,
+    captured: charge.captured > 0,
+    created: charge.created,
+    currency: intent.currency,
+    customer: intent.extras?.customer ?? null,
+    description: intent.extras?.description ?? null,
+    disputed: false,
+    failure_balance_transaction: null,
+    failure_code: failed?.code ?? null,
+    failure_message: failed?.message ?? null,
+    livemode: false,
+    outcome: {
+      network_status: failed === null ? 'approved_by_network' : 'declined_by_network',
+      reason: failed === null ? null : (failed.declineCode ?? failed.code),
+      risk_level: 'normal',
+      seller_message: failed === null ? 'Payment complete.' : 'The bank declined the payment.',
+      type: failed === null ? 'authorized' : 'issuer_declined',
+    },
+    paid: failed === null,
+    payment_intent: intent.id,
+    payment_method: charge.paymentMethod,
+    payment_method_details: { card: { brand: 'visa', last4: '4242' }, type: 'card' },
+    receipt_url: null,
+    refunded: charge.released,
+    status: failed === null ? 'succeeded' : 'failed',
+    transfer_data: null,
+    transfer_group: intent.transferGroup,
+  });
+  return `${fields.slice(0, -1)},"metadata":${intent.metadataJson}}`;
+}
+
+/** `{"error":{…}}`, with the intent inside where the error is about one. */
+export function renderError(error: StripeError, intent: IntentRecord | null): string {
+  const fields = JSON.stringify(errorFields(error));
+  if (intent === null) return `{"error":${fields}}\n`;
+  return `{"error":${fields.slice(0, -1)},"payment_intent":${renderIntent(intent, 'none')}}}\n`;
+}
+
+/** A page of a list; `url` is the list's path. */
+export function renderList(url: string, data: readonly string[], more: 'has_more' | 'is_last'): string {
+  return `{"object":"list","url":"${url}","has_more":${more === 'has_more'},"data":[${data.join(',')}]}`;
+}
