@@ -4,7 +4,7 @@
  */
 import { isConnectionError, isRetryableError } from '../core/db/connection.ts';
 import { createGroupCommit } from '../core/group-commit.ts';
-import { MAX_FINDINGS, type Finding } from '../core/operation/apply-findings.ts';
+import type { Finding } from '../core/operation/apply-findings.ts';
 import {
   callPsp,
   claimTasks,
@@ -27,8 +27,10 @@ const POLL_MS = 1_000;
 const TROUBLE_PAUSE_MS = 500;
 /** Jobs of one claim, at most. */
 const MAX_CLAIM = 400;
-/** Transactions that record replies at once: one works while the other waits for its commit. */
-const PARALLEL_RECORDS = 2;
+/** Replies recorded in one transaction, at most. */
+const MAX_RECORD = 400;
+/** Transactions that record replies at once: while one waits for a lock or its commit, others work. */
+const PARALLEL_RECORDS = 3;
 /** Replies waiting to be recorded above which nothing new is claimed. */
 const MAX_UNRECORDED = 2_000;
 
@@ -87,7 +89,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
   }));
 
   const recorder = createGroupCommit<Finding, Recorded>({
-    maxBatch: MAX_FINDINGS,
+    maxBatch: MAX_RECORD,
     parallel: PARALLEL_RECORDS,
     run: (findings) => recordUntilDone(context, findings, log, () => draining && options.lease.leftMs() === 0),
   });

@@ -7,7 +7,8 @@ import { BEAT_EVERY_MS, LEASE_MS, MIN_LEASE_LEFT_MS } from '../core/queue/job.ts
 import { beat, insertDaemon, stopDaemon } from '../core/queue/queue-store.ts';
 
 export type Lease = {
-  readonly daemonId: bigint;
+  /** Changes when the daemon had been declared dead and registered anew. */
+  daemonId(): bigint;
   /** Milliseconds that the lease is certainly still good for; 0 when lapsed. */
   leftMs(): number;
   /** True while a send may be started. */
@@ -21,7 +22,7 @@ const BEAT_TIMEOUT_MS = 3_000;
 
 export async function takeLease(db: Db, name: string): Promise<Lease> {
   let beatenAtMs = performance.now();
-  const daemonId = await insertDaemon(db, name);
+  let daemonId = await insertDaemon(db, name);
   let ended = false;
   let timer: NodeJS.Timeout | null = null;
 
@@ -29,7 +30,8 @@ export async function takeLease(db: Db, name: string): Promise<Lease> {
     // The lease counts from before the question: the database cannot have written it earlier.
     const askedAtMs = performance.now();
     try {
-      await withTimeout(beat(db, daemonId), BEAT_TIMEOUT_MS);
+      const alive = await withTimeout(beat(db, daemonId), BEAT_TIMEOUT_MS);
+      if (!alive && !ended) daemonId = await withTimeout(insertDaemon(db, name), BEAT_TIMEOUT_MS);
       beatenAtMs = askedAtMs;
     } catch {
       // A missed beat costs lease; whoever wants to send sees that. The next beat comes all the same.
@@ -40,7 +42,7 @@ export async function takeLease(db: Db, name: string): Promise<Lease> {
 
   const leftMs = (): number => Math.max(0, LEASE_MS - (performance.now() - beatenAtMs));
   return {
-    daemonId,
+    daemonId: () => daemonId,
     leftMs,
     allowsSend: () => !ended && leftMs() > MIN_LEASE_LEFT_MS,
     end: async () => {

@@ -8,7 +8,7 @@ import { open, readdir, readFile, rename, rmdir, stat, unlink } from 'node:fs/pr
 import { basename, dirname, join } from 'node:path';
 import { Bug, OperatorError } from '../errors.ts';
 import type { ServiceUser } from './embedded-folders.ts';
-import { findPostmaster, isAlive, listProcessesIn, type Postmaster, waitUntil } from './embedded-process.ts';
+import { findPostmaster, isAlive, listProcessesOf, type Postmaster, waitUntil } from './embedded-process.ts';
 import type { Binaries } from './embedded-runtime.ts';
 
 /** Longest initdb (ms): 1 s on a good disk. */
@@ -18,6 +18,8 @@ const HELPER_TIMEOUT_MS = 30_000;
 /** Children of a killed server notice within moments (ms); then they are told, then it is an error. */
 const ORPHANS_LEAVE_MS = 2_000;
 const ORPHANS_QUIT_MS = 10_000;
+/** Postgres fills its lock file at once after making it (ms): one that stays empty lost its content in a crash. */
+const EMPTY_LOCK_FILE_MS = 3_000;
 /** Lines of the server's log in a message. */
 const LOG_LINES_SHOWN = 12;
 /** Built-in C.UTF-8 (same order on every machine, full Unicode case rules) came with this version. */
@@ -219,21 +221,26 @@ export async function startServer(options: StartOptions): Promise<Postmaster> {
 
 /**
  * Waits until the server of a data folder takes connections.
- * @param ended why the process that was started is gone, or null while it lives or is not ours
+ * @param ended why the process that we have started is gone, or null while it lives; only asked for when no
+ *   other server has come up either
  */
 export async function waitForServer(
   options: Pick<StartOptions, 'dataDir' | 'startLog' | 'logDir' | 'timeoutMs'>,
   ended: () => string | null,
 ): Promise<Postmaster> {
   let server: Postmaster | null = null;
+  let gone: string | null = null;
   await waitUntil(async () => {
+    // First this, then the look: one that ended in between is then seen the next time.
+    gone = ended();
     server = await findPostmaster(options.dataDir);
-    return server?.status === 'ready' || ended() !== null;
+    // Ours gave way to one that was already on its way: then we wait for that.
+    return server?.status === 'ready' || (gone !== null && server === null);
   }, options.timeoutMs);
   const found = server as Postmaster | null;
   if (found?.status === 'ready') return found;
   const lines = await readLogs(options);
-  const reason = ended();
+  const reason = gone as string | null;
   if (reason !== null) {
     throw explainFailure(`The embedded database did not start (${reason})`, lines, options.dataDir);
   }
@@ -245,17 +252,20 @@ export async function waitForServer(
   );
 }
 
-/** The start log, and what the server has written to its own since. */
+/** The start log, and the newest of the server's own logs if it came so far as to open one. */
 async function readLogs(options: Pick<StartOptions, 'startLog' | 'logDir'>): Promise<string> {
-  const started = await stat(options.startLog).catch(() => null);
-  const paths = [options.startLog];
-  for (const name of options.logDir === null ? [] : await readdir(options.logDir).catch(() => [])) {
-    const path = join(options.logDir ?? '', name);
-    const facts = await stat(path).catch(() => null);
-    if (facts !== null && started !== null && facts.mtimeMs >= started.birthtimeMs) paths.push(path);
+  const started = await readFile(options.startLog, 'utf8').catch(() => '');
+  if (options.logDir === null || !started.includes('redirecting log output')) return started;
+  let newest = { path: '', mtimeMs: 0 };
+  for (const name of await readdir(options.logDir).catch(() => [])) {
+    const path = join(options.logDir, name);
+    const mtimeMs = (await stat(path).catch(() => null))?.mtimeMs ?? 0;
+    if (mtimeMs > newest.mtimeMs) newest = { path, mtimeMs };
   }
-  const texts = await Promise.all(paths.map((path) => readFile(path, 'utf8').catch(() => '')));
-  return texts.join('\n');
+  const log = await readFile(newest.path, 'utf8').catch(() => '');
+  // An earlier start's troubles would explain this one wrongly.
+  const begin = log.lastIndexOf('starting PostgreSQL');
+  return `${started}\n${log.slice(Math.max(0, log.lastIndexOf('\n', begin)))}`;
 }
 
 /**
@@ -264,33 +274,42 @@ async function readLogs(options: Pick<StartOptions, 'startLog' | 'logDir'>): Pro
  * number is left to Postgres, which also looks at shared memory.
  */
 async function clearRemains(dataDir: string, socketDir: string): Promise<void> {
-  const isFree = async (): Promise<boolean> => (await listProcessesIn(dataDir)).length === 0;
+  const isFree = async (): Promise<boolean> => (await listProcessesOf(dataDir)).length === 0;
   if (!(await waitUntil(isFree, ORPHANS_LEAVE_MS))) {
     // What the server itself sends to its children when one of them has crashed.
-    for (const pid of await listProcessesIn(dataDir)) signal(pid, 'SIGQUIT');
+    for (const pid of await listProcessesOf(dataDir)) signal(pid, 'SIGQUIT');
     if (!(await waitUntil(isFree, ORPHANS_QUIT_MS))) {
       throw new OperatorError(
         'embedded_orphans',
-        `Processes ${(await listProcessesIn(dataDir)).join(', ')} of an earlier server still use ${dataDir} and ` +
+        `Processes ${(await listProcessesOf(dataDir)).join(', ')} of an earlier server still use ${dataDir} and ` +
           'do not end. End them (kill), then try again.',
         { kind: 'failed' },
       );
     }
   }
-  await removeIfMisleading(join(dataDir, 'postmaster.pid'));
+  await removeIfMisleading(join(dataDir, 'postmaster.pid'), dataDir);
   for (const name of await readdir(socketDir)) {
-    if (name.startsWith('.s.PGSQL.') && name.endsWith('.lock'))
-      await removeIfMisleading(join(socketDir, name));
+    if (name.startsWith('.s.PGSQL.') && name.endsWith('.lock')) {
+      await removeIfMisleading(join(socketDir, name), dataDir);
+    }
   }
 }
 
-/** Removes a lock file that is empty or names a process that exists; it can't be the server: that is gone. */
-async function removeIfMisleading(lockFile: string): Promise<void> {
-  const text = await readFile(lockFile, 'utf8').catch(() => null);
+/**
+ * Removes a lock file that would keep Postgres from starting for no reason: it is empty and stays so, or its
+ * number is that of an existing process which is no server of this folder. The caution is for a server whose
+ * starter was killed and that begins just now: its lock file must never go.
+ */
+async function removeIfMisleading(lockFile: string, dataDir: string): Promise<void> {
+  let text: string | null = null;
+  await waitUntil(async () => {
+    text = await readFile(lockFile, 'utf8').catch(() => null);
+    return text !== '';
+  }, EMPTY_LOCK_FILE_MS);
   if (text === null) return;
-  // The socket's lock file holds a negative number where a single-user server made it.
+  // A server in single-user mode writes its number with a minus.
   const pid = Math.abs(Number.parseInt(text, 10));
-  if (pid >= 1 && !pidExists(pid)) return;
+  if (pid >= 1 && (!pidExists(pid) || (await isProcessOf(pid, dataDir)))) return;
   await unlink(lockFile);
 }
 
@@ -328,7 +347,7 @@ export async function stopServer(
   if (server === null) return false;
   signal(server.pid, mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
   const gone = await waitUntil(
-    async () => !(await isAlive(server)) && (await listProcessesIn(dataDir)).length === 0,
+    async () => !(await isAlive(server)) && (await listProcessesOf(dataDir)).length === 0,
     timeoutMs,
   );
   if (gone) return true;

@@ -196,7 +196,7 @@ async function assertReachable(folder: string, user: ServiceUser): Promise<void>
   if (code === 0) return;
   throw new OperatorError(
     'embedded_folder_unreachable',
-    `The embedded database runs as user "${user.name}", who can't enter ${folder}. Open the folders above it ` +
+    `The embedded database runs as user "${user.name}", who can't enter and write ${folder}. Open the folders above it ` +
       '(chmod o+x), or choose another state folder.',
     { kind: 'failed' },
   );

@@ -37,17 +37,28 @@ export async function isAlive(identity: ProcessIdentity): Promise<boolean> {
   return (await readStartTicks(identity.pid)) === identity.startTicks;
 }
 
-/** Processes (of any user that we may look at) whose working folder is `folder`: a server and its children. */
-export async function listProcessesIn(folder: string): Promise<readonly number[]> {
-  const wanted = await realpath(folder).catch(() => null);
-  if (wanted === null) return [];
+/**
+ * Postgres processes of a data folder (of any user that we may look at): a server, its children, and one that
+ * was told to serve it and has not yet entered it.
+ */
+export async function listProcessesOf(dataDir: string): Promise<readonly number[]> {
   const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const found: number[] = [];
   for (const name of names) {
-    const cwd = await readlink(`/proc/${name}/cwd`).catch(() => null);
-    if (cwd === wanted && (await isPostgres(Number(name)))) found.push(Number(name));
+    if (await isProcessOf(Number(name), dataDir)) found.push(Number(name));
   }
   return found;
+}
+
+/** True for a living Postgres process that works in the data folder or was started with its name. */
+export async function isProcessOf(pid: number, dataDir: string): Promise<boolean> {
+  if (!(await isPostgres(pid))) return false;
+  const [cwd, wanted, commandLine] = await Promise.all([
+    readlink(`/proc/${pid}/cwd`).catch(() => null),
+    realpath(dataDir).catch(() => dataDir),
+    readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''),
+  ]);
+  return cwd === wanted || commandLine.split('\0').includes(dataDir);
 }
 
 async function isPostgres(pid: number): Promise<boolean> {

@@ -50,10 +50,16 @@ export async function installRuntime(runtimeDir: string): Promise<Binaries> {
   await chmod(runtimeDir, 0o755);
   if (!(await isCompleteCopy(source.nativeDir, target))) {
     const fresh = join(runtimeDir, `new-${randomBytes(4).toString('hex')}`);
-    await copyTree(source.nativeDir, fresh);
-    await makeLinks(source.nativeDir, fresh);
-    await rm(target, { recursive: true, force: true });
-    await rename(fresh, target);
+    try {
+      await copyTree(source.nativeDir, fresh);
+      await makeLinks(source.nativeDir, fresh);
+      await rm(target, { recursive: true, force: true });
+      await rename(fresh, target);
+    } catch (error) {
+      // Above all when the disk is full.
+      await rm(fresh, { recursive: true, force: true });
+      throw error;
+    }
   }
   for (const other of await readdir(runtimeDir)) {
     if (other !== name) await rm(join(runtimeDir, other), { recursive: true, force: true });
@@ -109,9 +115,14 @@ async function isCompleteCopy(source: string, target: string): Promise<boolean> 
 
 async function copyTree(source: string, target: string): Promise<void> {
   const files = await listFiles(source);
-  const folders = new Set(['.', ...files.map((path) => dirname(path))]);
+  const folders = new Set<string>();
+  for (const path of files) {
+    // "." is its own parent: that ends the climb.
+    for (let folder = dirname(path); !folders.has(folder); folder = dirname(folder)) folders.add(folder);
+  }
   for (const folder of [...folders].sort()) {
     await mkdir(join(target, folder), { recursive: true });
+    // Whatever our umask is, and that of the checkout: the server's user must be able to read it all.
     await chmod(join(target, folder), 0o755);
   }
   const queue = [...files];
@@ -119,7 +130,6 @@ async function copyTree(source: string, target: string): Promise<void> {
     for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
       await copyFile(join(source, path), join(target, path), constants.COPYFILE_FICLONE);
       const executable = ((await stat(join(source, path))).mode & 0o100) !== 0;
-      // Whatever umask the checkout was made with: the server's user must be able to read it.
       await chmod(join(target, path), executable ? 0o755 : 0o644);
     }
   };

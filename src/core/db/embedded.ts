@@ -164,7 +164,7 @@ async function startLocked(
     startedNow = true;
   } else if (server.status !== 'ready') {
     // Its starter was killed or gave up waiting.
-    server = await waitForServer(waiting, () => null);
+    server = await waitForServer(waiting, () => 'it ended while it was starting');
   }
   await ensureRolesAndDatabase(server, DATABASE);
   return describeServer(folders, server, startedNow);

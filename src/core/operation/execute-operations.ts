@@ -14,7 +14,8 @@ import { listEvidence } from './operation-store.ts';
 
 export type ExecutorContext = FindingContext & {
   readonly db: Db;
-  readonly daemonId: bigint;
+  /** The daemon's present registration. */
+  readonly daemonId: () => bigint;
 };
 
 /** A claimed job and what to do with it now. */
@@ -31,7 +32,7 @@ export async function claimTasks(
   connector: Connector,
 ): Promise<readonly Task[]> {
   const { db, daemonId, principal } = context;
-  const jobs = await claimJobs(db, { lane, limit, daemonId, principal });
+  const jobs = await claimJobs(db, { lane, limit, daemonId: daemonId(), principal });
   const resends = jobs.filter((job) => job.sends > 1 || job.action === 'enquire');
   const told = resends.length === 0 ? new Map() : Map.groupBy(await listEvidence(db, resends), (e) => e.operationId);
   return jobs.map((job) => {

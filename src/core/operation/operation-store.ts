@@ -7,6 +7,7 @@ import type { SubState } from './operation.ts';
 export type NewOperation = {
   readonly id: bigint;
   readonly kind: OperationKind;
+  readonly paymentId: bigint | null;
   readonly paymentOrderId: bigint | null;
   readonly pspAccount: string;
   readonly amountMinor: bigint;
@@ -18,9 +19,10 @@ export type NewOperation = {
 export async function insertOperations(tx: Tx, operations: readonly NewOperation[]): Promise<void> {
   await tx.sql`
     insert into ${tx.t.operation}
-      (id, kind, payment_order_id, psp_account, amount_minor, currency, sub_state, reason)
+      (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency, sub_state, reason)
     select * from unnest(${list(operations.map((o) => o.id))}::bigint[],
                          ${list(operations.map((o) => o.kind))}::text[],
+                         ${list(operations.map((o) => o.paymentId))}::bigint[],
                          ${list(operations.map((o) => o.paymentOrderId))}::bigint[],
                          ${list(operations.map((o) => o.pspAccount))}::text[],
                          ${list(operations.map((o) => o.amountMinor))}::bigint[],
@@ -76,7 +78,7 @@ export async function lockSubjects(tx: Tx, refs: readonly AttemptRef[]): Promise
   return tx.sql<Subject[]>`
     select o.id as operation_id, o.kind, o.psp_account, o.amount_minor, o.currency, o.sub_state,
            o.fence as operation_fence, a.number as attempt_number, a.state as attempt_state, a.maybe_sent,
-           a.sends, po.id as order_id, po.payment_id, po.seller, po.platform_fee_minor as fee_minor,
+           a.sends, po.id as order_id, o.payment_id, po.seller, po.platform_fee_minor as fee_minor,
            po.release_after_days
       from unnest(${list(refs.map((r) => r.operationId))}::bigint[],
                   ${list(refs.map((r) => r.attemptNumber))}::smallint[]) as r (operation_id, number)
@@ -217,7 +219,7 @@ export async function markLapsed(
          set sub_state = case o.sub_state when 'claimed' then 'unknown' else o.sub_state end, updated_at = now()
         from lapsed l
        where o.id = l.operation_id
-      returning o.id, o.sub_state, o.payment_order_id
+      returning o.id, o.sub_state, o.payment_id
     ), doubted as (
       update ${tx.t.attempt} a
          set state = case a.state when 'sent' then 'unknown' else a.state end, maybe_sent = true
@@ -226,9 +228,8 @@ export async function markLapsed(
          and a.number = l.attempt_number
       returning a.operation_id, a.state
     )
-    select l.operation_id, l.attempt_number, l.fence, d.state as attempt_state, m.sub_state, po.payment_id
+    select l.operation_id, l.attempt_number, l.fence, d.state as attempt_state, m.sub_state, m.payment_id
       from lapsed l
       join moved m on m.id = l.operation_id
-      join doubted d on d.operation_id = l.operation_id
-      left join ${tx.t.paymentOrder} po on po.id = m.payment_order_id`;
+      join doubted d on d.operation_id = l.operation_id`;
 }

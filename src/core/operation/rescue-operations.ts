@@ -4,7 +4,7 @@
  */
 import { insertEvents } from '../audit/event-store.ts';
 import { type Db, transact } from '../db/connection.ts';
-import { buryPoisonJobs, type RescuedJob, rescueJobs } from '../queue/queue-store.ts';
+import { buryPoisonJobs, declareDead, type RescuedJob, rescueJobs } from '../queue/queue-store.ts';
 import { insertEvidence, markLapsed } from './operation-store.ts';
 
 export type Rescue = {
@@ -17,8 +17,9 @@ export type Rescue = {
 /** One guarded round; returns what was rescued. */
 export async function rescueOperations(db: Db, rescue: Rescue): Promise<readonly RescuedJob[]> {
   return transact(db, async (tx) => {
-    const jobs = await rescueJobs(tx, rescue);
-    if (jobs.length === 0) return [];
+    const deadDaemonIds = await declareDead(tx, rescue.daemonId);
+    if (deadDaemonIds.length === 0) return [];
+    const jobs = await rescueJobs(tx, { deadDaemonIds, resendDelayMs: rescue.resendDelayMs });
     await buryPoisonJobs(tx, jobs);
     const lapsed = await markLapsed(tx, jobs.filter((job) => job.action === 'send'));
     await insertEvidence(

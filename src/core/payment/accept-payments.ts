@@ -304,6 +304,7 @@ function orderRows(
   const operation: NewOperation = {
     id: nextId(),
     kind: 'charge',
+    paymentId: payment.id,
     paymentOrderId: order.id,
     pspAccount: policy.pspAccount.name,
     amountMinor,

@@ -69,7 +69,7 @@ function fault(code: FieldFaultCode, message: string): FieldFault {
 
 /**
  * Checks a name or id: 1 to {@link NAME_LIMITS} characters, no control characters, no space at the ends, no
- * card number; sellers no ":" either. The value to keep is {@link normalName} of it.
+ * card number; sellers no ":" either. The value to keep is {@link normalText} of it.
  */
 export function nameFault(field: NameField, text: string): FieldFault | null {
   const limit = NAME_LIMITS[field];
@@ -77,7 +77,7 @@ export function nameFault(field: NameField, text: string): FieldFault | null {
   const textFault = isPlain ? null : foreignNameFault(text, limit);
   if (textFault !== null) return textFault;
   if (containsCardNumber(text)) return CARD_FAULT;
-  if (field === 'seller' && !isSellerName(normalName(text))) {
+  if (field === 'seller' && !isSellerName(normalText(text))) {
     return fault('not_a_seller_name', `${shownText(text)} cannot name a seller: ":" is not allowed`);
   }
   return null;
@@ -87,7 +87,7 @@ function foreignNameFault(text: string, limit: number): FieldFault | null {
   if (text === '') return fault('empty', 'must not be empty');
   if (text.length > limit * 4) return tooLong(limit);
   if (!text.isWellFormed()) return fault('not_well_formed', 'is not valid Unicode');
-  if ([...text.normalize('NFC')].length > limit) return tooLong(limit);
+  if ([...normalText(text)].length > limit) return tooLong(limit);
   if (CONTROL.test(text)) {
     return fault('control_character', `${shownText(text)} holds a control character`);
   }
@@ -101,9 +101,11 @@ function tooLong(limit: number): FieldFault {
   return fault('too_long', `has more than ${limit} characters`);
 }
 
-/** The form in which names are kept and compared: Unicode normal form C. */
-export function normalName(text: string): string {
-  return text.normalize('NFC');
+const NON_ASCII = /[\u0080-\uffff]/;
+
+/** The form in which texts are kept and compared: Unicode normal form C. */
+export function normalText(text: string): string {
+  return NON_ASCII.test(text) ? text.normalize('NFC') : text;
 }
 
 export type MoneyFields = { readonly amount: string; readonly currency: string; readonly fee: string | null };
@@ -192,7 +194,7 @@ export function metadataValueFault(text: string): FieldFault | null {
   if (!isPlain) {
     if (text.length > MAX_METADATA_VALUE * 4) return tooLong(MAX_METADATA_VALUE);
     if (!text.isWellFormed()) return fault('not_well_formed', 'is not valid Unicode');
-    if ([...text.normalize('NFC')].length > MAX_METADATA_VALUE) return tooLong(MAX_METADATA_VALUE);
+    if ([...normalText(text)].length > MAX_METADATA_VALUE) return tooLong(MAX_METADATA_VALUE);
     if (CONTROL_IN_NOTE.test(text)) {
       return fault('control_character', `${shownText(text)} holds a control character`);
     }

@@ -15,7 +15,7 @@ import {
   NAME_LIMITS,
   type NameField,
   nameFault,
-  normalName,
+  normalText,
   readMoney,
 } from './payment-fields.ts';
 
@@ -102,13 +102,11 @@ const EVEN_WHEN_BAD = {
 const orderSchema = z
   .strictObject({
     seller: name('seller', 'Whom the money is for.'),
-    amount: z
-      .string()
-      .meta({
-        description: 'Gross, in major units: "12.50".',
-        examples: ['12.50'],
-        pattern: '^\\d+(\\.\\d+)?$',
-      }),
+    amount: z.string().meta({
+      description: 'Gross, in major units: "12.50".',
+      examples: ['12.50'],
+      pattern: '^\\d+(\\.\\d+)?$',
+    }),
     currency: z.string().meta({ description: 'ISO 4217 code, upper case.', examples: ['EUR'] }),
     payment_method: name('payment_method', "The PSP's name of the method; default: the payment's.").nullish(),
     platform_fee: z
@@ -166,9 +164,9 @@ export function readPaymentRequest(body: unknown): RequestReading {
 
 function requestOf(body: PaymentBody): PaymentRequest {
   return {
-    checkoutId: normalName(body.checkout_id),
-    idempotencyKey: normalName(body.idempotency_key),
-    buyer: normalName(body.buyer),
+    checkoutId: normalText(body.checkout_id),
+    idempotencyKey: normalText(body.idempotency_key),
+    buyer: normalText(body.buyer),
     orders: body.payment_orders.map((order) => orderOf(order, body.payment_method ?? '')),
     metadata: metadataOf(body.metadata),
   };
@@ -179,20 +177,24 @@ function orderOf(order: PaymentBody['payment_orders'][number], method: string): 
   const reading = readMoney({ amount, currency, fee });
   if (reading.kind === 'bad') throw new Bug('a checked order has money that cannot be read');
   return {
-    seller: normalName(order.seller),
+    seller: normalText(order.seller),
     money: reading.money,
-    paymentMethod: normalName(order.payment_method ?? method),
+    paymentMethod: normalText(order.payment_method ?? method),
     platformFeeMinor: reading.platformFeeMinor,
-    orderRef: order.order_ref == null ? null : normalName(order.order_ref),
+    orderRef: order.order_ref == null ? null : normalText(order.order_ref),
     customerPresent: order.customer_present ?? false,
     metadata: metadataOf(order.metadata),
   };
 }
 
+/** Shared by all that have none: a large batch has a quarter of a million of them. */
+export const NO_METADATA: Metadata = Object.freeze({});
+
 function metadataOf(value: unknown): Metadata {
+  if (value === undefined || value === null) return NO_METADATA;
   const metadata: Record<string, string> = {};
-  for (const [key, text] of Object.entries((value ?? {}) as Record<string, string>)) {
-    metadata[key] = text.normalize('NFC');
+  for (const [key, text] of Object.entries(value as Record<string, string>)) {
+    metadata[key] = normalText(text);
   }
   return metadata;
 }

@@ -89,7 +89,7 @@ export function createHttpExchange(baseUrl: URL, maxSockets: number): HttpExchan
   };
 }
 
-/** The state of one request. A class and not closures: ten thousands of these a second are made. */
+/** The state of one request. A class and not closures: thousands of these are made a second. */
 class Exchange {
   private readonly wanted: ExchangeRequest;
   private readonly settleWith: (result: ExchangeResult) => void;

@@ -194,13 +194,13 @@ describe('an enquiry that fails says nothing about the attempt', () => {
       'rejected',
       { kind: 'refused', statusCode: 400, type: 'invalid_request_error', ...refusal },
       { kind: 'unknown', next: 'enquire' },
-      3,
+      1,
     ],
     [
       'declined',
       { kind: 'refused', statusCode: 402, type: 'card_error', ...refusal },
       { kind: 'unknown', next: 'enquire' },
-      3,
+      1,
     ],
     [
       '401',

@@ -45,10 +45,13 @@ export type GetResult =
 /** A reply that ends the enquiry early; thrown inside this file only, so that reading pages stays a plain loop. */
 class EnquiryEnded extends Error {
   readonly reply: Reply;
+  /** True for a failure that may pass by itself within a second. */
+  readonly mayPass: boolean;
 
-  constructor(reply: Reply) {
+  constructor(reply: Reply, mayPass = false) {
     super(reply.kind);
     this.reply = reply;
+    this.mayPass = mayPass;
   }
 }
 
@@ -80,7 +83,8 @@ function createRetryingGet(enquiry: StripeEnquiry): Get {
     if (leftMs <= 0) throw new EnquiryEnded(doubt(`the enquiry did not end within ${enquiry.deadlineMs} ms`));
     const result = await enquiry.get(path, leftMs);
     if (result.kind === 'answered') return result.answer;
-    throw new EnquiryEnded(asEvidence(classifyFailure(result.failure)));
+    const reply = classifyFailure(result.failure);
+    throw new EnquiryEnded(asEvidence(reply), reply.kind === 'not_sent' || reply.kind === 'unknown');
   };
   return (path) =>
     pRetry(() => once(path), {
@@ -88,7 +92,7 @@ function createRetryingGet(enquiry: StripeEnquiry): Get {
       minTimeout: RETRY_DELAY_MS,
       randomize: true,
       maxRetryTime: Math.max(0, endsAt - performance.now()),
-      shouldRetry: ({ error }) => error instanceof EnquiryEnded && error.reply.kind === 'unknown',
+      shouldRetry: ({ error }) => error instanceof EnquiryEnded && error.mayPass,
     });
 }
 

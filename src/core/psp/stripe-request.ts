@@ -25,7 +25,7 @@ export type ExpectedIntent = {
  * Our references on every object at Stripe; ids only, nothing about the buyer. The key is there because it holds
  * the book's random id: operation ids alone could meet again where two books share a Stripe account.
  */
-export type IntentMetadata = {
+type IntentMetadata = {
   readonly paygate_payment: string;
   readonly paygate_order: string;
   readonly paygate_operation: string;

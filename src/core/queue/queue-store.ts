@@ -77,16 +77,15 @@ export async function claimJobs(
              updated_at = now()
         from claimed c
        where o.id = c.operation_id
-      returning o.id, o.kind, o.sub_state, o.payment_order_id
+      returning o.id, o.kind, o.sub_state, o.payment_id
     ), recorded as (
       insert into ${t.event} (kind, payment_id, principal, data)
-      select 'operation_claimed', po.payment_id, ${claim.principal},
+      select 'operation_claimed', m.payment_id, ${claim.principal},
              json_build_object('operation', c.operation_id::text, 'attempt', c.attempt_number, 'fence', c.fence,
                'action', c.action, 'sends', s.sends, 'attempt_state', s.state, 'sub_state', m.sub_state)
         from claimed c
         join sent s on s.operation_id = c.operation_id
         join moved m on m.id = c.operation_id
-        left join ${t.paymentOrder} po on po.id = m.payment_order_id
     )
     select c.operation_id, c.attempt_number, c.fence, c.action, c.burned, c.waits,
            m.kind as operation_kind, s.idempotency_key, s.request, s.sends, s.first_sent_at, s.last_sent_at,
@@ -94,20 +93,6 @@ export async function claimJobs(
       from claimed c
       join sent s on s.operation_id = c.operation_id
       join moved m on m.id = c.operation_id`;
-}
-
-/** Locks the jobs that are still held under these fences, in operation order; the others are not ours. */
-export async function lockHeldJobs(tx: Tx, holds: readonly Hold[]): Promise<ReadonlySet<bigint>> {
-  const rows = await tx.sql<{ operationId: bigint }[]>`
-    select j.operation_id
-      from ${tx.t.job} j
-      join unnest(${list(holds.map((h) => h.operationId))}::bigint[],
-                  ${list(holds.map((h) => h.fence))}::integer[]) as h (operation_id, fence)
-        on h.operation_id = j.operation_id and h.fence = j.fence
-     where j.state = 'leased'
-     order by j.operation_id
-       for update of j`;
-  return new Set(rows.map((row) => row.operationId));
 }
 
 /** Ends jobs whose operation ended or became a dead letter. Returns those that were still held. */
@@ -119,7 +104,6 @@ export async function endHeldJobs(tx: Tx, holds: readonly Hold[]): Promise<reado
                   ${list(holds.map((h) => h.fence))}::integer[]) as h (operation_id, fence)
      where j.operation_id = h.operation_id
        and j.fence = h.fence
-       and j.state = 'leased'
     returning j.operation_id`;
   return rows.map((row) => row.operationId);
 }
@@ -131,12 +115,15 @@ export type Reschedule = Hold & {
   readonly waits: number;
 };
 
-/** Gives held jobs back for a later try. Returns those that were still held. */
+/**
+ * Gives held jobs back for a later try; the fence rises, so that a fence is only ever good while its job is
+ * leased. Returns those that were still held.
+ */
 export async function rescheduleHeldJobs(tx: Tx, jobs: readonly Reschedule[]): Promise<readonly bigint[]> {
   if (jobs.length === 0) return [];
   const rows = await tx.sql<{ operationId: bigint }[]>`
     update ${tx.t.job} j
-       set state = 'ready', daemon_id = null, action = r.action,
+       set state = 'ready', daemon_id = null, fence = j.fence + 1, action = r.action,
            run_at = now() + make_interval(secs => r.delay_ms / 1000.0),
            burned = r.burned, waits = r.waits
       from unnest(${list(jobs.map((j) => j.operationId))}::bigint[],
@@ -148,7 +135,6 @@ export async function rescheduleHeldJobs(tx: Tx, jobs: readonly Reschedule[]): P
            as r (operation_id, fence, action, delay_ms, burned, waits)
      where j.operation_id = r.operation_id
        and j.fence = r.fence
-       and j.state = 'leased'
     returning j.operation_id`;
   return rows.map((row) => row.operationId);
 }
@@ -176,8 +162,7 @@ export async function buryHeldJobs(tx: Tx, letters: readonly (Hold & NewDeadLett
        using letter l
        where j.operation_id = l.operation_id
          and j.fence = l.fence
-         and j.state = 'leased'
-      returning j.operation_id
+        returning j.operation_id
     )
     insert into ${tx.t.deadLetter} (operation_id, attempt_number, code, reason)
     select l.operation_id, l.attempt_number, l.code, l.reason
@@ -263,15 +248,19 @@ export async function insertDaemon(on: Queryable, name: string): Promise<bigint>
 
 /**
  * One heartbeat. A gap longer than the lease makes the daemon unsteady again: after a database outage all
- * heartbeats look old, and nobody may rescue before everyone alive could beat.
+ * heartbeats look old, and nobody may rescue before everyone alive could beat. False: the daemon has been
+ * declared dead and must take a new lease.
  */
-export async function beat(on: Queryable, daemonId: bigint): Promise<void> {
-  await on.sql`
+export async function beat(on: Queryable, daemonId: bigint): Promise<boolean> {
+  const rows = await on.sql`
     update ${on.t.daemon}
        set steady_since = case when beat_at < now() - make_interval(secs => ${LEASE_MS / 1000}) then now()
                                else steady_since end,
            beat_at = now()
-     where id = ${daemonId}`;
+     where id = ${daemonId}
+       and stopped_at is null
+    returning id`;
+  return rows.length === 1;
 }
 
 export async function stopDaemon(on: Queryable, daemonId: bigint): Promise<void> {
@@ -287,40 +276,49 @@ export type RescuedJob = {
   readonly lane: string;
 };
 
-/** Jobs rescued by one statement; the next round takes the rest. */
-const RESCUE_LIMIT = 500;
+/**
+ * Declares daemons dead whose lease has lapsed, and names all dead ones that may still hold jobs. Guarded:
+ * only a daemon that is alive and has been steady for a whole lease may do it.
+ */
+export async function declareDead(tx: Tx, rescuerId: bigint): Promise<readonly bigint[]> {
+  const { t } = tx;
+  const rows = await tx.sql<{ id: bigint }[]>`
+    update ${t.daemon} d
+       set stopped_at = now()
+      from ${t.daemon} me
+     where me.id = ${rescuerId}
+       and me.stopped_at is null
+       and me.beat_at > now() - make_interval(secs => ${LEASE_MS / 1000})
+       and me.steady_since < now() - make_interval(secs => ${LEASE_MS / 1000})
+       and d.stopped_at is null
+       and d.beat_at < now() - make_interval(secs => ${LEASE_MS / 1000})
+    returning d.id`;
+  return rows.map((row) => row.id);
+}
 
 /**
- * Takes back the jobs of daemons whose lease has lapsed: the fence rises, the job is ready again. Guarded:
- * only a daemon that is alive and has been steady for a whole lease may do it.
+ * Takes back the jobs of dead daemons: the fence rises, the job is ready again. Reads the whole queue (there
+ * is no index for something so rare).
  * @param resendDelayMs how long to wait before the next send, 0 where the PSP makes concurrent resends safe
  */
 export async function rescueJobs(
   tx: Tx,
-  rescue: { daemonId: bigint; resendDelayMs: number },
+  rescue: { deadDaemonIds: readonly bigint[]; resendDelayMs: number },
 ): Promise<readonly RescuedJob[]> {
-  const { t } = tx;
   return tx.sql<RescuedJob[]>`
-    with lapsed as materialized (
-      select j.operation_id
-        from ${t.job} j
-        join ${t.daemon} holder on holder.id = j.daemon_id
-        join ${t.daemon} me on me.id = ${rescue.daemonId}
-       where j.state = 'leased'
-         and (holder.stopped_at is not null
-              or holder.beat_at < now() - make_interval(secs => ${LEASE_MS / 1000}))
-         and me.stopped_at is null
-         and me.beat_at > now() - make_interval(secs => ${LEASE_MS / 1000})
-         and me.steady_since < now() - make_interval(secs => ${LEASE_MS / 1000})
-       order by j.operation_id
-       limit ${RESCUE_LIMIT}
-         for update of j skip locked
+    with lost as materialized (
+      select operation_id
+        from ${tx.t.job}
+       where state = 'leased'
+         and daemon_id = any(${list(rescue.deadDaemonIds)}::bigint[])
+       order by operation_id
+         for update
     )
-    update ${t.job} j
+    update ${tx.t.job} j
        set state = 'ready', daemon_id = null, fence = j.fence + 1, rescues = j.rescues + 1,
            run_at = now() + make_interval(secs => ${rescue.resendDelayMs / 1000})
-      from lapsed
-     where j.operation_id = lapsed.operation_id
+      from lost
+     where j.operation_id = lost.operation_id
     returning j.operation_id, j.attempt_number, j.fence, j.action, j.rescues, j.lane`;
 }
 

@@ -77,7 +77,10 @@ export function readExpansion(
 }
 
 /** Confirming on the server with methods that may redirect needs somewhere to come back to. */
-export function checkRedirects(redirects: 'always' | 'never', confirmation: Confirmation): StripeError | null {
+export function checkRedirects(
+  redirects: 'always' | 'never',
+  confirmation: Confirmation,
+): StripeError | null {
   if (redirects === 'never' || confirmation.hasReturnUrl) return null;
   return invalidRequest(
     "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of these payment methods might redirect your customer off of your page, you must provide a `return_url`. If you don't want to accept redirect-based payment methods, set `automatic_payment_methods[enabled]` to `true` and `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment Intents.",
@@ -109,4 +112,3 @@ export function checkPaymentMethod(confirmation: Confirmation): StripeError | nu
 export function detach(text: string | null): string | null {
   return text === null ? null : Buffer.from(text, 'utf8').toString('utf8');
 }
-

@@ -110,8 +110,7 @@ export class Engine {
     this.settleDue();
     const nowS = this.clock.nowS();
     const entry = key === null ? null : this.keys.entry(key, nowS);
-    const fingerprint =
-      entry === null ? '' : fingerprintOf(call.method, call.path, canonicalText(call.form));
+    const fingerprint = entry === null ? '' : fingerprintOf(call.method, call.path, canonicalText(call.form));
     if (key !== null && entry !== null) {
       const verdict = this.keys.judge(entry, fingerprint);
       if (verdict.kind === 'replay') return { kind: 'reply', reply: replyOf(verdict.answer, 'replayed') };
@@ -223,7 +222,9 @@ export class Engine {
     const given = call.form.root.get('metadata');
     const own =
       given instanceof Map
-        ? Object.fromEntries([...given].filter((pair): pair is [string, string] => typeof pair[1] === 'string'))
+        ? Object.fromEntries(
+            [...given].filter((pair): pair is [string, string] => typeof pair[1] === 'string'),
+          )
         : {};
     const intent = call.route.id === null ? null : this.state.find(call.route.id);
     if (intent === null) return own;

@@ -10,7 +10,11 @@ const INTENT_PATTERN = /^pi_3[0-9a-z]{21}00$/;
 
 /** 13 characters, different for each start of a sandbox. */
 export function newInstance(): string {
-  return randomBytes(16).readBigUInt64BE().toString(36).padStart(INSTANCE_DIGITS, '0').slice(-INSTANCE_DIGITS);
+  return randomBytes(16)
+    .readBigUInt64BE()
+    .toString(36)
+    .padStart(INSTANCE_DIGITS, '0')
+    .slice(-INSTANCE_DIGITS);
 }
 
 /** `seq` counts from 0 up to 36^8. */

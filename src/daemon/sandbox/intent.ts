@@ -113,9 +113,7 @@ export function refuseConfirm(intent: IntentRecord, paymentMethod: string | null
     case 'requires_payment_method':
     case 'requires_confirmation':
     case 'requires_action':
-      return (paymentMethod ?? intent.paymentMethod) === null
-        ? missingPaymentMethod()
-        : null;
+      return (paymentMethod ?? intent.paymentMethod) === null ? missingPaymentMethod() : null;
   }
 }
 

@@ -118,7 +118,8 @@ export class Rebuild {
         this.offsetMs = line.offset;
         return;
       case 'intent':
-        return this.put(line.pi);
+        this.put(line.pi);
+        return;
       case 'seen': {
         const entry = this.keys.entry(line.key, 0);
         entry.seen = line.n;
@@ -126,7 +127,8 @@ export class Rebuild {
         return;
       }
       case 'done': {
-        if (line.pi !== undefined) this.put({ ...line.pi, key: line.key === line.pi.key ? line.key : line.pi.key });
+        if (line.pi !== undefined)
+          this.put({ ...line.pi, key: line.key === line.pi.key ? line.key : line.pi.key });
         this.newestS = Math.max(this.newestS, line.at);
         const entry = this.keys.entry(line.key, 0);
         // A second execution under one key means that the first was pruned in between: counting began anew.

@@ -26,12 +26,7 @@ export class Journal {
    * @param fd an open file positioned at its end, or null to keep nothing
    * @param onFailure called once when the file cannot be written any more; nobody who waits is told then
    */
-  constructor(
-    fd: number | null,
-    bytes: number,
-    durability: Durability,
-    onFailure: (cause: unknown) => void,
-  ) {
+  constructor(fd: number | null, bytes: number, durability: Durability, onFailure: (cause: unknown) => void) {
     this.fd = fd;
     this.bytes = bytes;
     this.durability = durability;
@@ -82,9 +77,13 @@ export class Journal {
     try {
       this.write();
     } catch (cause) {
-      return this.fail(cause);
+      this.fail(cause);
+      return;
     }
-    if (this.durability === 'page_cache' || this.fd === null) return this.written(told);
+    if (this.durability === 'page_cache' || this.fd === null) {
+      this.written(told);
+      return;
+    }
     this.state = 'syncing';
     fdatasync(this.fd, (error) => {
       if (this.state === 'closed') return;

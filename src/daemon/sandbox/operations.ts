@@ -2,8 +2,7 @@
  * The writing calls on payment intents: check the parameters, then say what to do.
  * Checking happens before execution begins (nothing is stored of a refusal); acting happens later, once.
  */
-import { checkAmount, isSupportedCurrency } from './currencies.ts';
-import type { FormMap } from './form.ts';
+
 import {
   type Confirmation,
   checkPaymentMethod,
@@ -14,6 +13,8 @@ import {
   readExpansion,
   readExtras,
 } from './confirmation.ts';
+import { checkAmount, isSupportedCurrency } from './currencies.ts';
+import type { FormMap } from './form.ts';
 import {
   applyAttempt,
   cancelIntent,
@@ -61,7 +62,12 @@ export type WriteName = 'create' | 'confirm' | 'capture' | 'cancel';
 
 /** Parameters Stripe has for both creating and confirming, and which this sandbox refuses by name. */
 const UNMODELLED = [
-  ...['allowed_payment_method_types', 'amount_details', 'confirmation_token', 'excluded_payment_method_types'],
+  ...[
+    'allowed_payment_method_types',
+    'amount_details',
+    'confirmation_token',
+    'excluded_payment_method_types',
+  ],
   ...['hooks', 'mandate', 'mandate_data', 'payment_details', 'payment_method_data', 'payment_method_options'],
   ...['radar_options', 'shipping'],
 ];

@@ -36,8 +36,7 @@ export function renderIntent(intent: IntentRecord, expansion: Expansion): string
     description: extras.description ?? null,
     last_payment_error: intent.failure === null ? null : errorFields(cardError(intent.failure)),
     livemode: false,
-    next_action:
-      intent.status === 'requires_action' ? { type: 'use_stripe_sdk', use_stripe_sdk: {} } : null,
+    next_action: intent.status === 'requires_action' ? { type: 'use_stripe_sdk', use_stripe_sdk: {} } : null,
     on_behalf_of: null,
     payment_method: intent.paymentMethod,
     payment_method_options: { card: { request_three_d_secure: 'automatic' } },

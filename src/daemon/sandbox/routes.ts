@@ -1,8 +1,9 @@
 /**
  * Which calls there are under /v1/. A new resource is a new line here and a file beside this one.
  */
-import type { ReadName } from './queries.ts';
+
 import type { WriteName } from './operations.ts';
+import type { ReadName } from './queries.ts';
 
 /**
  * @property label method and path with `{id}`, for the counters

@@ -1,0 +1,96 @@
+/**
+ * Looks at the bytes of a batch file before anybody interprets them: text in UTF-8, not too large, no
+ * endless line. Decides only; works chunk by chunk and keeps nothing but its position.
+ */
+import type { FileFault } from './file-fault.ts';
+
+/** Files beyond this are split by the caller; everything accepted is kept in memory until submitted. */
+export const MAX_FILE_BYTES = 512 * 1024 * 1024;
+
+/** One record, and so one line: far above any honest row, far below what would hurt. */
+export const MAX_RECORD_BYTES = 1024 * 1024;
+
+/** First bytes of files that are often given by mistake. */
+const KNOWN_SIGNATURES: readonly (readonly [readonly number[], string])[] = [
+  [[0xff, 0xfe], 'UTF-16 text'],
+  [[0xfe, 0xff], 'UTF-16 text'],
+  [[0x1f, 0x8b], 'a gzip archive'],
+  [[0x50, 0x4b, 0x03, 0x04], 'a zip archive or a spreadsheet (xlsx, ods)'],
+  [[0xd0, 0xcf, 0x11, 0xe0], 'an old spreadsheet (xls)'],
+  [[0x25, 0x50, 0x44, 0x46], 'a PDF document'],
+];
+
+export type ByteGuard = {
+  /** Looks at the next bytes; the first fault found, or null. After a fault there is nothing more to ask. */
+  readonly check: (chunk: Uint8Array) => FileFault | null;
+  /** A fault that only the end of the file shows, or null. */
+  readonly end: () => FileFault | null;
+};
+
+/** A guard for one file, from its first byte. */
+export function createByteGuard(): ByteGuard {
+  let size = 0;
+  let line = 1;
+  let lineBytes = 0;
+  /** Continuation bytes still to come of a character, and the range of the next one (RFC 3629). */
+  let missing = 0;
+  let lowest = 0x80;
+  let highest = 0xbf;
+
+  const notText = (offset: number, what: string): FileFault => ({
+    line,
+    column: null,
+    code: 'not_text',
+    message: `byte ${size + offset} is ${what}; the file must be text in UTF-8`,
+  });
+
+  const check = (chunk: Uint8Array): FileFault | null => {
+    const known = size === 0 ? signatureOf(chunk) : null;
+    if (known !== null) return notUsable('not_text', `is ${known}; the file must be text in UTF-8`);
+    if (size + chunk.length > MAX_FILE_BYTES) {
+      return notUsable('file_too_large', `is larger than ${MAX_FILE_BYTES / 1024 / 1024} MB; split it`);
+    }
+    for (let offset = 0; offset < chunk.length; offset += 1) {
+      const byte = chunk[offset]!;
+      lineBytes += 1;
+      if (lineBytes > MAX_RECORD_BYTES && byte !== 0x0a) return lineTooLong(line);
+      if (missing > 0) {
+        if (byte < lowest || byte > highest) return notText(offset, 'no valid UTF-8');
+        missing -= 1;
+        lowest = 0x80;
+        highest = 0xbf;
+      } else if (byte < 0x80) {
+        if (byte === 0) return notText(offset, 'a zero byte');
+        if (byte === 0x0a) {
+          line += 1;
+          lineBytes = 0;
+        }
+      } else {
+        missing = byte < 0xc2 || byte > 0xf4 ? 0 : byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
+        if (missing === 0) return notText(offset, 'no valid UTF-8');
+        if (byte === 0xe0) lowest = 0xa0;
+        else if (byte === 0xed) highest = 0x9f;
+        else if (byte === 0xf0) lowest = 0x90;
+        else if (byte === 0xf4) highest = 0x8f;
+      }
+    }
+    size += chunk.length;
+    return null;
+  };
+
+  return { check, end: () => (missing > 0 ? notText(0, 'the end in the middle of a character') : null) };
+}
+
+function signatureOf(chunk: Uint8Array): string | null {
+  const known = KNOWN_SIGNATURES.find(([bytes]) => bytes.every((byte, index) => chunk[index] === byte));
+  return known === undefined ? null : known[1];
+}
+
+function notUsable(code: string, message: string): FileFault {
+  return { line: null, column: null, code, message };
+}
+
+function lineTooLong(line: number): FileFault {
+  const message = `the line is longer than ${MAX_RECORD_BYTES / 1024 / 1024} MB; is this a batch file?`;
+  return { line, column: null, code: 'record_too_long', message };
+}

@@ -1,0 +1,449 @@
+/**
+ * What every PSP connector must do, whatever the PSP: one suite, run against that PSP's sandbox. The sandbox is
+ * the oracle of what really moved. For tests only; knows no PSP.
+ */
+import { once } from 'node:events';
+import type { AddressInfo, Socket } from 'node:net';
+import net from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { Connector, EnquiryReply, Reply, SentWindow, StoredAttempt } from '../core/psp/psp.ts';
+
+/**
+ * What the sandbox can be told to do to the next charge request of an attempt.
+ * `act_…`: the charge is executed first, then the answer goes wrong. `fail_500`: refused with a 500 that the PSP
+ * stores under the key. `hang_then_act`: nothing for {@link HANG_MS}, then executed.
+ */
+export type ConformanceFault =
+  | 'act_then_drop'
+  | 'act_then_truncate'
+  | 'act_then_empty'
+  | 'act_then_drip'
+  | 'act_then_500'
+  | 'act_then_bad_gateway'
+  | 'drop_before_acting'
+  | 'fail_500'
+  | 'bad_gateway'
+  | 'hang_then_act'
+  | 'rate_limited'
+  | 'key_in_use'
+  | 'unauthorized'
+  | 'pending_then_succeed';
+
+/** How long the sandbox hangs, and how far apart it drips, in ms; well beyond {@link SHORT_DEADLINE_MS}. */
+export const HANG_MS = 900;
+
+/** What the sandbox asks to wait after `rate_limited`, in seconds. */
+export const RETRY_AFTER_S = 7;
+
+/** Deadline of a call that must not reach it, and of one that must, in ms. */
+const DEADLINE_MS = 10_000;
+const SHORT_DEADLINE_MS = 250;
+
+/** Resends after which a test stops waiting for an attempt to end, and the pause between two, in ms. */
+const MAX_RESENDS = 50;
+const RESEND_PAUSE_MS = 100;
+
+export type ConformancePayer = 'pays' | 'is_declined' | 'must_authenticate' | 'must_authenticate_absent';
+
+/** What a PSP brings to the suite. */
+export type ConformanceHarness = {
+  /** Where its sandbox listens, on 127.0.0.1. */
+  readonly port: number;
+  /** A connector to a PSP at http://127.0.0.1:{port}. */
+  connect(options: { port: number; maxConcurrent: number }): Connector;
+  /** A new attempt of a charge, with a key and an operation of its own. */
+  attempt(payer: ConformancePayer): StoredAttempt;
+  /** The same attempt with another amount in its request. */
+  withOtherParameters(attempt: StoredAttempt): StoredAttempt;
+  /** The next charge request of this attempt meets the fault, once. */
+  queueFault(attempt: StoredAttempt, fault: ConformanceFault): Promise<void>;
+  /** The next enquiry request, whichever comes first, meets the fault, once. */
+  queueEnquiryFault(fault: 'rate_limited' | 'unauthorized' | 'drop_before_acting'): Promise<void>;
+  /** How many times money really moved for the attempt's operation, by the sandbox's own books. */
+  movements(attempt: StoredAttempt): Promise<number>;
+  stop(): Promise<void>;
+};
+
+/** Declares the suite; `start` is called once, before its first test. */
+export function connectorConformance(name: string, start: () => Promise<ConformanceHarness>): void {
+  describe(`${name} conforms to the connector port`, () => {
+    const world = new World();
+    beforeAll(async () => {
+      world.harness = await start();
+    });
+    afterEach(() => world.cleanUp());
+    afterAll(() => world.harness?.stop());
+
+    declareResults(world);
+    declareLostAnswers(world);
+    declareStoredFailures(world);
+    declareRefusals(world);
+    declareSockets(world);
+    declareEnquiries(world);
+  });
+}
+
+/** The harness and what a test opened, so that the next test starts clean. */
+class World {
+  harness: ConformanceHarness | null = null;
+  private readonly cleanups: (() => Promise<void> | void)[] = [];
+
+  get psp(): ConformanceHarness {
+    if (this.harness === null) throw new Error('the harness did not start');
+    return this.harness;
+  }
+
+  connect(options: { port?: number; maxConcurrent?: number } = {}): Connector {
+    const connector = this.psp.connect({
+      port: options.port ?? this.psp.port,
+      maxConcurrent: options.maxConcurrent ?? 4,
+    });
+    this.onCleanUp(() => connector.close());
+    return connector;
+  }
+
+  onCleanUp(cleanup: () => Promise<void> | void): void {
+    this.cleanups.push(cleanup);
+  }
+
+  async cleanUp(): Promise<void> {
+    for (const cleanup of this.cleanups.splice(0).reverse()) await cleanup();
+  }
+}
+
+/** Sends the attempt again, as the executor would, until it is known to have succeeded. */
+async function resendUntilSucceeded(connector: Connector, attempt: StoredAttempt): Promise<Reply> {
+  let reply = await connector.charge(attempt, DEADLINE_MS);
+  for (let resend = 0; resend < MAX_RESENDS && reply.kind !== 'succeeded'; resend += 1) {
+    await pause(RESEND_PAUSE_MS);
+    reply = await connector.charge(attempt, DEADLINE_MS);
+  }
+  return reply;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function sentNow(): SentWindow {
+  const now = new Date().toISOString();
+  return { firstSentAt: now, lastSentAt: now };
+}
+
+const SUCCEEDED = { kind: 'succeeded', pspReference: expect.stringMatching(/./) };
+const RESEND = { kind: 'unknown', next: 'resend' };
+const ENQUIRE = { kind: 'unknown', next: 'enquire' };
+
+function declareResults(world: World): void {
+  describe('a result', () => {
+    test('success moves money once, and the same key brings the same object', async () => {
+      const connector = world.connect();
+      const attempt = world.psp.attempt('pays');
+      const first = await connector.charge(attempt, DEADLINE_MS);
+      expect(first).toMatchObject(SUCCEEDED);
+      expect(await connector.charge(attempt, DEADLINE_MS)).toEqual(first);
+      expect(await world.psp.movements(attempt)).toBe(1);
+    });
+
+    test('a decline moves nothing, however often it is asked', async () => {
+      const connector = world.connect();
+      const attempt = world.psp.attempt('is_declined');
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject({
+        kind: 'declined',
+        reason: expect.stringMatching(/./),
+      });
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject({ kind: 'declined' });
+      expect(await world.psp.movements(attempt)).toBe(0);
+    });
+
+    test('a challenge is handed to the buyer who is present', async () => {
+      const attempt = world.psp.attempt('must_authenticate');
+      expect(await world.connect().charge(attempt, DEADLINE_MS)).toMatchObject({
+        kind: 'awaiting_customer',
+        handOff: expect.stringMatching(/./),
+      });
+      expect(await world.psp.movements(attempt)).toBe(0);
+    });
+
+    test('a challenge for an absent buyer is a decline', async () => {
+      const attempt = world.psp.attempt('must_authenticate_absent');
+      expect(await world.connect().charge(attempt, DEADLINE_MS)).toMatchObject({
+        kind: 'declined',
+        reason: 'authentication_required',
+      });
+      expect(await world.psp.movements(attempt)).toBe(0);
+    });
+
+    test('a charge that takes its time is pending', async () => {
+      const attempt = world.psp.attempt('pays');
+      await world.psp.queueFault(attempt, 'pending_then_succeed');
+      expect(await world.connect().charge(attempt, DEADLINE_MS)).toMatchObject({ kind: 'pending' });
+    });
+
+    test('sent by two at the same time it still moves money once', async () => {
+      const connector = world.connect();
+      const attempt = world.psp.attempt('pays');
+      const replies = await Promise.all([1, 2, 3].map(() => connector.charge(attempt, DEADLINE_MS)));
+      for (const reply of replies) expect(['succeeded', 'unknown']).toContain(reply.kind);
+      expect(await resendUntilSucceeded(connector, attempt)).toMatchObject(SUCCEEDED);
+      expect(await world.psp.movements(attempt)).toBe(1);
+    });
+  });
+}
+
+function declareLostAnswers(world: World): void {
+  describe('an answer that is lost leaves doubt, and the same request with the same key ends it', () => {
+    test.each<ConformanceFault>([
+      'act_then_drop',
+      'act_then_truncate',
+      'act_then_empty',
+      'act_then_bad_gateway',
+      'drop_before_acting',
+      'bad_gateway',
+    ])('%s', async (fault) => {
+      const connector = world.connect();
+      const attempt = world.psp.attempt('pays');
+      await world.psp.queueFault(attempt, fault);
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(RESEND);
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+      expect(await world.psp.movements(attempt)).toBe(1);
+    });
+
+    test.each<ConformanceFault>(['hang_then_act', 'act_then_drip'])(
+      '%s: the deadline holds for the whole call',
+      async (fault) => {
+        const connector = world.connect();
+        const attempt = world.psp.attempt('pays');
+        await world.psp.queueFault(attempt, fault);
+        expect(await connector.charge(attempt, SHORT_DEADLINE_MS)).toMatchObject(RESEND);
+        expect(await resendUntilSucceeded(connector, attempt)).toMatchObject(SUCCEEDED);
+        // The request that hung may still be executed: it must meet its own key.
+        await pause(HANG_MS);
+        expect(await world.psp.movements(attempt)).toBe(1);
+      },
+    );
+  });
+}
+
+function declareStoredFailures(world: World): void {
+  describe('a failure that the PSP stored under the key', () => {
+    test.each<[ConformanceFault, EnquiryReply['kind'], number]>([
+      ['fail_500', 'not_found', 0],
+      ['act_then_500', 'succeeded', 1],
+    ])('%s: a resend brings it again, an enquiry says %s', async (fault, found, moved) => {
+      const connector = world.connect();
+      const attempt = world.psp.attempt('pays');
+      const sent = sentNow();
+      await world.psp.queueFault(attempt, fault);
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject({ kind: 'unknown' });
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(ENQUIRE);
+      if (connector.capabilities.canEnquire) {
+        expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({ kind: found });
+      }
+      expect(await world.psp.movements(attempt)).toBe(moved);
+    });
+  });
+}
+
+function declareRefusals(world: World): void {
+  describe('a refusal to look at the request', () => {
+    test.each<[ConformanceFault, object]>([
+      ['rate_limited', { kind: 'rate_limited', retryAfterMs: RETRY_AFTER_S * 1000 }],
+      ['unauthorized', { kind: 'config_error', fix: expect.stringMatching(/./) }],
+      ['key_in_use', RESEND],
+    ])('%s: the same request goes through later', async (fault, expected) => {
+      const connector = world.connect();
+      const attempt = world.psp.attempt('pays');
+      await world.psp.queueFault(attempt, fault);
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(expected);
+      expect(await world.psp.movements(attempt)).toBe(0);
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+      expect(await world.psp.movements(attempt)).toBe(1);
+    });
+
+    test('other parameters under a used key: doubt, because the first request may have succeeded', async () => {
+      const connector = world.connect();
+      const attempt = world.psp.attempt('pays');
+      const sent = sentNow();
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+      const changed = world.psp.withOtherParameters(attempt);
+      expect(await connector.charge(changed, DEADLINE_MS)).toMatchObject(ENQUIRE);
+      if (connector.capabilities.canEnquire) {
+        expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+      }
+      expect(await world.psp.movements(attempt)).toBe(1);
+    });
+
+    test('a stored request that nobody can read is rejected without a call', async () => {
+      const attempt = { ...world.psp.attempt('pays'), request: '{"amount":' };
+      expect(await world.connect().charge(attempt, DEADLINE_MS)).toMatchObject({ kind: 'rejected' });
+    });
+  });
+}
+
+function declareSockets(world: World): void {
+  describe('the network', () => {
+    test('connection refused: not sent', async () => {
+      const connector = world.connect({ port: await unusedPort() });
+      expect(await connector.charge(world.psp.attempt('pays'), DEADLINE_MS)).toMatchObject({
+        kind: 'not_sent',
+      });
+    });
+
+    test('no free socket before the deadline: not sent, not even later', async () => {
+      const connector = world.connect({ maxConcurrent: 1 });
+      const [holder, waiting] = [world.psp.attempt('pays'), world.psp.attempt('pays')];
+      await world.psp.queueFault(holder, 'hang_then_act');
+      const held = connector.charge(holder, DEADLINE_MS);
+      expect(await connector.charge(waiting, SHORT_DEADLINE_MS)).toMatchObject({ kind: 'not_sent' });
+      expect(await held).toMatchObject(SUCCEEDED);
+      await pause(SHORT_DEADLINE_MS);
+      expect(await world.psp.movements(waiting)).toBe(0);
+    });
+
+    test('sockets that are closed between calls cost nothing but a new connection', async () => {
+      const proxy = await startProxy(world.psp.port);
+      world.onCleanUp(() => proxy.stop());
+      const connector = world.connect({ port: proxy.port, maxConcurrent: 1 });
+      for (let nth = 0; nth < 5; nth += 1) {
+        const attempt = world.psp.attempt('pays');
+        expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+        proxy.closeConnections();
+        await pause(20);
+      }
+    });
+
+    test('sockets that are closed under a request leave doubt, never "not sent"', async () => {
+      const proxy = await startProxy(world.psp.port);
+      world.onCleanUp(() => proxy.stop());
+      const connector = world.connect({ port: proxy.port, maxConcurrent: 1 });
+      for (let nth = 0; nth < 20; nth += 1) {
+        const attempt = world.psp.attempt('pays');
+        expect(await resendUntilSucceeded(connector, attempt)).toMatchObject(SUCCEEDED);
+        const next = world.psp.attempt('pays');
+        const pending = connector.charge(next, DEADLINE_MS);
+        proxy.closeConnections();
+        const reply = await pending;
+        if (reply.kind === 'not_sent') expect(await world.psp.movements(next)).toBe(0);
+        expect(await resendUntilSucceeded(connector, next)).toMatchObject(SUCCEEDED);
+        expect(await world.psp.movements(next)).toBe(1);
+      }
+    });
+
+    test('closing the connector ends the calls under way', async () => {
+      const connector = world.connect();
+      const attempt = world.psp.attempt('pays');
+      await world.psp.queueFault(attempt, 'hang_then_act');
+      const pending = connector.charge(attempt, DEADLINE_MS);
+      await pause(SHORT_DEADLINE_MS);
+      await connector.close();
+      expect(await pending).toMatchObject(RESEND);
+      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject({ kind: 'not_sent' });
+    });
+  });
+}
+
+function declareEnquiries(world: World): void {
+  describe('an enquiry', () => {
+    test('finds a success whose answer was lost', async ({ skip }) => {
+      const connector = world.connect();
+      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
+      const attempt = world.psp.attempt('pays');
+      const sent = sentNow();
+      await world.psp.queueFault(attempt, 'act_then_drop');
+      await connector.charge(attempt, DEADLINE_MS);
+      expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+    });
+
+    test('finds a decline', async ({ skip }) => {
+      const connector = world.connect();
+      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
+      const attempt = world.psp.attempt('is_declined');
+      const sent = sentNow();
+      await connector.charge(attempt, DEADLINE_MS);
+      expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({ kind: 'declined' });
+    });
+
+    test('does not take one attempt for another', async ({ skip }) => {
+      const connector = world.connect();
+      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
+      const sent = sentNow();
+      await connector.charge(world.psp.attempt('pays'), DEADLINE_MS);
+      const neverSent = world.psp.attempt('pays');
+      expect(await connector.enquire(neverSent, sent, DEADLINE_MS)).toMatchObject({ kind: 'not_found' });
+    });
+
+    test.each<['rate_limited' | 'unauthorized', object]>([
+      ['rate_limited', { kind: 'rate_limited', retryAfterMs: RETRY_AFTER_S * 1000 }],
+      ['unauthorized', { kind: 'config_error' }],
+    ])('that is refused (%s) says so and nothing about the attempt', async (fault, expected) => {
+      const connector = world.connect();
+      if (!connector.capabilities.canEnquire) return;
+      await world.psp.queueEnquiryFault(fault);
+      expect(await connector.enquire(world.psp.attempt('pays'), sentNow(), DEADLINE_MS)).toMatchObject(
+        expected,
+      );
+    });
+
+    test('that meets a dropped connection tries again', async ({ skip }) => {
+      const connector = world.connect();
+      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
+      const attempt = world.psp.attempt('pays');
+      const sent = sentNow();
+      await connector.charge(attempt, DEADLINE_MS);
+      await world.psp.queueEnquiryFault('drop_before_acting');
+      expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+    });
+
+    test('that cannot connect is doubt, never "not sent"', async ({ skip }) => {
+      const connector = world.connect({ port: await unusedPort() });
+      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
+      expect(await connector.enquire(world.psp.attempt('pays'), sentNow(), DEADLINE_MS)).toMatchObject(
+        ENQUIRE,
+      );
+    });
+  });
+}
+
+/** A port of this machine on which nothing listens. */
+async function unusedPort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+type Proxy = { readonly port: number; closeConnections(): void; stop(): void };
+
+/** A TCP proxy whose connections a test can close at will. */
+async function startProxy(targetPort: number): Promise<Proxy> {
+  const sockets = new Set<Socket>();
+  const server = net.createServer((client) => {
+    const upstream = net.connect(targetPort, '127.0.0.1');
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on('error', () => socket.destroy());
+      socket.on('close', () => {
+        sockets.delete(socket);
+        client.destroy();
+        upstream.destroy();
+      });
+    }
+    client.pipe(upstream).pipe(client);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const closeConnections = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    port: (server.address() as AddressInfo).port,
+    closeConnections,
+    stop() {
+      closeConnections();
+      server.close();
+    },
+  };
+}
