@@ -7,7 +7,10 @@ import { list, type Queryable, type Tx } from '../db/connection.ts';
 /** Every kind of event; `replay` knows how to rebuild rows from each. */
 export type EventKind =
   | 'account_opened'
+  | 'batch_opened'
+  | 'batch_submitted'
   | 'payment_accepted'
+  | 'key_answered'
   | 'operation_claimed'
   | 'operation_evidence'
   | 'job_rescued'

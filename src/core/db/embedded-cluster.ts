@@ -8,7 +8,14 @@ import { open, readdir, readFile, rename, rmdir, stat, unlink } from 'node:fs/pr
 import { basename, dirname, join } from 'node:path';
 import { Bug, OperatorError } from '../errors.ts';
 import type { ServiceUser } from './embedded-folders.ts';
-import { findPostmaster, isAlive, listProcessesOf, type Postmaster, waitUntil } from './embedded-process.ts';
+import {
+  findPostmaster,
+  isAlive,
+  isProcessOf,
+  listProcessesOf,
+  type Postmaster,
+  waitUntil,
+} from './embedded-process.ts';
 import type { Binaries } from './embedded-runtime.ts';
 
 /** Longest initdb (ms): 1 s on a good disk. */
@@ -391,7 +398,7 @@ const KNOWN_CAUSES: readonly (readonly [RegExp, string, string])[] = [
 ];
 
 /** An error that names the cause where we know it and shows the last lines of the output in any case. */
-export function explainFailure(what: string, output: string, folder: string): OperatorError {
+function explainFailure(what: string, output: string, folder: string): OperatorError {
   const text = `${what}\n${output}`;
   const [, code, cause] = KNOWN_CAUSES.find(([pattern]) => pattern.test(text)) ?? [
     null,

@@ -39,7 +39,7 @@ const UNSAFE_IN_PATHS = /["$`\\\n\r]/;
 const REACH_TIMEOUT_MS = 10_000;
 
 /** State folder when none is asked for: root's is readable to nobody else, hence /var/lib. */
-export function defaultStateDir(): string {
+function defaultStateDir(): string {
   if (process.getuid?.() === 0) return ROOT_STATE_DIR;
   const xdg = process.env.XDG_STATE_HOME;
   // The XDG specification: a relative path here is to be ignored.
@@ -88,7 +88,7 @@ export async function resolveFolders(stateDir = defaultStateDir()): Promise<Embe
 }
 
 /** A socket folder within the state folder, or, where that name is too long, one in /tmp that follows from it. */
-export function socketDirFor(stateDir: string, user: ServiceUser): string {
+function socketDirFor(stateDir: string, user: ServiceUser): string {
   const inside = join(stateDir, 'socket');
   const socketPath = join(inside, `.s.PGSQL.${SOCKET_PORT}`);
   if (Buffer.byteLength(socketPath) <= SOCKET_PATH_MAX_BYTES) return inside;
@@ -147,7 +147,7 @@ export async function createFolders(folders: EmbeddedFolders): Promise<void> {
  * A folder of the service user that nobody else enters (root aside). Its parent is ours or sticky, so that
  * nobody can put a link in its place while we look.
  */
-export async function makePrivateFolder(folder: string, user: ServiceUser): Promise<void> {
+async function makePrivateFolder(folder: string, user: ServiceUser): Promise<void> {
   const created = await mkdir(folder, { mode: 0o700 }).then(
     () => true,
     (error: unknown) => {

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 export type ProcessIdentity = { readonly pid: number; readonly startTicks: string };
 
 /** What postmaster.pid says about the server that owns a data folder. */
-export type PostmasterFile = {
+type PostmasterFile = {
   readonly pid: number;
   readonly port: number;
   readonly socketDir: string;
@@ -67,7 +67,7 @@ async function isPostgres(pid: number): Promise<boolean> {
 }
 
 /** Reads postmaster.pid; null when there is none or it is still being written. */
-export async function readPostmasterFile(dataDir: string): Promise<PostmasterFile | null> {
+async function readPostmasterFile(dataDir: string): Promise<PostmasterFile | null> {
   const text = await readFile(join(dataDir, 'postmaster.pid'), 'utf8').catch(() => null);
   if (text === null) return null;
   const lines = text.split('\n').map((line) => line.trim());

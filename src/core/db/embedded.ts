@@ -9,7 +9,7 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import postgres from 'postgres';
 import { OperatorError } from '../errors.ts';
-import type { ConnectionOptions } from './connection.ts';
+import { type ConnectionOptions, errorCode, isConnectionError } from './connection.ts';
 import {
   ensureCluster,
   readMajorVersion,
@@ -117,7 +117,8 @@ function logSettings(logDir: string): Readonly<Record<string, string>> {
 /**
  * The running server of the state folder; makes and starts what is missing. Any number of commands may call
  * it at once, and any of them may be killed at any moment.
- * @param options.stateDir absolute; default: see `defaultStateDir`
+ * @param options.stateDir absolute; default: /var/lib/paygate for root, else $XDG_STATE_HOME/paygate or
+ *   ~/.local/state/paygate
  * @param options.settings Postgres settings on top of ours; only for a server that is started now
  * @throws OperatorError, kind `failed`: embedded_unsupported, embedded_no_user, embedded_no_home,
  *   embedded_folder_invalid / _foreign / _unreachable, embedded_not_writable, disk_full, embedded_busy,
@@ -284,18 +285,28 @@ export async function ensureRolesAndDatabase(server: Reachable, database: string
   try {
     await query(server, async (sql) => {
       const presence = await findRolesAndDatabase(sql, database);
-      if (!presence.app) await sql.unsafe(`create role ${APP_USER} login`);
-      if (!presence.database) await sql.unsafe(`create database "${database}" owner ${OWNER_USER}`);
+      if (!presence.app) await makeUnlessThere(sql, `create role ${APP_USER} login`);
+      if (!presence.database) await makeUnlessThere(sql, `create database "${database}" owner ${OWNER_USER}`);
     });
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : null;
-    if (code !== 'ENOENT' && code !== 'ECONNREFUSED' && code !== 'CONNECT_TIMEOUT') throw error;
+    const code = errorCode(error);
+    if (!isConnectionError(error) && code !== 'CONNECT_TIMEOUT') throw error;
     throw new OperatorError(
       'embedded_no_socket',
       `The embedded database runs, but its socket in ${server.socketDir} is gone or silent (${code}). ` +
         'Stop it (paygate db stop) and start it again.',
       { kind: 'failed', cause: error },
     );
+  }
+}
+
+/** "create … if not exists" for what has no such form: a migration may make the role at the same moment. */
+async function makeUnlessThere(sql: postgres.Sql, statement: string): Promise<void> {
+  try {
+    await sql.unsafe(statement);
+  } catch (error) {
+    // duplicate_object, duplicate_database, and unique_violation where the two met in the catalogue.
+    if (!['42710', '42P04', '23505'].includes(errorCode(error) ?? '')) throw error;
   }
 }
 

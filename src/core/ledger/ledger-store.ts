@@ -121,6 +121,22 @@ export async function postEntries(
   return posted;
 }
 
+/** An entry as events carry it; replay rebuilds it from this. Numbers beyond 2^53 stay exact: text. */
+export function entryJson(entry: PostedEntry) {
+  return {
+    id: entry.id.toString(),
+    cause: entry.cause,
+    kind: entry.kind,
+    postings: entry.postings.map((p) => [
+      p.debitId.toString(),
+      p.creditId.toString(),
+      p.currency,
+      p.amountMinor.toString(),
+      p.noOverdraw,
+    ]),
+  };
+}
+
 /** Finds entries that their cause had posted before and compares them field by field. */
 async function existingEntries(
   tx: Tx,

@@ -11,7 +11,7 @@ import { insertEvents, type NewEvent } from '../audit/event-store.ts';
 import type { Tx } from '../db/connection.ts';
 import { Bug, unreachable } from '../errors.ts';
 import { formatId } from '../ids.ts';
-import { insertEntries, insertPostings, type NewEntry, type PostedEntry } from '../ledger/ledger-store.ts';
+import { entryJson, insertEntries, insertPostings, type NewEntry, type PostedEntry } from '../ledger/ledger-store.ts';
 import * as rules from '../ledger/posting-rules.ts';
 import type { Currency } from '../money.ts';
 import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
@@ -426,13 +426,4 @@ function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[])
       ),
     };
   });
-}
-
-function entryJson(entry: PostedEntry) {
-  return {
-    id: entry.id,
-    cause: entry.cause,
-    kind: entry.kind,
-    postings: entry.postings.map((p) => [p.debitId, p.creditId, p.currency, p.amountMinor, p.noOverdraw]),
-  };
 }

@@ -233,3 +233,49 @@ export async function markLapsed(
       join moved m on m.id = l.operation_id
       join doubted d on d.operation_id = l.operation_id`;
 }
+
+/** The latest attempt of an operation, or null when it has none. */
+export async function findCurrentAttempt(
+  on: Queryable,
+  operationId: bigint,
+): Promise<{ attemptNumber: number; sends: number; subState: SubState } | null> {
+  const [row] = await on.sql<{ attemptNumber: number; sends: number; subState: SubState }[]>`
+    select a.number as attempt_number, a.sends, o.sub_state
+      from ${on.t.operation} o
+      join ${on.t.attempt} a on a.operation_id = o.id
+     where o.id = ${operationId}
+     order by a.number desc
+     limit 1`;
+  return row ?? null;
+}
+
+export type DueRelease = {
+  readonly operationId: bigint;
+  readonly seller: string;
+  readonly currency: string;
+  readonly amountMinor: bigint;
+  readonly paymentId: bigint;
+};
+
+/** Takes releases that are due: the rows go, and the caller posts their entries in the same transaction. */
+export async function takeDueReleases(tx: Tx, limit: number): Promise<readonly DueRelease[]> {
+  return tx.sql<DueRelease[]>`
+    with due as materialized (
+      select operation_id
+        from ${tx.t.fundRelease}
+       where due_at <= now()
+       order by due_at
+       limit ${limit}
+         for update skip locked
+    ), taken as (
+      delete from ${tx.t.fundRelease} f
+       using due
+       where f.operation_id = due.operation_id
+      returning f.operation_id
+    )
+    select o.id as operation_id, po.seller, o.currency, po.payment_id,
+           po.amount_minor - po.platform_fee_minor as amount_minor
+      from taken
+      join ${tx.t.operation} o on o.id = taken.operation_id
+      join ${tx.t.paymentOrder} po on po.id = o.payment_order_id`;
+}

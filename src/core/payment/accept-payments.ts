@@ -133,7 +133,7 @@ async function acceptDistinct(
 ): Promise<readonly AcceptResult[]> {
   const known = await findKnownRequests(tx, requests.map((r) => r.request));
   const results: (AcceptResult | undefined)[] = new Array(requests.length);
-  await answerKnown(tx, requests, known, results);
+  await answerKnown(tx, context.principal, requests, known, results);
   const fresh = requests.flatMap((item, index) => {
     if (results[index] !== undefined) return [];
     const reason = findInexpressible(item.request, context.policy);
@@ -155,6 +155,7 @@ function compareText(a: string, b: string): number {
 /** Answers the requests whose key or checkout the book knows already. */
 async function answerKnown(
   tx: Tx,
+  principal: string,
   requests: readonly FingerprintedRequest[],
   known: readonly KnownRequest[],
   results: (AcceptResult | undefined)[],
@@ -172,7 +173,7 @@ async function answerKnown(
       furtherKeys.push({ key: request.idempotencyKey, fingerprintHex, paymentId, answer: result.body });
     }
   }
-  await insertAnsweredKeys(tx, furtherKeys);
+  await insertAnsweredKeys(tx, principal, furtherKeys);
 }
 
 function answerFor(
@@ -341,9 +342,35 @@ function attemptKey(bookKey: string, operationId: bigint, attemptNumber: number)
   return `pg-${bookKey}-${operationId}-${attemptNumber}`;
 }
 
-/** Everything that replay needs to rebuild the rows of one acceptance. */
+/** Everything that replay needs to rebuild the rows of one acceptance. Numbers stay exact: text. */
 function acceptedEvent(payment: NewPayment, made: readonly OrderRows[]): string {
-  return JSON.stringify({ payment, orders: made }, (_, value: unknown) =>
-    typeof value === 'bigint' ? value.toString() : value,
-  );
+  return JSON.stringify({
+    id: payment.id.toString(),
+    checkout_id: payment.checkoutId,
+    idempotency_key: payment.idempotencyKey,
+    fingerprint: payment.fingerprintHex,
+    buyer: payment.buyer,
+    on_partial: payment.onPartial,
+    risk_decision: payment.riskDecision,
+    risk_reason: payment.riskReason,
+    metadata: payment.metadata,
+    batch_id: payment.batchId?.toString() ?? null,
+    orders: made.map(({ order, operation, attempt }) => ({
+      id: order.id.toString(),
+      seller: order.seller,
+      amount_minor: order.amountMinor.toString(),
+      currency: order.currency,
+      platform_fee_minor: order.platformFeeMinor.toString(),
+      payment_method: order.paymentMethod,
+      customer_present: order.customerPresent,
+      release_after_days: order.releaseAfterDays,
+      order_ref: order.orderRef,
+      metadata: order.metadata,
+      operation: operation.id.toString(),
+      psp_account: operation.pspAccount,
+      sub_state: operation.subState,
+      reason: operation.reason,
+      attempt: attempt && { idempotency_key: attempt.idempotencyKey, request: attempt.request },
+    })),
+  });
 }

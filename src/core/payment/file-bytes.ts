@@ -31,7 +31,8 @@ export type ByteGuard = {
 export function createByteGuard(): ByteGuard {
   let size = 0;
   let line = 1;
-  let lineBytes = 0;
+  /** Position in the file of the line's first byte. */
+  let lineStart = 0;
   /** Continuation bytes still to come of a character, and the range of the next one (RFC 3629). */
   let missing = 0;
   let lowest = 0x80;
@@ -52,33 +53,46 @@ export function createByteGuard(): ByteGuard {
     }
     for (let offset = 0; offset < chunk.length; offset += 1) {
       const byte = chunk[offset]!;
-      lineBytes += 1;
-      if (lineBytes > MAX_RECORD_BYTES && byte !== 0x0a) return lineTooLong(line);
       if (missing > 0) {
         if (byte < lowest || byte > highest) return notText(offset, 'no valid UTF-8');
         missing -= 1;
         lowest = 0x80;
         highest = 0xbf;
-      } else if (byte < 0x80) {
-        if (byte === 0) return notText(offset, 'a zero byte');
-        if (byte === 0x0a) {
-          line += 1;
-          lineBytes = 0;
-        }
-      } else {
-        missing = byte < 0xc2 || byte > 0xf4 ? 0 : byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
+      } else if (byte >= 0x20 && byte < 0x80) {
+        offset = endOfPlainText(chunk, offset) - 1;
+      } else if (byte === LINE_FEED) {
+        if (size + offset - lineStart > MAX_RECORD_BYTES) return lineTooLong(line);
+        line += 1;
+        lineStart = size + offset + 1;
+      } else if (byte === 0) {
+        return notText(offset, 'a zero byte');
+      } else if (byte >= 0x80) {
+        missing = continuationBytes(byte);
         if (missing === 0) return notText(offset, 'no valid UTF-8');
-        if (byte === 0xe0) lowest = 0xa0;
-        else if (byte === 0xed) highest = 0x9f;
-        else if (byte === 0xf0) lowest = 0x90;
-        else if (byte === 0xf4) highest = 0x8f;
+        lowest = byte === 0xe0 ? 0xa0 : byte === 0xf0 ? 0x90 : 0x80;
+        highest = byte === 0xed ? 0x9f : byte === 0xf4 ? 0x8f : 0xbf;
       }
     }
     size += chunk.length;
-    return null;
+    return size - lineStart > MAX_RECORD_BYTES ? lineTooLong(line) : null;
   };
 
   return { check, end: () => (missing > 0 ? notText(0, 'the end in the middle of a character') : null) };
+}
+
+const LINE_FEED = 0x0a;
+
+/** The tight loop: nearly every byte of nearly every file. */
+function endOfPlainText(chunk: Uint8Array, from: number): number {
+  let offset = from + 1;
+  while (offset < chunk.length && chunk[offset]! >= 0x20 && chunk[offset]! < 0x80) offset += 1;
+  return offset;
+}
+
+/** How many bytes follow a first byte of UTF-8; 0 when it cannot be one. */
+function continuationBytes(first: number): number {
+  if (first < 0xc2 || first > 0xf4) return 0;
+  return first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
 }
 
 function signatureOf(chunk: Uint8Array): string | null {

@@ -3,22 +3,14 @@
  * bad row it gives every fault and no payment. Touches no database and sends nothing.
  */
 import { createHash } from 'node:crypto';
-import { type CsvError, parse as parseCsv } from 'csv-parse';
 import type { Currency } from '../money.ts';
-import { createByteGuard, MAX_RECORD_BYTES } from './file-bytes.ts';
+import { createByteGuard } from './file-bytes.ts';
 import { createFaultList, type FaultList, type FileFault } from './file-fault.ts';
 import { createPaymentCollector, type FilePayment, totalsOf } from './payment-collector.ts';
 import { normalText } from './payment-fields.ts';
-import { type PaymentRequest, readPaymentRequest } from './payment-request.ts';
-import {
-  bodyOfCells,
-  bodyOfObject,
-  columnOfField,
-  type PaymentBody,
-  paymentOfGoodCells,
-  type RowLayout,
-  readHeader,
-} from './payment-row.ts';
+import { readPaymentRequest } from './payment-request.ts';
+import { columnOfField, type PaymentBody } from './payment-row.ts';
+import { createCsvReader, createJsonReader, type Intake, type RowReader } from './row-readers.ts';
 
 export type PaymentFileFormat = 'csv' | 'ndjson';
 
@@ -51,28 +43,6 @@ const MAX_BLANK_LINES = 10_000;
 
 /** Bytes handled at a time: enough to be fast, little enough to stop early. */
 const CHUNK_BYTES = 64 * 1024;
-
-/** What the readers of the two formats share. */
-type Intake = {
-  readonly faults: FaultList;
-  /** One good data row. */
-  readonly take: (line: number, request: PaymentRequest) => void;
-  /** One data row that is still to be checked: `body` as readPaymentRequest wants it. */
-  readonly check: (line: number, body: PaymentBody) => void;
-  /** A row that does not even have a body. */
-  readonly refuse: (line: number, code: string, message: string) => void;
-  readonly skipBlank: (line: number) => void;
-  /** True when reading on is pointless. */
-  readonly isStopped: () => boolean;
-  readonly stop: (fault: FileFault) => void;
-  readonly rowCount: () => number;
-};
-
-/** Turns bytes into rows; chunks may end anywhere, also inside a character. */
-type RowReader = {
-  readonly write: (chunk: Buffer) => Promise<void>;
-  readonly end: () => Promise<void>;
-};
 
 /**
  * Reads a whole file; recognises format and delimiter by content unless `format` is forced.
@@ -125,8 +95,8 @@ function createIntake(faults: FaultList, add: ReturnType<typeof createPaymentCol
   let rowCount = 0;
   let blankLines = 0;
   let stopped = false;
-  const stop = (fault: FileFault) => {
-    if (!stopped) faults.add(fault);
+  const stop = (...why: readonly FileFault[]) => {
+    if (!stopped) why.forEach(faults.add);
     stopped = true;
   };
   const countRow = (line: number) => {
@@ -137,7 +107,6 @@ function createIntake(faults: FaultList, add: ReturnType<typeof createPaymentCol
     }
   };
   return {
-    faults,
     take: (line, request) => {
       countRow(line);
       if (!stopped) add(line, request);
@@ -193,7 +162,6 @@ function checkBody(
 }
 
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
-const LINE_FEED = 0x0a;
 
 /** Waits for the first line that is not blank, then hands everything to the reader that fits it. */
 function createSniffingReader(intake: Intake, forced: PaymentFileFormat | null): RowReader {
@@ -241,138 +209,4 @@ function delimiterOf(headerLine: string): string {
   const bare = headerLine.replace(/"[^"]*"/g, '');
   const counts = [',', ';', '\t'].map((delimiter) => ({ delimiter, count: bare.split(delimiter).length }));
   return counts.reduce((most, next) => (next.count > most.count ? next : most)).delimiter;
-}
-
-/** CSV by csv-parse; line numbers are our own, because its count is wrong after a quoted CR LF. */
-function createCsvReader(intake: Intake, delimiter: string): RowReader {
-  let nextLine = 1;
-  let layout: RowLayout | null = null;
-
-  const onRecord = (cells: string[]): null => {
-    const line = nextLine;
-    nextLine += 1 + lineFeedsIn(cells);
-    if (intake.isStopped()) return null;
-    if (cells.length === 1 && cells[0] === '') intake.skipBlank(line);
-    else if (layout === null) layout = takeHeader(intake, cells, line);
-    else takeCells(intake, layout, cells, line);
-    return null;
-  };
-
-  const parser = parseCsv({
-    delimiter,
-    record_delimiter: ['\r\n', '\n'],
-    relax_column_count: true,
-    max_record_size: MAX_RECORD_BYTES,
-    on_record: onRecord,
-  });
-  const done = (resolve: () => void) => (error?: Error | null) => {
-    if (error) intake.stop(csvFault(error as CsvError, nextLine));
-    resolve();
-  };
-  // The error is reported by the callback of the write that caused it.
-  parser.on('error', () => undefined);
-  return {
-    write: (chunk) => new Promise((resolve) => parser.write(chunk, done(resolve))),
-    end: () => new Promise((resolve) => parser.end(done(resolve))),
-  };
-}
-
-function lineFeedsIn(cells: readonly string[]): number {
-  let count = 0;
-  for (const cell of cells) {
-    for (let at = cell.indexOf('\n'); at >= 0; at = cell.indexOf('\n', at + 1)) count += 1;
-  }
-  return count;
-}
-
-function takeHeader(intake: Intake, cells: readonly string[], line: number): RowLayout | null {
-  const header = readHeader(cells, line);
-  if (header.kind === 'ok') return header.layout;
-  for (const fault of header.faults.slice(1)) intake.faults.add(fault);
-  intake.stop(header.faults[0]!);
-  return null;
-}
-
-function takeCells(intake: Intake, layout: RowLayout, cells: readonly string[], line: number): void {
-  if (cells.length !== layout.cellCount) {
-    const message = `has ${cells.length} cells and the header ${layout.cellCount}; is a cell with a delimiter not quoted?`;
-    intake.refuse(line, 'wrong_cell_count', message);
-  } else if (cells.every((cell) => cell === '')) {
-    intake.refuse(line, 'empty_row', 'has no values; delete it');
-  } else {
-    const request = paymentOfGoodCells(cells, layout);
-    if (request !== null) intake.take(line, request);
-    else intake.check(line, bodyOfCells(cells, layout));
-  }
-}
-
-/** Our own words for csv-parse's errors, which repeat the text; after one, cells cannot be told apart. */
-function csvFault(error: CsvError, line: number): FileFault {
-  const rest = 'of the record that begins here; what follows was not read';
-  switch (error.code) {
-    case 'CSV_MAX_RECORD_SIZE': {
-      const message = `longer than ${MAX_RECORD_BYTES / 1024 / 1024} MB: the cells ${rest}; is a quote not closed?`;
-      return { line, column: null, code: 'record_too_long', message };
-    }
-    case 'CSV_QUOTE_NOT_CLOSED':
-      return { line, column: null, code: 'bad_quotes', message: `a quote is never closed in a cell ${rest}` };
-    default:
-      return {
-        line,
-        column: null,
-        code: 'bad_quotes',
-        message: `a quote stands inside a cell ${rest}; quote the whole cell and double the quote: "a ""b"" c"`,
-      };
-  }
-}
-
-/** NDJSON: one object per line. */
-function createJsonReader(intake: Intake): RowReader {
-  let nextLine = 1;
-  let carried: Buffer[] = [];
-
-  const takeLine = (bytes: Buffer): void => {
-    const line = nextLine;
-    nextLine += 1;
-    if (intake.isStopped()) return;
-    const text = bytes.toString('utf8').trim();
-    if (text === '') {
-      intake.skipBlank(line);
-      return;
-    }
-    const object = jsonObject(text);
-    if (object === null) {
-      const message = 'is not one JSON object; write each object whole on a line of its own';
-      intake.refuse(line, 'not_json', message);
-    } else {
-      intake.check(line, bodyOfObject(object));
-    }
-  };
-
-  return {
-    write: async (chunk) => {
-      let start = 0;
-      for (let at = chunk.indexOf(LINE_FEED); at >= 0; at = chunk.indexOf(LINE_FEED, start)) {
-        const piece = chunk.subarray(start, at);
-        takeLine(carried.length === 0 ? piece : Buffer.concat([...carried, piece]));
-        carried = [];
-        start = at + 1;
-      }
-      if (start < chunk.length) carried.push(chunk.subarray(start));
-    },
-    end: async () => {
-      if (carried.length > 0) takeLine(Buffer.concat(carried));
-    },
-  };
-}
-
-/** Null for anything but an object; the parser's own message is dropped because it repeats the text. */
-function jsonObject(text: string): Readonly<Record<string, unknown>> | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
-    return isObject ? (value as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
 }

@@ -1,4 +1,5 @@
 /** Remembers what was asked for: all SQL on payment, payment_order, checkout, idempotency_key and batch. */
+import { insertEvents } from '../audit/event-store.ts';
 import { list, type Queryable, type Tx } from '../db/connection.ts';
 import type { SubState } from '../operation/operation.ts';
 
@@ -95,6 +96,7 @@ export async function insertPayments(
 /** Remembers a further key of an existing payment with the answer it was given. */
 export async function insertAnsweredKeys(
   tx: Tx,
+  principal: string,
   keys: readonly { key: string; fingerprintHex: string; paymentId: bigint; answer: string }[],
 ): Promise<void> {
   if (keys.length === 0) return;
@@ -104,6 +106,15 @@ export async function insertAnsweredKeys(
                          ${list(keys.map((k) => `\\x${k.fingerprintHex}`))}::bytea[],
                          ${list(keys.map((k) => k.paymentId))}::bigint[],
                          ${list(keys.map((k) => k.answer))}::text[])`;
+  await insertEvents(
+    tx,
+    principal,
+    keys.map((k) => ({
+      kind: 'key_answered' as const,
+      paymentId: k.paymentId,
+      data: JSON.stringify({ key: k.key, fingerprint: k.fingerprintHex, answer: k.answer }),
+    })),
+  );
 }
 
 export type NewPaymentOrder = {
@@ -252,16 +263,28 @@ export type Batch = {
 
 /** Opens the batch of a file, or finds the one that the same bytes opened before. */
 export async function openBatch(
-  on: Queryable,
+  tx: Tx,
   batch: { sha256: string; source: string; rowCount: number; paymentCount: number; principal: string },
 ): Promise<Batch & { readonly isNew: boolean }> {
-  const { sql, t } = on;
+  const { sql, t } = tx;
   const inserted = await sql<Batch[]>`
     insert into ${t.batch} (kind, sha256, source, row_count, payment_count, principal)
     values ('payments', ${batch.sha256}, ${batch.source}, ${batch.rowCount}, ${batch.paymentCount}, ${batch.principal})
         on conflict (sha256) do nothing
     returning id, sha256, source, row_count, payment_count, principal, created_at, submitted_at`;
-  if (inserted[0] !== undefined) return { ...inserted[0], isNew: true };
+  const opened = inserted[0];
+  if (opened !== undefined) {
+    const data = JSON.stringify({
+      id: opened.id.toString(),
+      kind: 'payments',
+      sha256: batch.sha256,
+      source: batch.source,
+      row_count: batch.rowCount,
+      payment_count: batch.paymentCount,
+    });
+    await insertEvents(tx, batch.principal, [{ kind: 'batch_opened', paymentId: null, data }]);
+    return { ...opened, isNew: true };
+  }
   const [found] = await sql<Batch[]>`
     select id, sha256, source, row_count, payment_count, principal, created_at, submitted_at
       from ${t.batch}
@@ -269,8 +292,17 @@ export async function openBatch(
   return { ...found!, isNew: false };
 }
 
-export async function markBatchSubmitted(on: Queryable, id: bigint): Promise<void> {
-  await on.sql`update ${on.t.batch} set submitted_at = now() where id = ${id} and submitted_at is null`;
+/** All payments of the batch are accepted. Once; later calls change nothing. */
+export async function markBatchSubmitted(tx: Tx, id: bigint, principal: string): Promise<void> {
+  const changed = await tx.sql`
+    update ${tx.t.batch}
+       set submitted_at = now()
+     where id = ${id}
+       and submitted_at is null
+    returning id`;
+  if (changed.length === 0) return;
+  const data = JSON.stringify({ id: id.toString() });
+  await insertEvents(tx, principal, [{ kind: 'batch_submitted', paymentId: null, data }]);
 }
 
 export type BatchProgress = { readonly subState: SubState; readonly orders: number };

@@ -3,6 +3,7 @@
  * dead-letter statement names the job's fence; zero rows means "not mine any more".
  */
 import { list, type Queryable, type Tx } from '../db/connection.ts';
+import { Bug } from '../errors.ts';
 import { LEASE_MS, MAX_RESCUES } from './job.ts';
 
 /** The right to settle a job: its operation and the fence under which it was claimed. */
@@ -236,6 +237,33 @@ export async function notifyLane(tx: Tx, lane: string): Promise<void> {
 /** The book's notification channel. */
 export function channelOf(book: string): string {
   return `${book}_job`;
+}
+
+/** The book's own random part of every idempotency key at a PSP. */
+export async function getBookKey(on: Queryable): Promise<string> {
+  const [row] = await on.sql<{ bookKey: string }[]>`select book_key from ${on.t.book}`;
+  if (row === undefined) throw new Bug('the book has no identity row');
+  return row.bookKey;
+}
+
+export type LiveDaemon = {
+  readonly id: bigint;
+  readonly name: string;
+  readonly startedAt: string;
+  /** Age of the last heartbeat (ms). */
+  readonly beatAgoMs: number;
+  readonly leased: number;
+};
+
+/** Daemons whose lease has not lapsed, with the jobs they hold. */
+export async function listLiveDaemons(on: Queryable): Promise<readonly LiveDaemon[]> {
+  return on.sql<LiveDaemon[]>`
+    select d.id, d.name, d.started_at, (extract(epoch from now() - d.beat_at) * 1000)::float8 as beat_ago_ms,
+           (select count(*) from ${on.t.job} j where j.daemon_id = d.id)::integer as leased
+      from ${on.t.daemon} d
+     where d.stopped_at is null
+       and d.beat_at > now() - make_interval(secs => ${LEASE_MS / 1000})
+     order by d.id`;
 }
 
 // --- daemons and their leases ---

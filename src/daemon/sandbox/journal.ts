@@ -130,7 +130,7 @@ export function openJournal(
   const fd = openForAppending(path);
   try {
     const length = fstatSync(fd).size;
-    const good = readLines(fd, onLine);
+    const good = readLines(fd, length, onLine);
     if (good < length) ftruncateSync(fd, good);
     return new Journal(fd, good, durability, onFailure);
   } catch (error) {
@@ -151,15 +151,15 @@ function openForAppending(path: string): number {
   }
 }
 
-/** Returns how many bytes from the start are good. */
-function readLines(fd: number, onLine: (line: unknown) => void): number {
+/** Reads the first `length` bytes; returns how many from the start are good. */
+function readLines(fd: number, length: number, onLine: (line: unknown) => void): number {
   const chunk = Buffer.alloc(READ_BYTES);
   let rest: Buffer = Buffer.alloc(0);
   let good = 0;
   let count = 0;
   let bad: string | null = null;
   for (let at = 0; ; ) {
-    const read = readSync(fd, chunk, 0, READ_BYTES, at);
+    const read = readSync(fd, chunk, 0, Math.min(READ_BYTES, length - at), at);
     if (read === 0) return good;
     at += read;
     const data = Buffer.concat([rest, chunk.subarray(0, read)]);

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { startSandbox } from './main.ts';
 
 const CARD = 'confirm=true&payment_method=pm_card_visa&automatic_payment_methods[enabled]=true';
@@ -167,6 +167,15 @@ describe('restart', () => {
     expect(await withSandbox((url) => admin(url, 'GET', 'keys'))).toMatchObject({ keys: [{ key: 'after' }] });
   });
 
+  test.runIf(existsSync('/dev/full'))('a sandbox that cannot write its journal answers nobody', async () => {
+    const silenced = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+    const sandbox = await startSandbox({ port: 0, journalPath: '/dev/full', seed: 1 });
+    await expect(pay(sandbox.url, 'k')).rejects.toThrow();
+    expect(silenced).toHaveBeenCalledOnce();
+    silenced.mockRestore();
+    await sandbox.close();
+  });
+
   test('a file that is no journal of ours is left alone', async () => {
     writeFileSync(journalPath, '{"some":"thing"}\n');
     await expect(startSandbox({ port: 0, journalPath, seed: 1 })).rejects.toMatchObject({
@@ -175,12 +184,12 @@ describe('restart', () => {
   });
 });
 
-/** Truth, keys and the replay of every key. */
+/** Truth, keys (but how often they were seen: asking for replays counts) and the replay of every key. */
 async function everything(url: string): Promise<unknown> {
-  const keys = await admin<{ keys: { key: string }[] }>(url, 'GET', 'keys');
+  const { keys } = await admin<{ keys: { key: string; seen?: number }[] }>(url, 'GET', 'keys');
   return {
     truth: await admin(url, 'GET', 'truth'),
-    keys: keys.keys.filter(({ key }) => key !== 'small'),
+    keys: keys.filter(({ key }) => key !== 'small').map((entry) => ({ ...entry, seen: undefined })),
     offset: (await admin<{ offset_ms: number }>(url, 'GET', 'clock')).offset_ms,
     replays: [
       await pay(url, 'held', 'amount=2000&capture_method=manual&transfer_group=g&metadata[a]=b'),

@@ -1,0 +1,61 @@
+/**
+ * Rebuilds a book from its events alone: payments, orders, operations, attempts, accounts, entries and with
+ * them balances and wallets. Writes into an empty, migrated book; reads the other one's event table only.
+ */
+import { type Db, type Queryable, type Tx, transactOnce } from '../db/connection.ts';
+import { OperatorError, unreachable } from '../errors.ts';
+import { listEvents, type StoredEvent } from './event-store.ts';
+import * as rebuild from './replay-store.ts';
+
+/** Events read and applied at once. */
+const PAGE = 1_000;
+
+/**
+ * Applies all events of `from`, in order, in one transaction of `into`.
+ * @returns how many events were applied
+ * @throws OperatorError book_not_empty, no_events
+ */
+export async function replayEvents(from: Queryable, into: Db): Promise<number> {
+  return transactOnce(into, async (tx) => {
+    if (!(await rebuild.isEmptyBook(tx))) {
+      throw new OperatorError('book_not_empty', 'Replay needs an empty book: migrate a new schema for it.');
+    }
+    let applied = 0;
+    for (let afterId = 0n; ; ) {
+      const events = await listEvents(from, { afterId, limit: PAGE });
+      for (const event of events) await applyEvent(tx, event);
+      applied += events.length;
+      if (events.length < PAGE) break;
+      afterId = events.at(-1)!.id;
+    }
+    if (applied === 0) throw new OperatorError('no_events', 'There are no events to replay: nothing is proven.');
+    return applied;
+  });
+}
+
+async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
+  const data = JSON.parse(event.data);
+  switch (event.kind) {
+    case 'account_opened':
+      return rebuild.addAccount(tx, event.at, data);
+    case 'batch_opened':
+      return rebuild.addBatch(tx, event, data);
+    case 'batch_submitted':
+      return rebuild.markBatch(tx, event.at, data);
+    case 'payment_accepted':
+      return rebuild.addPayment(tx, event, data);
+    case 'key_answered':
+      return rebuild.addAnsweredKey(tx, event, data);
+    case 'operation_claimed':
+      return rebuild.applyClaim(tx, event.at, data);
+    case 'job_rescued':
+      return rebuild.applyRescue(tx, event.at, data);
+    case 'operation_evidence':
+      await rebuild.applyEvidence(tx, event.at, data);
+      return rebuild.addEntries(tx, event.at, data.entries);
+    case 'funds_released':
+      return rebuild.addEntries(tx, event.at, data.entries);
+    default:
+      return unreachable(event.kind);
+  }
+}

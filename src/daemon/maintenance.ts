@@ -1,0 +1,64 @@
+/** What a daemon does besides executing: rescues jobs of dead daemons, releases sellers' funds. */
+import type { Db } from '../core/db/connection.ts';
+import { rescueOperations } from '../core/operation/rescue-operations.ts';
+import { releaseDueFunds } from '../core/wallet/release-funds.ts';
+import type { Log } from './log.ts';
+
+/** Lapsed leases are looked for this often (ms). */
+const RESCUE_EVERY_MS = 1_000;
+/** Funds that came due are released this often (ms). */
+const RELEASE_EVERY_MS = 5_000;
+/** Rounds of releases in a row, so that a large backlog does not starve the rest. */
+const MAX_RELEASE_ROUNDS = 20;
+
+export type MaintenanceOptions = {
+  readonly db: Db;
+  readonly daemonId: () => bigint;
+  readonly principal: string;
+  readonly resendDelayMs: number;
+  readonly log: Log;
+  /** Something was made ready. */
+  readonly onWork: () => void;
+};
+
+/** Runs until the returned function is called; that resolves when the round under way is done. */
+export function startMaintenance(options: MaintenanceOptions): () => Promise<void> {
+  const { db, principal, log } = options;
+  const stopRescue = repeat('rescue', RESCUE_EVERY_MS, log, async () => {
+    const { resendDelayMs } = options;
+    const jobs = await rescueOperations(db, { daemonId: options.daemonId(), principal, resendDelayMs });
+    if (jobs.length === 0) return;
+    log.warn({ jobs: jobs.length }, 'rescued jobs of daemons that stopped answering');
+    options.onWork();
+  });
+  const stopRelease = repeat('release', RELEASE_EVERY_MS, log, async () => {
+    for (let round = 0; round < MAX_RELEASE_ROUNDS; round += 1) {
+      const released = await releaseDueFunds(db, principal);
+      if (released === 0) return;
+      log.info({ released }, 'released funds');
+    }
+  });
+  return async () => {
+    await Promise.all([stopRescue(), stopRelease()]);
+  };
+}
+
+/** Calls `work` again and again with a pause between; a failure is logged and does not end it. */
+function repeat(name: string, everyMs: number, log: Log, work: () => Promise<void>): () => Promise<void> {
+  let stopped = false;
+  let timer: NodeJS.Timeout | null = null;
+  let round: Promise<void> = Promise.resolve();
+  const next = (): void => {
+    round = work()
+      .catch((error: unknown) => log.warn({ task: name, error: String(error) }, 'maintenance failed, trying again'))
+      .then(() => {
+        if (!stopped) timer = setTimeout(next, everyMs);
+      });
+  };
+  timer = setTimeout(next, everyMs);
+  return () => {
+    stopped = true;
+    if (timer !== null) clearTimeout(timer);
+    return round;
+  };
+}
