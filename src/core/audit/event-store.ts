@@ -2,7 +2,7 @@
  * The event log: one event per state change, written in the transaction that makes it. All SQL on the
  * event table lives here.
  */
-import { list, type Queryable, type Tx } from '../db/connection.ts';
+import { documents, list, type Queryable, type Tx } from '../db/connection.ts';
 
 /** Every kind of event; `replay` knows how to rebuild rows from each. */
 export type EventKind =
@@ -27,10 +27,11 @@ export async function insertEvents(tx: Tx, principal: string, events: readonly N
   if (events.length === 0) return;
   await tx.sql`
     insert into ${tx.t.event} (kind, payment_id, principal, data)
-    select e.kind, e.payment_id, ${principal}, e.data::json
-      from unnest(${list(events.map((e) => e.kind))}::text[],
-                  ${list(events.map((e) => e.paymentId))}::bigint[],
-                  ${list(events.map((e) => e.data))}::text[]) as e (kind, payment_id, data)`;
+    select e.kind, e.payment_id, ${principal}, e.data
+      from rows from (unnest(${list(events.map((e) => e.kind))}::text[]),
+                      unnest(${list(events.map((e) => e.paymentId))}::bigint[]),
+                      json_array_elements(${documents(events.map((e) => e.data))}::text::json))
+           as e (kind, payment_id, data)`;
 }
 
 export type StoredEvent = {

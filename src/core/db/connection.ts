@@ -284,13 +284,22 @@ export async function transactOnce<T>(db: Db, work: (tx: Tx) => Promise<T>): Pro
  * because the driver's own arrays need type look-ups that fail on a cold client and for bigint.
  */
 export function list(values: readonly (string | number | bigint | boolean | null)[]): string {
-  let text = '{';
+  const items: string[] = new Array(values.length);
   for (let i = 0; i < values.length; i += 1) {
     const value = values[i];
-    if (i > 0) text += ',';
-    if (value === null || value === undefined) text += 'NULL';
-    else if (typeof value === 'string') text += `"${value.replace(/["\\]/g, '\\$&')}"`;
-    else text += String(value);
+    if (value === null || value === undefined) items[i] = 'NULL';
+    else if (typeof value !== 'string') items[i] = String(value);
+    else items[i] = `"${MUST_ESCAPE.test(value) ? value.replace(/["\\]/g, '\\$&') : value}"`;
   }
-  return `${text}}`;
+  return `{${items.join(',')}}`;
+}
+
+const MUST_ESCAPE = /["\\]/;
+
+/**
+ * JSON documents as one JSON array, for `json_array_elements(${documents(texts)}::json)` in ROWS FROM: each
+ * comes out byte for byte, without being quoted and parsed twice.
+ */
+export function documents(texts: readonly string[]): string {
+  return `[${texts.join(',')}]`;
 }

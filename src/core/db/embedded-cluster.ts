@@ -27,6 +27,8 @@ const ORPHANS_LEAVE_MS = 2_000;
 const ORPHANS_QUIT_MS = 10_000;
 /** Postgres fills its lock file at once after making it (ms): one that stays empty lost its content in a crash. */
 const EMPTY_LOCK_FILE_MS = 3_000;
+/** Why there is no server, where it was not we who started it. */
+export const ENDED_WHILE_STARTING = 'it ended while it was starting';
 /** Lines of the server's log in a message. */
 const LOG_LINES_SHOWN = 12;
 /** Built-in C.UTF-8 (same order on every machine, full Unicode case rules) came with this version. */
@@ -194,7 +196,9 @@ export type StartOptions = {
  *   embedded_library_missing, embedded_orphans
  */
 export async function startServer(options: StartOptions): Promise<Postmaster> {
-  await clearRemains(options.dataDir, options.socketDir);
+  if ((await clearRemains(options.dataDir, options.socketDir)) === 'served') {
+    return waitForServer(options, () => ENDED_WHILE_STARTING);
+  }
   const log = await open(options.startLog, 'w', 0o600);
   const settings: Record<string, string> = {
     ...options.settings,
@@ -279,10 +283,12 @@ async function readLogs(options: Pick<StartOptions, 'startLog' | 'logDir'>): Pro
  * Makes sure that nothing of an earlier server is left: children that outlived a killed one, and lock files
  * whose number is another program's by now (Postgres would then refuse to start). A lock file with a dead
  * number is left to Postgres, which also looks at shared memory.
+ * @returns `served` when what was left turns out to be a server that its killed starter had sent on its way
  */
-async function clearRemains(dataDir: string, socketDir: string): Promise<void> {
+async function clearRemains(dataDir: string, socketDir: string): Promise<'free' | 'served'> {
   const isFree = async (): Promise<boolean> => (await listProcessesOf(dataDir)).length === 0;
-  if (!(await waitUntil(isFree, ORPHANS_LEAVE_MS))) {
+  const isServed = async (): Promise<boolean> => (await findPostmaster(dataDir)) !== null;
+  if (!(await waitUntil(async () => (await isServed()) || (await isFree()), ORPHANS_LEAVE_MS))) {
     // What the server itself sends to its children when one of them has crashed.
     for (const pid of await listProcessesOf(dataDir)) signal(pid, 'SIGQUIT');
     if (!(await waitUntil(isFree, ORPHANS_QUIT_MS))) {
@@ -294,12 +300,14 @@ async function clearRemains(dataDir: string, socketDir: string): Promise<void> {
       );
     }
   }
+  if (await isServed()) return 'served';
   await removeIfMisleading(join(dataDir, 'postmaster.pid'), dataDir);
   for (const name of await readdir(socketDir)) {
     if (name.startsWith('.s.PGSQL.') && name.endsWith('.lock')) {
       await removeIfMisleading(join(socketDir, name), dataDir);
     }
   }
+  return 'free';
 }
 
 /**
@@ -385,7 +393,7 @@ const KNOWN_CAUSES: readonly (readonly [RegExp, string, string])[] = [
     'This user has no entry in /etc/passwd, which Postgres needs: add one, or set PAYGATE_DATABASE_URL',
   ],
   [
-    /spawn .* (EPERM|EINVAL)/,
+    /spawn (.* )?(EPERM|EINVAL)|(EPERM|EINVAL).* lchown/,
     'embedded_no_user',
     'This root may not start programs as another user: run paygate as a plain user',
   ],
@@ -398,7 +406,7 @@ const KNOWN_CAUSES: readonly (readonly [RegExp, string, string])[] = [
 ];
 
 /** An error that names the cause where we know it and shows the last lines of the output in any case. */
-function explainFailure(what: string, output: string, folder: string): OperatorError {
+export function explainFailure(what: string, output: string, folder: string): OperatorError {
   const text = `${what}\n${output}`;
   const [, code, cause] = KNOWN_CAUSES.find(([pattern]) => pattern.test(text)) ?? [
     null,

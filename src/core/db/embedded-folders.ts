@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmod, lchown, lstat, mkdir, readFile, realpath, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import { OperatorError } from '../errors.ts';
 
 /** `self`: we are nobody special and stay so. `switch`: we are root and start the server as this user. */
@@ -66,13 +66,13 @@ function homeDir(): string {
  * @throws OperatorError embedded_folder_invalid, embedded_no_user, embedded_no_home
  */
 export async function resolveFolders(stateDir = defaultStateDir()): Promise<EmbeddedFolders> {
-  if (!isAbsolute(stateDir) || UNSAFE_IN_PATHS.test(stateDir)) {
+  const real = isAbsolute(stateDir) ? await resolveLinks(stateDir) : '';
+  if (real === '' || UNSAFE_IN_PATHS.test(real)) {
     throw new OperatorError(
       'embedded_folder_invalid',
       `The state folder ${JSON.stringify(stateDir)} must be an absolute path without quotes, $, \` and \\.`,
     );
   }
-  const real = await realpath(stateDir).catch(() => stateDir);
   const clusterDir = join(real, 'postgres');
   const user = await chooseServiceUser(clusterDir);
   return {
@@ -85,6 +85,14 @@ export async function resolveFolders(stateDir = defaultStateDir()): Promise<Embe
     startLog: join(real, 'start.log'),
     user,
   };
+}
+
+/** The path without links, also where its last parts do not exist yet: before and after must be the same. */
+async function resolveLinks(path: string): Promise<string> {
+  const real = await realpath(path).catch(() => null);
+  if (real !== null) return real;
+  const parent = dirname(path);
+  return parent === path ? path : join(await resolveLinks(parent), basename(path));
 }
 
 /** A socket folder within the state folder, or, where that name is too long, one in /tmp that follows from it. */

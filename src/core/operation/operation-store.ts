@@ -1,5 +1,5 @@
 /** Remembers operations, attempts and evidence: all SQL on those three tables, bar the claim (queue-store). */
-import { list, type Queryable, type Tx } from '../db/connection.ts';
+import { documents, list, type Queryable, type Tx } from '../db/connection.ts';
 import type { OperationKind } from '../psp/psp.ts';
 import type { AttemptState, Evidence, EvidenceKind, EvidenceSource } from './evidence.ts';
 import type { SubState } from './operation.ts';
@@ -35,6 +35,7 @@ export type NewAttempt = {
   readonly operationId: bigint;
   readonly number: number;
   readonly idempotencyKey: string;
+  /** JSON text, stored byte for byte. */
   readonly request: string;
 };
 
@@ -43,11 +44,11 @@ export async function insertAttempts(tx: Tx, attempts: readonly NewAttempt[]): P
   if (attempts.length === 0) return;
   await tx.sql`
     insert into ${tx.t.attempt} (operation_id, number, idempotency_key, request, state)
-    select operation_id, number, idempotency_key, request, 'created'
-      from unnest(${list(attempts.map((a) => a.operationId))}::bigint[],
-                  ${list(attempts.map((a) => a.number))}::smallint[],
-                  ${list(attempts.map((a) => a.idempotencyKey))}::text[],
-                  ${list(attempts.map((a) => a.request))}::text[])
+    select operation_id, number, idempotency_key, request::text, 'created'
+      from rows from (unnest(${list(attempts.map((a) => a.operationId))}::bigint[]),
+                      unnest(${list(attempts.map((a) => a.number))}::smallint[]),
+                      unnest(${list(attempts.map((a) => a.idempotencyKey))}::text[]),
+                      json_array_elements(${documents(attempts.map((a) => a.request))}::text::json))
            as a (operation_id, number, idempotency_key, request)`;
 }
 

@@ -1,6 +1,6 @@
 /** Remembers what was asked for: all SQL on payment, payment_order, checkout, idempotency_key and batch. */
 import { insertEvents } from '../audit/event-store.ts';
-import { list, type Queryable, type Tx } from '../db/connection.ts';
+import { documents, list, type Queryable, type Tx } from '../db/connection.ts';
 import type { SubState } from '../operation/operation.ts';
 
 /** What the book already knows about a request's two names. */
@@ -69,17 +69,17 @@ export async function insertPayments(
       insert into ${t.payment} (id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision,
                                 risk_reason, metadata, batch_id, principal)
       select p.id, p.checkout_id, p.idempotency_key, p.fingerprint, p.buyer, p.on_partial, p.risk_decision,
-             p.risk_reason, p.metadata::json, p.batch_id, ${principal}
-        from unnest(${list(payments.map((p) => p.id))}::bigint[],
-                    ${list(payments.map((p) => p.checkoutId))}::text[],
-                    ${list(payments.map((p) => p.idempotencyKey))}::text[],
-                    ${fingerprints}::bytea[],
-                    ${list(payments.map((p) => p.buyer))}::text[],
-                    ${list(payments.map((p) => p.onPartial))}::text[],
-                    ${list(payments.map((p) => p.riskDecision))}::text[],
-                    ${list(payments.map((p) => p.riskReason))}::text[],
-                    ${list(payments.map((p) => p.metadata))}::text[],
-                    ${list(payments.map((p) => p.batchId))}::bigint[])
+             p.risk_reason, p.metadata, p.batch_id, ${principal}
+        from rows from (unnest(${list(payments.map((p) => p.id))}::bigint[]),
+                        unnest(${list(payments.map((p) => p.checkoutId))}::text[]),
+                        unnest(${list(payments.map((p) => p.idempotencyKey))}::text[]),
+                        unnest(${fingerprints}::bytea[]),
+                        unnest(${list(payments.map((p) => p.buyer))}::text[]),
+                        unnest(${list(payments.map((p) => p.onPartial))}::text[]),
+                        unnest(${list(payments.map((p) => p.riskDecision))}::text[]),
+                        unnest(${list(payments.map((p) => p.riskReason))}::text[]),
+                        json_array_elements(${documents(payments.map((p) => p.metadata))}::text::json),
+                        unnest(${list(payments.map((p) => p.batchId))}::bigint[]))
              as p (id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision, risk_reason,
                    metadata, batch_id)
     ), new_checkout as (
@@ -137,19 +137,19 @@ export async function insertPaymentOrders(tx: Tx, orders: readonly NewPaymentOrd
     insert into ${tx.t.paymentOrder} (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor,
                                       payment_method, customer_present, release_after_days, order_ref, metadata)
     select id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
-           customer_present, release_after_days, order_ref, metadata::json
-      from unnest(${list(orders.map((o) => o.id))}::bigint[],
-                  ${list(orders.map((o) => o.paymentId))}::bigint[],
-                  ${list(orders.map((o) => o.line))}::smallint[],
-                  ${list(orders.map((o) => o.seller))}::text[],
-                  ${list(orders.map((o) => o.amountMinor))}::bigint[],
-                  ${list(orders.map((o) => o.currency))}::text[],
-                  ${list(orders.map((o) => o.platformFeeMinor))}::bigint[],
-                  ${list(orders.map((o) => o.paymentMethod))}::text[],
-                  ${list(orders.map((o) => o.customerPresent))}::boolean[],
-                  ${list(orders.map((o) => o.releaseAfterDays))}::smallint[],
-                  ${list(orders.map((o) => o.orderRef))}::text[],
-                  ${list(orders.map((o) => o.metadata))}::text[])
+           customer_present, release_after_days, order_ref, metadata
+      from rows from (unnest(${list(orders.map((o) => o.id))}::bigint[]),
+                      unnest(${list(orders.map((o) => o.paymentId))}::bigint[]),
+                      unnest(${list(orders.map((o) => o.line))}::smallint[]),
+                      unnest(${list(orders.map((o) => o.seller))}::text[]),
+                      unnest(${list(orders.map((o) => o.amountMinor))}::bigint[]),
+                      unnest(${list(orders.map((o) => o.currency))}::text[]),
+                      unnest(${list(orders.map((o) => o.platformFeeMinor))}::bigint[]),
+                      unnest(${list(orders.map((o) => o.paymentMethod))}::text[]),
+                      unnest(${list(orders.map((o) => o.customerPresent))}::boolean[]),
+                      unnest(${list(orders.map((o) => o.releaseAfterDays))}::smallint[]),
+                      unnest(${list(orders.map((o) => o.orderRef))}::text[]),
+                      json_array_elements(${documents(orders.map((o) => o.metadata))}::text::json))
            as o (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
                  customer_present, release_after_days, order_ref, metadata)`;
 }

@@ -32,7 +32,7 @@ export const FAULT_NAMES = [
   'pending_then_fail',
 ] as const;
 
-export type FaultName = (typeof FAULT_NAMES)[number];
+type FaultName = (typeof FAULT_NAMES)[number];
 
 /**
  * One decision. `ok` means no fault. The other fields overrule the configuration for this one request.

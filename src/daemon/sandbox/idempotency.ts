@@ -7,7 +7,7 @@ import { hash } from 'node:crypto';
 import type { Answer } from './operations.ts';
 
 /** Stripe prunes keys once they are at least this old, in seconds. */
-export const KEY_LIFETIME_S = 24 * 60 * 60;
+const KEY_LIFETIME_S = 24 * 60 * 60;
 
 /** Source: https://docs.stripe.com/api/idempotent_requests */
 export const MAX_KEY_LENGTH = 255;

@@ -5,7 +5,7 @@
 import { type StripeError, unexpectedState } from './stripe-errors.ts';
 import { type Attempt, cardError, type FailureName, failureOf } from './test-cards.ts';
 
-export type IntentStatus =
+type IntentStatus =
   | 'requires_payment_method'
   | 'requires_confirmation'
   | 'requires_action'
@@ -14,7 +14,7 @@ export type IntentStatus =
   | 'succeeded'
   | 'canceled';
 
-export type CaptureMethod = 'automatic' | 'automatic_async' | 'manual';
+type CaptureMethod = 'automatic' | 'automatic_async' | 'manual';
 
 /**
  * One try to take the money. Amounts in minor units, times in seconds since 1970.

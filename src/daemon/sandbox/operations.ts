@@ -39,13 +39,13 @@ export interface Answer {
 }
 
 /** What a call did: the intent's new version (null when it changed nothing) and the answer. */
-export interface Effect {
+interface Effect {
   readonly intent: IntentRecord | null;
   readonly answer: Answer;
 }
 
 /** @property forced what a fault made of the try to take the money; null leaves it to the card */
-export interface ActContext {
+interface ActContext {
   readonly nowS: number;
   readonly key: string | null;
   readonly forced: Attempt | null;

@@ -34,7 +34,8 @@ export function renderIntent(intent: IntentRecord, expansion: Expansion): string
     currency: intent.currency,
     customer: extras.customer ?? null,
     description: extras.description ?? null,
-    last_payment_error: intent.failure === null ? null : errorFields(cardError(intent.failure)),
+    last_payment_error:
+      intent.failure === null ? null : paymentErrorFields(intent, cardError(intent.failure)),
     livemode: false,
     next_action: intent.status === 'requires_action' ? { type: 'use_stripe_sdk', use_stripe_sdk: {} } : null,
     on_behalf_of: null,
@@ -104,9 +105,17 @@ export function renderCharge(intent: IntentRecord, charge: ChargeRecord, number:
 
 /** `{"error":{…}}`, with the intent inside where the error is about one. */
 export function renderError(error: StripeError, intent: IntentRecord | null): string {
-  const fields = JSON.stringify(errorFields(error));
-  if (intent === null) return `{"error":${fields}}\n`;
+  if (intent === null) return `{"error":${JSON.stringify(errorFields(error))}}\n`;
+  const fields = JSON.stringify(paymentErrorFields(intent, error));
   return `{"error":${fields.slice(0, -1)},"payment_intent":${renderIntent(intent, 'none')}}}\n`;
+}
+
+/** A card error names the charge that failed, where Stripe got as far as making one. */
+function paymentErrorFields(intent: IntentRecord, error: StripeError): Record<string, string> {
+  const last = intent.charges.length - 1;
+  if (error.type !== 'card_error' || intent.charges[last]?.failure !== intent.failure)
+    return errorFields(error);
+  return { charge: chargeId(intent.id, last), ...errorFields(error) };
 }
 
 /** A page of a list; `url` is the list's path. */

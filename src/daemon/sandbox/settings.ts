@@ -45,7 +45,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 const milliseconds = z.int().min(0).max(DAY_MS);
 
 /** Chances per fault; refused when they add up to more than 1. */
-export const ratesSchema = z
+const ratesSchema = z
   .partialRecord(z.enum(FAULT_NAMES), z.number().min(0).max(1))
   .refine((rates) => Object.values(rates).reduce((sum, rate) => sum + (rate ?? 0), 0) <= 1 + 1e-9, {
     message: 'the rates add up to more than 1',

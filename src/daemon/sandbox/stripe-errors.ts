@@ -3,7 +3,7 @@
  * Says nothing about when they happen, and throws nothing.
  */
 
-export type StripeErrorType = 'api_error' | 'card_error' | 'idempotency_error' | 'invalid_request_error';
+type StripeErrorType = 'api_error' | 'card_error' | 'idempotency_error' | 'invalid_request_error';
 
 /**
  * One Stripe error. `status` is the HTTP status; the other fields go into the body under `error`.
@@ -16,11 +16,13 @@ export interface StripeError {
   readonly code?: string;
   readonly param?: string;
   readonly decline_code?: string;
+  readonly advice_code?: string;
 }
 
 /** The body fields of an error, in Stripe's order of fields; `status` is not one of them. */
 export function errorFields(error: StripeError): Record<string, string> {
   const fields: Record<string, string> = {};
+  if (error.advice_code !== undefined) fields.advice_code = error.advice_code;
   if (error.code !== undefined) {
     fields.code = error.code;
     fields.doc_url = `https://stripe.com/docs/error-codes/${error.code.replaceAll('_', '-')}`;

@@ -79,12 +79,14 @@ describe('payment intents', () => {
     expect(error).toMatchObject({ statusCode: 402, code, decline_code: decline });
     expect(error.payment_intent).toMatchObject({ status: 'requires_payment_method', amount_received: 0 });
     const charges = await stripe.charges.list({ payment_intent: error.payment_intent?.id ?? '' });
+    expect(error.charge).toBe(charges.data[0]?.id);
     expect(charges.data).toMatchObject([{ status: 'failed', paid: false, failure_code: code }]);
   });
 
   test('without off_session a challenge is an error only where one was asked for', async () => {
     const card = { payment_method: 'pm_card_authenticationRequired', off_session: false };
     const error = await errorOf(stripe.paymentIntents.create(charge(card)));
+    expect(error.charge).toBeUndefined();
     expect(error).toMatchObject({
       code: 'authentication_required',
       decline_code: 'authentication_not_handled',

@@ -8,6 +8,8 @@ import type { StripeError } from './stripe-errors.ts';
 interface Failure {
   readonly code: string;
   readonly declineCode: string | null;
+  /** What the issuer advises; only where an answer of Stripe's test mode was seen to carry it. */
+  readonly adviceCode: string | null;
   readonly message: string;
   /** Where Stripe never asked the card network there is no charge object. */
   readonly charge: 'failed' | 'none';
@@ -16,7 +18,10 @@ interface Failure {
 const DECLINED = 'Your card was declined.';
 
 const FAILURES = {
-  generic_decline: card('card_declined', 'generic_decline', DECLINED),
+  generic_decline: {
+    ...card('card_declined', 'generic_decline', DECLINED),
+    adviceCode: 'try_again_later',
+  },
   insufficient_funds: card('card_declined', 'insufficient_funds', 'Your card has insufficient funds.'),
   lost_card: card('card_declined', 'lost_card', DECLINED),
   stolen_card: card('card_declined', 'stolen_card', DECLINED),
@@ -104,13 +109,14 @@ export function attemptCard(
 
 /** The 402 for a failure; the caller adds the payment intent to the body. */
 export function cardError(failure: FailureName): StripeError {
-  const { code, declineCode, message } = failureOf(failure);
+  const { code, declineCode, adviceCode, message } = failureOf(failure);
   return {
     status: 402,
     type: 'card_error',
     code,
     message,
     ...(declineCode === null ? {} : { decline_code: declineCode }),
+    ...(adviceCode === null ? {} : { advice_code: adviceCode }),
   };
 }
 
@@ -119,5 +125,5 @@ export function failureOf(failure: FailureName): Failure {
 }
 
 function card(code: string, declineCode: string | null, message: string): Failure {
-  return { code, declineCode, message, charge: 'failed' };
+  return { code, declineCode, adviceCode: null, message, charge: 'failed' };
 }
