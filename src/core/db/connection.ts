@@ -4,6 +4,7 @@
  */
 import postgres from 'postgres';
 import { OperatorError, TransientError } from '../errors.ts';
+import type { DatabaseOptions } from './database-url.ts';
 import { LATEST_VERSION } from './schema-version.ts';
 
 const TABLES = [
@@ -61,14 +62,7 @@ export type Db = Queryable & {
 };
 
 /** Options for postgres.js that name a server; made by the URL parser or by the embedded server. */
-export type ConnectionOptions = {
-  readonly host: string;
-  readonly port: number;
-  readonly database: string;
-  readonly user: string;
-  readonly password?: string;
-  readonly ssl?: 'require' | 'prefer' | 'allow' | 'verify-full' | boolean;
-};
+export type ConnectionOptions = DatabaseOptions;
 
 export type OpenOptions = {
   readonly connection: ConnectionOptions;
@@ -105,10 +99,10 @@ export const BOOK_NAME = /^[a-z_][a-z0-9_]{0,39}$/;
 export function connect(options: OpenOptions): Db {
   const prepare = options.prepare ?? true;
   const sql = postgres({
-    ...options.connection,
+    connect_timeout: CONNECT_TIMEOUT_S,
+    ...(options.connection as object),
     max: options.max,
     prepare,
-    connect_timeout: CONNECT_TIMEOUT_S,
     idle_timeout: 0,
     max_lifetime: null,
     onnotice: () => undefined,
@@ -124,6 +118,7 @@ export function connect(options: OpenOptions): Db {
     },
     connection: {
       application_name: options.applicationName ?? 'paygate',
+      ...options.connection.connection,
       ...(prepare
         ? {
             statement_timeout: STATEMENT_TIMEOUT_MS,
@@ -201,7 +196,8 @@ async function checkBook(db: Db): Promise<void> {
 /** Puts a connection failure into words that say what to do; other errors pass unchanged. */
 export function asOperatorError(error: unknown, options: Pick<OpenOptions, 'connection'>): unknown {
   const code = errorCode(error);
-  const where = `${options.connection.host}:${options.connection.port}/${options.connection.database}`;
+  const { host, port, database } = options.connection;
+  const where = `${String(host)}:${String(port)}/${database}`;
   const because = (text: string) =>
     new OperatorError('database_unreachable', text, { kind: 'failed', cause: error });
   switch (code) {

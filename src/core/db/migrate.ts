@@ -55,7 +55,7 @@ export async function migrate(options: MigrateOptions): Promise<MigrateResult> {
   if (!ROLE_NAME.test(options.appRole)) {
     throw new OperatorError('role_name_invalid', `"${options.appRole}" can't name a role: use a-z, 0-9, _; at most 63.`);
   }
-  const sql = postgres({ ...options.connection, max: 1, onnotice: () => undefined, connect_timeout: 10 });
+  const sql = postgres({ connect_timeout: 10, ...(options.connection as object), max: 1, onnotice: () => undefined });
   try {
     await sql`select pg_advisory_lock(${ADVISORY_LOCK})`;
     return await applyMissing(sql, options);
