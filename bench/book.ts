@@ -1,7 +1,7 @@
 /**
  * Our side's database: a migrated book, the policy that payments are accepted under, and orders to work on.
  */
-import { type ConnectionOptions, type Db, openBook, type Sql } from '../src/core/db/connection.ts';
+import { type Db, openBook, type Sql } from '../src/core/db/connection.ts';
 import { migrate } from '../src/core/db/migrate.ts';
 import { Bug } from '../src/core/errors.ts';
 import { type Currency, parseCurrency } from '../src/core/money.ts';
@@ -10,7 +10,7 @@ import type { PaymentRequest } from '../src/core/payment/payment-request.ts';
 import { submitPayments } from '../src/core/payment/submit-payments.ts';
 import type { PspAccount } from '../src/core/psp/psp.ts';
 import { getBookKey } from '../src/core/queue/queue-store.ts';
-import type { BenchServer } from './server.ts';
+import type { BenchConnection, BenchServer } from './server.ts';
 
 export const BOOK = 'paygate';
 export const PSP_ACCOUNT = 'stripe_main';
@@ -46,7 +46,7 @@ export type BenchBook = {
   readonly database: string;
   readonly db: Db;
   /** What a program needs to open the same book. */
-  readonly connection: ConnectionOptions;
+  readonly connection: BenchConnection;
   accept(priority: AcceptContext['priority']): AcceptContext;
   close(): Promise<void>;
 };

@@ -6,9 +6,9 @@ import { execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { ConnectionOptions } from '../src/core/db/connection.ts';
 import { Bug } from '../src/core/errors.ts';
 import { type BenchContext, type Measured, scaled } from './benchmark.ts';
+import type { BenchConnection } from './server.ts';
 
 const run = promisify(execFile);
 
@@ -57,7 +57,7 @@ async function findPgbench(): Promise<string | null> {
   }
 }
 
-async function call(program: string, connection: ConnectionOptions, args: readonly string[]): Promise<string> {
+async function call(program: string, connection: BenchConnection, args: readonly string[]): Promise<string> {
   const environment = {
     PATH: process.env.PATH,
     LC_ALL: 'C',

@@ -8,11 +8,20 @@ import { lstat, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import postgres from 'postgres';
-import type { ConnectionOptions } from '../src/core/db/connection.ts';
-import { parseDatabaseUrl } from '../src/core/db/database-url.ts';
+import { type DatabaseOptions, parseDatabaseUrl } from '../src/core/db/database-url.ts';
 import { APP_USER, embeddedConnection, startEmbedded, stopEmbedded } from '../src/core/db/embedded.ts';
 import { isAlive, readStartTicks } from '../src/core/db/embedded-process.ts';
 import { OperatorError } from '../src/core/errors.ts';
+
+/** One server, in a form that every driver and program here understands. */
+export type BenchConnection = {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly database: string;
+  readonly password?: string;
+  readonly ssl: boolean | 'require' | 'prefer' | 'verify-full';
+};
 
 export type BenchServer = {
   /** Such as "18.4". */
@@ -26,7 +35,7 @@ export type BenchServer = {
   /** Makes an empty database and returns its full name. */
   createDatabase(label: string): Promise<string>;
   /** `owner` migrates and cleans up, `app` is what daemons and commands are. */
-  connection(database: string, role: 'owner' | 'app'): ConnectionOptions;
+  connection(database: string, role: 'owner' | 'app'): BenchConnection;
   /** Runs statements as the owner, one by one. */
   execute(database: string, statements: readonly string[]): Promise<void>;
   close(): Promise<void>;
@@ -126,7 +135,7 @@ async function startOwnServer(): Promise<Place> {
       notes: [],
       prefix: 'bench_',
       maintenanceDatabase: 'postgres',
-      connection: (database, role) => embeddedConnection(server, role, database),
+      connection: (database, role) => plainConnection(embeddedConnection(server, role, database)),
       leave: async () => {
         await remove(stateDir);
         forget();
@@ -171,18 +180,22 @@ async function removeAbandoned(): Promise<void> {
 
 /** The user of the URL does everything: it must be able to create databases. */
 function placeOf(url: string): Place {
-  const { host, port, user, password, database, ssl } = parseDatabaseUrl(url);
-  if (typeof host !== 'string' || typeof port !== 'number' || typeof ssl === 'object') {
-    throw new OperatorError('bench_url_unusable', 'PAYGATE_BENCH_URL must name one host, with sslmode=disable or verify-full.');
-  }
-  const base = { host, port, user, ...(password === undefined ? {} : { password }) };
+  const named = plainConnection(parseDatabaseUrl(url));
   return {
     postmasterPid: null,
-    appRole: user,
+    appRole: named.user,
     notes: ['server of PAYGATE_BENCH_URL: its settings and place are its own, and one role does everything'],
     prefix: `paygate_bench_${process.pid}_`,
-    maintenanceDatabase: database,
-    connection: (name) => ({ ...base, database: name, ...(ssl === undefined ? {} : { ssl }) }),
+    maintenanceDatabase: named.database,
+    connection: (database) => ({ ...named, database }),
     leave: async () => undefined,
   };
+}
+
+function plainConnection(options: DatabaseOptions): BenchConnection {
+  const { host, port, user, database, password, ssl = false } = options;
+  if (typeof host !== 'string' || typeof port !== 'number' || typeof ssl === 'object') {
+    throw new OperatorError('bench_url_unusable', 'PAYGATE_BENCH_URL must name one host, and no sslmode=verify-ca.');
+  }
+  return { host, port, user, database, ssl, ...(password === undefined ? {} : { password }) };
 }

@@ -1,5 +1,5 @@
 /** The numbers a command ends with, and what they mean: `paygate help exit-codes`. Decides only. */
-import type { OperatorErrorKind } from '../core/errors.ts';
+import { type OperatorErrorKind, unreachable } from '../core/errors.ts';
 
 export const EXIT = {
   done: 0,
@@ -23,7 +23,7 @@ export function exitCodeOf(kind: OperatorErrorKind): number {
     case 'refused':
       return EXIT.refused;
     default:
-      return kind satisfies never;
+      return unreachable(kind);
   }
 }
 

@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import postgres from 'postgres';
 import { inject } from 'vitest';
-import { type ConnectionOptions, errorCode } from '../core/db/connection.ts';
-import { embeddedConnection } from '../core/db/embedded.ts';
+import { errorCode } from '../core/db/connection.ts';
+import { type EmbeddedConnection, embeddedConnection } from '../core/db/embedded.ts';
 import { OperatorError, TransientError } from '../core/errors.ts';
 
 /** Where the run's throw-away server is; plain data, because it goes to the test workers. */
@@ -23,9 +23,9 @@ declare module 'vitest' {
 
 export type TestDatabase = {
   /** As the owner, who migrates. */
-  readonly connection: ConnectionOptions;
+  readonly connection: EmbeddedConnection;
   /** As the application. */
-  readonly appConnection: ConnectionOptions;
+  readonly appConnection: EmbeddedConnection;
   readonly name: string;
   /** Also ends the connections to it that are still open. */
   drop(): Promise<void>;

@@ -2,6 +2,7 @@
  * A command's result, and its text in each output format. Knows no domain: values come as text, or as JSON
  * that is a contract.
  */
+import { unreachable } from "../../core/errors.ts";
 import { csvText } from './csv.ts';
 import type { Block } from './table.ts';
 
@@ -38,6 +39,6 @@ export async function renderResult(
       return renderBlocks(result.blocks, surface);
     }
     default:
-      return format satisfies never;
+      return unreachable(format);
   }
 }

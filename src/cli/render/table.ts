@@ -4,6 +4,7 @@
  */
 import { styleText } from 'node:util';
 import stringWidth from 'string-width';
+import { unreachable } from '../../core/errors.ts';
 import type { Surface } from './render-result.ts';
 import { terminalText } from './terminal-text.ts';
 
@@ -61,7 +62,7 @@ function renderBlock(block: Block, surface: Surface): readonly string[] {
     case 'table':
       return block.rows.length === 0 ? [block.empty] : tableLines(block, surface);
     default:
-      return block satisfies never;
+      return unreachable(block);
   }
 }
 

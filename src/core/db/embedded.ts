@@ -9,7 +9,7 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import postgres from 'postgres';
 import { OperatorError } from '../errors.ts';
-import { type ConnectionOptions, errorCode, isConnectionError } from './connection.ts';
+import { errorCode, isConnectionError } from './connection.ts';
 import {
   ENDED_WHILE_STARTING,
   ensureCluster,
@@ -222,6 +222,14 @@ export async function statusEmbedded(options: { stateDir?: string } = {}): Promi
   }
 }
 
+/** How to reach one database of the embedded server: a socket folder, no password. */
+export type EmbeddedConnection = {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly database: string;
+};
+
 /**
  * What to hand to postgres.js (which takes no socket URL in any form).
  * @param role `owner` migrates, `app` does everything else
@@ -230,7 +238,7 @@ export function embeddedConnection(
   server: Pick<EmbeddedServer, 'socketDir' | 'port' | 'ownerUser' | 'appUser'>,
   role: 'owner' | 'app',
   database = DATABASE,
-): ConnectionOptions {
+): EmbeddedConnection {
   return {
     host: server.socketDir,
     port: server.port,

@@ -6,8 +6,8 @@ import type { Db } from '../../core/db/connection.ts';
 import { createGroupCommit } from '../../core/group-commit.ts';
 import {
   type AcceptContext,
-  fingerprint,
   type FingerprintedRequest,
+  fingerprint,
   MAX_ACCEPT_BATCH,
 } from '../../core/payment/accept-payments.ts';
 import type { PaymentRequest } from '../../core/payment/payment-request.ts';

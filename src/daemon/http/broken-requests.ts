@@ -33,7 +33,10 @@ export function createBrokenRequests(): BrokenRequests {
     watch: (server) => {
       server.prependListener('request', note);
       server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-        const rendered = renderProblem({ code: 'expectation_failed', detail: 'Leave the Expect header out.' });
+        const rendered = renderProblem({
+          code: 'expectation_failed',
+          detail: 'Leave the Expect header out.',
+        });
         response.writeHead(rendered.status, { ...rendered.headers, connection: 'close' }).end(rendered.body);
         request.resume();
       });

@@ -22,7 +22,8 @@ export function readPaymentBody(body: unknown, headers: readonly string[]): Body
   const header = readKeyHeader(headers);
   const key = given ?? (header.kind === 'ok' ? header.key : '-');
   const reading = readPaymentRequest({ ...body, idempotency_key: key });
-  const fault = header.kind === 'bad' ? header.fault : given === null || given === header.key ? null : KEYS_DIFFER;
+  const fault =
+    header.kind === 'bad' ? header.fault : given === null || given === header.key ? null : KEYS_DIFFER;
   if (fault === null) return reading;
   return { kind: 'bad', faults: reading.kind === 'ok' ? [fault] : [fault, ...reading.faults] };
 }

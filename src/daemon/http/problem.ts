@@ -145,7 +145,9 @@ export function problemOf(error: unknown, effect: RequestEffect): Problem | null
   if (known !== undefined) return known;
   const status = statusOf(error);
   if (status < 400 || status > 499) return null;
-  return PROBLEMS_BY_STATUS.get(status) ?? { code: 'invalid_http', detail: 'The request was not understood.' };
+  return (
+    PROBLEMS_BY_STATUS.get(status) ?? { code: 'invalid_http', detail: 'The request was not understood.' }
+  );
 }
 
 function statusOf(error: unknown): number {
@@ -168,13 +170,19 @@ export function isDatabaseTrouble(error: unknown): boolean {
 /** What Node's own parser refuses, before there is a request. */
 const PARSER_PROBLEMS: ReadonlyMap<string, Problem> = new Map<string, Problem>([
   ['HPE_HEADER_OVERFLOW', { code: 'headers_too_large', detail: 'The headers have more than 16 KB.' }],
-  ['HPE_CHUNK_EXTENSIONS_OVERFLOW', { code: 'body_too_large', detail: 'The chunk extensions are too large.' }],
+  [
+    'HPE_CHUNK_EXTENSIONS_OVERFLOW',
+    { code: 'body_too_large', detail: 'The chunk extensions are too large.' },
+  ],
   ['ERR_HTTP_REQUEST_TIMEOUT', { code: 'request_timeout', detail: 'The request did not arrive in time.' }],
 ]);
 
 /** The problem that an error of Node's HTTP parser means. */
 export function parserProblem(error: unknown): Problem {
   return (
-    PARSER_PROBLEMS.get(errorCode(error) ?? '') ?? { code: 'invalid_http', detail: 'The bytes sent are not HTTP/1.1.' }
+    PARSER_PROBLEMS.get(errorCode(error) ?? '') ?? {
+      code: 'invalid_http',
+      detail: 'The bytes sent are not HTTP/1.1.',
+    }
   );
 }

@@ -37,7 +37,7 @@ export interface Reply {
   readonly origin: 'executed' | 'replayed' | 'refused';
 }
 
-/** A call whose execution has begun; its key is in use until `release`. */
+/** A call whose execution has begun; its key is in use until it is finished. */
 export interface Started {
   readonly call: Call;
   readonly entry: KeyEntry | null;
@@ -124,8 +124,8 @@ export class Engine {
   }
 
   /**
-   * Executes what `begin` started, stores and journals the result. The answer must not be sent before
-   * `whenWritten` calls back.
+   * Executes what `begin` started, stores and journals the result. Neither the answer nor a replay of it may be
+   * sent before `whenWritten` calls back.
    */
   finish(started: Started, mode: FinishMode, fault: Fault): Reply {
     const { entry, call } = started;
@@ -143,16 +143,12 @@ export class Engine {
     if (effect.intent !== null) this.state.put(effect.intent);
     if (entry !== null && call.key !== null) {
       entry.answer = answer;
+      entry.phase = 'done';
       this.journal?.append(doneLine(call.key, entry, effect.intent, answer));
     } else if (effect.intent !== null) {
       this.journal?.append(intentLine(effect.intent));
     }
     return replyOf(answer, 'executed');
-  }
-
-  /** The result is on disk: the key may be replayed from now on. */
-  release(started: Started): void {
-    if (started.entry !== null) started.entry.phase = 'done';
   }
 
   /** Calls back once everything done so far is in the journal. */

@@ -206,6 +206,27 @@ describe('late and concurrent calls', () => {
     expect(await moved()).toBe(1);
   });
 
+  test.each([
+    ['confirm', 'amount=1000&currency=usd&payment_method=pm_card_visa'],
+    ['capture', `${BODY}&capture_method=manual`],
+  ])(
+    'two calls to %s at once under two keys: one moves the money, the other is refused',
+    async (action, body) => {
+      const { id } = JSON.parse((await pay('k', body)).text) as { id: string };
+      await admin('POST', 'config', { latency_ms: 50 });
+      const path = `/v1/payment_intents/${id}/${action}`;
+      const returning = action === 'confirm' ? 'return_url=https://shop.example' : '';
+      const answers = await Promise.all(
+        ['a', 'b'].map((key) => call('POST', path, { key, body: returning })),
+      );
+      expect(answers.map((answer) => [answer.status, code(answer)])).toEqual([
+        [200, 'none'],
+        [400, 'payment_intent_unexpected_state'],
+      ]);
+      expect(await admin('GET', 'truth/summary')).toMatchObject({ usd: { received: 1000, succeeded: 1 } });
+    },
+  );
+
   test('after a reset, what hung before no longer acts', async () => {
     await queue([{ fault: 'hang_then_act', ms: 100 }]);
     const late = pay('k');

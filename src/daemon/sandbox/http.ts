@@ -121,7 +121,6 @@ class StripeSide {
     }
     const reply = engine.finish(started, finishMode(fault), fault);
     engine.whenWritten(() => {
-      engine.release(started);
       this.end(exchange, endingAfter(started.call, reply, fault, engine.settings));
     });
   }

@@ -66,7 +66,7 @@ export class KeyTable {
   judge(entry: KeyEntry, fingerprint: string): KeyVerdict {
     if (entry.phase === 'new') return { kind: 'fresh' };
     if (entry.fingerprint !== fingerprint) return { kind: 'mismatch' };
-    if (entry.phase === 'running' || entry.answer === null) return { kind: 'in_use' };
+    if (entry.answer === null) return { kind: 'in_use' };
     return { kind: 'replay', answer: entry.answer };
   }
 

@@ -76,7 +76,8 @@ create trigger evidence_is_append_only before update or delete or truncate on ev
 
 -- Durable work: one row per operation that is not ended and needs no person. Ended: deleted.
 create table job (
-  operation_id   bigint primary key references operation,
+  -- No foreign key: written with its operation, which is never deleted.
+  operation_id   bigint primary key,
   attempt_number smallint not null,
   -- PSP account and priority: the range that a claim reads.
   lane           text not null,

@@ -1,0 +1,33 @@
+/** The real daemon, whole, in a process of its own; its end is a signal. */
+import { runDaemon } from '../../src/daemon/main.ts';
+import { BOOK, POLICY, POOL_SIZE, pspAccount } from '../book.ts';
+import type { BenchConnection } from '../server.ts';
+
+export type DaemonInput = {
+  readonly connection: BenchConnection;
+  readonly sandboxUrl: string;
+  readonly maxConcurrent: number;
+};
+
+export async function run(input: DaemonInput): Promise<void> {
+  await runDaemon({
+    connection: input.connection,
+    listenConnection: null,
+    config: {
+      env: 'development',
+      database: {
+        url: null,
+        ownerUrl: null,
+        listenUrl: null,
+        book: BOOK,
+        appRole: input.connection.user,
+        poolSize: POOL_SIZE,
+        prepare: true,
+      },
+      pspAccounts: [pspAccount(input.sandboxUrl, input.maxConcurrent)],
+      accept: POLICY,
+      http: { host: '127.0.0.1', port: 0 },
+      logLevel: 'warn',
+    },
+  });
+}

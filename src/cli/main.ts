@@ -1,0 +1,85 @@
+/**
+ * Composition root of the command line: runs one command against a host and turns every end into an exit
+ * code. Knows no command by itself.
+ */
+import { CommanderError } from '@commander-js/extra-typings';
+import { exitCodeOfSignal } from './exit-codes.ts';
+import type { Host, Loaders } from './host.ts';
+import { createProgram, type Work } from './program.ts';
+import { reportError, UsageError } from './report-error.ts';
+import { createSession } from './session.ts';
+
+/** Thrown when a signal ends a command that has nothing to bring to an end. */
+class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+}
+
+/**
+ * Runs one command to its end.
+ * @param args the words after the program's name
+ * @returns the exit code
+ */
+export async function execute(args: readonly string[], host: Host): Promise<number> {
+  let exitCode = 0;
+  const program = createProgram(host, async (globals, work: Work) => {
+    exitCode = await untilInterrupted(host, work(createSession(host, globals)));
+  });
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof Interrupted) return exitCodeOfSignal(host.interrupt.signal.reason);
+    const failure = usageErrorOf(error, args);
+    if (failure === null) return 0;
+    return reportError(failure, host.stderr, {
+      format: asksForJson(args) ? 'json' : 'text',
+      detail: program.opts().verbose === true ? 'stack' : 'message',
+    });
+  }
+}
+
+/** The command's exit code; a signal wins unless the command has said that it brings things to an end. */
+async function untilInterrupted(host: Host, running: Promise<number>): Promise<number> {
+  const { signal, isTakenOver } = host.interrupt;
+  const interrupted = new Promise<never>((_, reject) => {
+    const check = (): void => {
+      if (!isTakenOver()) reject(new Interrupted());
+    };
+    if (signal.aborted) check();
+    else signal.addEventListener('abort', check, { once: true });
+  });
+  return Promise.race([running, interrupted]);
+}
+
+/** What commander threw, in our words; null where it only showed help or the version. */
+function usageErrorOf(error: unknown, args: readonly string[]): unknown {
+  if (!(error instanceof CommanderError)) return error;
+  if (error.exitCode === 0) return null;
+  const words = args.filter((word) => /^[a-z-]+$/.test(word) && !word.startsWith('-')).slice(0, 2);
+  const message =
+    error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '');
+  const known = error.code === 'commander.unknownCommand' ? [] : words;
+  return new UsageError(message, `See: ${['paygate', ...known, '--help'].join(' ')}`);
+}
+
+/** Looked for by hand, because it must be known even when the command line is not understood. */
+function asksForJson(args: readonly string[]): boolean {
+  return args.some((word, i) => {
+    const value = word === '-o' || word === '--output' ? args[i + 1] : /^(?:-o=?|--output=)(.*)$/.exec(word)?.[1];
+    return value === 'json' || value === 'ndjson';
+  });
+}
+
+/** Entry of the process: everything that a terminal, a pipe or a signal can do to it is handled here. */
+export async function run(loaders: Loaders): Promise<void> {
+  const { openProcessHost } = await import('./process-host.ts');
+  const host = openProcessHost(loaders);
+  const exitCode = await execute(process.argv.slice(2), host);
+  process.exitCode = exitCode;
+  // What is still open after a signal is not waited for; otherwise something forgot to close, and may not keep us.
+  if (host.interrupt.signal.aborted) process.exit(exitCode);
+  setTimeout(() => process.exit(exitCode), EXIT_GRACE_MS).unref();
+}
+
+/** After its last word a command has this long to close what it opened (ms). */
+const EXIT_GRACE_MS = 5_000;

@@ -1,0 +1,114 @@
+/**
+ * The tree of commands with their flags. Loads nothing that a command needs to run: each action imports its
+ * own work, so that `--help` stays fast.
+ */
+import { Command, Option } from '@commander-js/extra-typings';
+import { registerConfig } from './commands/config.ts';
+import { registerDaemon } from './commands/daemon.ts';
+import { registerDb } from './commands/db.ts';
+import { registerDlq } from './commands/dlq.ts';
+import { registerHelp } from './commands/help.ts';
+import { registerLedger } from './commands/ledger.ts';
+import { registerPayments } from './commands/payments.ts';
+import { registerSandbox } from './commands/sandbox.ts';
+import { registerWallets } from './commands/wallets.ts';
+import type { Host } from './host.ts';
+import { type Globals, OUTPUT_FORMATS, type Session } from './session.ts';
+
+/** What a command does once its flags are read; returns the exit code. */
+export type Work = (session: Session) => Promise<number>;
+
+/** Runs a command's work with the global options; what every action ends in. */
+export type Launch = (work: Work) => Promise<void>;
+
+/** Terminals narrower or wider than this are not followed: help texts are lines of prose. */
+const MIN_HELP_WIDTH = 60;
+const MAX_HELP_WIDTH = 100;
+
+export function createProgram(host: Host, launch: (globals: Globals, work: Work) => Promise<void>) {
+  const program = withGlobalOptions(new Command('paygate'))
+    .description('A payment gateway: charges exactly once, books every movement, shows where it stands.')
+    .version('0.1.0', '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand(false)
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: false })
+    .configureOutput({
+      writeOut: (text) => host.stdout.write(text),
+      writeErr: (text) => host.stderr.write(text),
+      // Errors are reported in one place, from what is thrown.
+      outputError: () => undefined,
+      getOutHelpWidth: () => helpWidth(host.stdout.columns),
+      getErrHelpWidth: () => helpWidth(host.stderr.columns),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .addHelpText('after', EPILOGUE);
+
+  const launchHere: Launch = (work) => launch(readGlobals(program.opts()), work);
+  program.commandsGroup('Money:');
+  registerPayments(program, launchHere);
+  registerWallets(program, launchHere);
+  program.commandsGroup('Books:');
+  registerLedger(program, launchHere);
+  program.commandsGroup('Exceptions:');
+  registerDlq(program, launchHere);
+  program.commandsGroup('Operate:');
+  registerDaemon(program, launchHere);
+  registerDb(program, launchHere);
+  registerSandbox(program, launchHere);
+  registerConfig(program, launchHere);
+  registerHelp(program, host.stdout);
+  return program;
+}
+
+function helpWidth(columns: number | undefined): number {
+  return Math.min(MAX_HELP_WIDTH, Math.max(MIN_HELP_WIDTH, columns ?? MAX_HELP_WIDTH));
+}
+
+const EPILOGUE = `
+Every command takes the global options, before or after its name. Help on one: paygate payments submit --help
+Exit codes: paygate help exit-codes`;
+
+function withGlobalOptions(program: Command) {
+  return program
+    .optionsGroup('Global options:')
+    .addOption(
+      new Option('-o, --output <format>', 'how the result is written')
+        .choices(OUTPUT_FORMATS)
+        .default('table' as const),
+    )
+    .option('--no-color', 'no colours (NO_COLOR and TERM=dumb do the same)')
+    .option('--no-input', 'never ask; refuse instead')
+    .option('-q, --quiet', 'no remarks and no progress')
+    .option('-v, --verbose', 'say more; stack traces of internal errors')
+    .option('--config <file>', 'configuration file (else $PAYGATE_CONFIG, ./paygate.toml, …)')
+    .addOption(
+      new Option('--env <name>', 'production refuses what is only for trying (else $PAYGATE_ENV)').choices([
+        'development',
+        'production',
+      ] as const),
+    )
+    .option('-n, --dry-run', 'show the plan and stop')
+    .option('-y, --yes', 'confirm what moves the money of one payment')
+    .option('--confirm <total>', 'confirm a batch by its total, such as 48210.55EUR,1200JPY')
+    .option('--reason <text>', 'why; stored with what the command does');
+}
+
+type GlobalOptions = ReturnType<ReturnType<typeof withGlobalOptions>['opts']>;
+
+function readGlobals(options: GlobalOptions): Globals {
+  return {
+    output: options.output,
+    color: options.color,
+    input: options.input,
+    quiet: options.quiet === true,
+    verbose: options.verbose === true,
+    configPath: options.config ?? null,
+    env: options.env ?? null,
+    dryRun: options.dryRun === true,
+    yes: options.yes === true,
+    confirm: options.confirm ?? null,
+    reason: options.reason ?? null,
+  };
+}
