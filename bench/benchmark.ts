@@ -140,5 +140,7 @@ function cpuNotes(side: string, runs: readonly Measured[]): readonly string[] {
   const program = perItem((run) => run.programCpuMs);
   const postgres = perItem((run) => run.postgresCpuMs);
   if (program === null && postgres === null) return [];
-  return [`${side}, processor time per item: Node ${program ?? 'unknown'}, Postgres ${postgres ?? 'unknown'}`];
+  return [
+    `${side}, processor time per item: Node ${program ?? 'unknown'}, Postgres ${postgres ?? 'unknown'}`,
+  ];
 }

@@ -21,13 +21,13 @@ const SUBMITS_IN_FLIGHT = 3;
 /** As many connections as a daemon has by default. */
 export const POOL_SIZE = 8;
 
-export function currency(code: string): Currency {
+export const EUR = knownCurrency('EUR');
+
+function knownCurrency(code: string): Currency {
   const parsed = parseCurrency(code);
   if (parsed === null) throw new Bug(`${code} is no currency`);
   return parsed;
 }
-
-export const EUR = currency('EUR');
 
 /** A fee of 2.5 % + 0.30 EUR: every order books a pair for the seller and one for the platform. */
 export const POLICY: AcceptContext['policy'] = {
@@ -39,7 +39,14 @@ export const POLICY: AcceptContext['policy'] = {
 
 /** @param baseUrl of the sandbox; null where nothing is called */
 export function pspAccount(baseUrl: string | null, maxConcurrent: number): PspAccount {
-  return { name: PSP_ACCOUNT, psp: 'stripe', apiKey: 'sk_test_bench', baseUrl, maxConcurrent, timeoutMs: 30_000 };
+  return {
+    name: PSP_ACCOUNT,
+    psp: 'stripe',
+    apiKey: 'sk_test_bench',
+    baseUrl,
+    maxConcurrent,
+    timeoutMs: 30_000,
+  };
 }
 
 export type BenchBook = {
@@ -88,7 +95,12 @@ export function orderRequest(number: number): PaymentRequest {
 }
 
 /** Accepts `count` payments of one order each, numbered from `first`, then tidies the database. */
-export async function fillBook(server: BenchServer, book: BenchBook, first: number, count: number): Promise<void> {
+export async function fillBook(
+  server: BenchServer,
+  book: BenchBook,
+  first: number,
+  count: number,
+): Promise<void> {
   const context = book.accept('batch');
   let next = first;
   const submitNext = async (): Promise<void> => {

@@ -30,7 +30,10 @@ process.on('message', (order: ProgramOrder) => {
       const result = await program.run(order.input, { tell: send, stopped });
       finish({ kind: 'result', result }, 0);
     } catch (error) {
-      finish({ kind: 'failed', reason: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 1);
+      finish(
+        { kind: 'failed', reason: error instanceof Error ? (error.stack ?? error.message) : String(error) },
+        1,
+      );
     }
   })();
 });

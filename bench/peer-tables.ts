@@ -9,8 +9,8 @@ import type { BenchConnection } from './server.ts';
 /** Accounts 1 (the PSP's receivable) and 2 (our fees); the sellers come after. */
 export const RECEIVABLE = 1;
 export const FEES = 2;
-export const FIRST_SELLER = 3;
-export const FEE_MINOR = 55;
+const FIRST_SELLER = 3;
+const FEE_MINOR = 55;
 
 const TABLES = `
   create table account_balance (
@@ -52,7 +52,7 @@ const TABLES = `
 
 export function poolOf(connection: BenchConnection, max: number): pg.Pool {
   const { host, port, user, database, password, ssl } = connection;
-  return new pg.Pool({
+  const pool = new pg.Pool({
     host,
     port,
     user,
@@ -63,6 +63,9 @@ export function poolOf(connection: BenchConnection, max: number): pg.Pool {
     max,
     application_name: 'bench peer',
   });
+  // A connection that breaks while nobody uses it: the next query says so.
+  pool.on('error', () => undefined);
+  return pool;
 }
 
 export async function createPeerTables(pool: pg.Pool): Promise<void> {
@@ -80,7 +83,12 @@ export async function insertPeerOrders(pool: pg.Pool, first: number, count: numb
 }
 
 /** A job per number, in one call, as its library documents it for many jobs. */
-export async function insertPeerJobs(pool: pg.Pool, task: string, first: number, count: number): Promise<void> {
+export async function insertPeerJobs(
+  pool: pg.Pool,
+  task: string,
+  first: number,
+  count: number,
+): Promise<void> {
   await pool.query(
     `select 1 from graphile_worker.add_jobs(
        (select array_agg(json_populate_record(null::graphile_worker.job_spec,

@@ -7,7 +7,7 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Bug } from '../src/core/errors.ts';
-import { type BenchContext, type Measured, scaled } from './benchmark.ts';
+import { type BenchContext, inTurn, type Measured, type RatioInput, scaled } from './benchmark.ts';
 import type { BenchConnection } from './server.ts';
 
 const run = promisify(execFile);
@@ -19,10 +19,11 @@ const THREADS = 2;
 const SECONDS = 15;
 const TIMEOUT_MS = 300_000;
 
-export const PGBENCH_NAME = `pgbench TPC-B, scale ${SCALE}, ${CLIENTS} clients, ${THREADS} threads, prepared`;
-export const PGBENCH_MISSING = 'pgbench was not found here (pg_config --bindir names no folder that has it), so there is no peer';
+const PGBENCH_NAME = `pgbench TPC-B, scale ${SCALE}, ${CLIENTS} clients, ${THREADS} threads, prepared`;
+const PGBENCH_MISSING =
+  'pgbench was not found here (pg_config --bindir names no folder that has it), so there is no peer';
 
-export type Pgbench = { run(): Promise<Measured> };
+type Pgbench = { run(): Promise<Measured> };
 
 /** Fills a database for it; null where pgbench is not installed. */
 export async function openPgbench(context: BenchContext): Promise<Pgbench | null> {
@@ -44,6 +45,18 @@ export async function openPgbench(context: BenchContext): Promise<Pgbench | null
       return readResult(output);
     },
   };
+}
+
+/** Runs of ours and of pgbench in turn; ours alone where it is missing. */
+export async function againstPgbench(
+  context: BenchContext,
+  pgbench: Pgbench | null,
+  ours: (round: number) => Promise<Measured>,
+): Promise<Pick<RatioInput, 'ours' | 'peer' | 'notes'>> {
+  const runs = await inTurn(context, ours, async () => (await pgbench?.run()) ?? null);
+  if (pgbench === null) return { ours: runs.ours, peer: null, notes: [PGBENCH_MISSING] };
+  const peerRuns = runs.peer.filter((run) => run !== null);
+  return { ours: runs.ours, peer: { name: PGBENCH_NAME, runs: peerRuns }, notes: [] };
 }
 
 async function findPgbench(): Promise<string | null> {

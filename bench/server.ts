@@ -195,7 +195,10 @@ function placeOf(url: string): Place {
 function plainConnection(options: DatabaseOptions): BenchConnection {
   const { host, port, user, database, password, ssl = false } = options;
   if (typeof host !== 'string' || typeof port !== 'number' || typeof ssl === 'object') {
-    throw new OperatorError('bench_url_unusable', 'PAYGATE_BENCH_URL must name one host, and no sslmode=verify-ca.');
+    throw new OperatorError(
+      'bench_url_unusable',
+      'PAYGATE_BENCH_URL must name one host, and no sslmode=verify-ca.',
+    );
   }
   return { host, port, user, database, ssl, ...(password === undefined ? {} : { password }) };
 }

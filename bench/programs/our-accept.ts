@@ -1,6 +1,6 @@
 /** Our side of accept: a CSV file, read and checked whole, then submitted in batches, several on their way. */
 import { createReadStream } from 'node:fs';
-import { type Db, openBook } from '../../src/core/db/connection.ts';
+import { type Db, openBook, transact } from '../../src/core/db/connection.ts';
 import { Bug } from '../../src/core/errors.ts';
 import { type AcceptContext, fingerprint, MAX_ACCEPT_BATCH } from '../../src/core/payment/accept-payments.ts';
 import { parsePaymentFile } from '../../src/core/payment/parse-payment-file.ts';
@@ -29,14 +29,16 @@ export async function run(input: OurAcceptInput): Promise<Measured> {
   const before = readProcessorTime(input.postmasterPid);
   const startedMs = performance.now();
   const file = await parsePaymentFile(createReadStream(input.file));
-  if (file.kind === 'bad') throw new Bug(`the benchmark's file has faults: ${JSON.stringify(file.faults[0])}`);
-  const batch = await openBatch(db, {
+  if (file.kind === 'bad')
+    throw new Bug(`the benchmark's file has faults: ${JSON.stringify(file.faults[0])}`);
+  const facts = {
     sha256: file.sha256,
     source: 'bench.csv',
     rowCount: file.rowCount,
     paymentCount: file.payments.length,
     principal: 'bench',
-  });
+  };
+  const batch = await transact(db, (tx) => openBatch(tx, facts));
   const context: AcceptContext = {
     policy: POLICY,
     bookKey: await getBookKey(db),
@@ -45,7 +47,7 @@ export async function run(input: OurAcceptInput): Promise<Measured> {
     batchId: batch.id,
   };
   const done = await submitAll(db, context, file.payments);
-  await markBatchSubmitted(db, batch.id);
+  await transact(db, (tx) => markBatchSubmitted(tx, batch.id, 'bench'));
   const elapsedMs = performance.now() - startedMs;
   const after = readProcessorTime(input.postmasterPid);
   await db.close();
@@ -53,18 +55,18 @@ export async function run(input: OurAcceptInput): Promise<Measured> {
 }
 
 /** Returns how many were accepted. */
-async function submitAll(
-  db: Db,
-  context: AcceptContext,
-  payments: readonly FilePayment[],
-): Promise<number> {
+async function submitAll(db: Db, context: AcceptContext, payments: readonly FilePayment[]): Promise<number> {
   let next = 0;
   const submitNext = async (): Promise<number> => {
     let accepted = 0;
     while (next < payments.length) {
       const chunk = payments.slice(next, next + MAX_ACCEPT_BATCH);
       next += chunk.length;
-      const results = await submitPayments(db, context, chunk.map(({ request }) => fingerprint(request)));
+      const results = await submitPayments(
+        db,
+        context,
+        chunk.map(({ request }) => fingerprint(request)),
+      );
       accepted += results.filter((result) => result.kind === 'accepted').length;
     }
     return accepted;

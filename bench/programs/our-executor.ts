@@ -65,7 +65,8 @@ async function untilRecorded(executor: Executor, orders: number): Promise<number
   for (;;) {
     const { recorded } = executor.snapshot();
     const nowMs = performance.now();
-    if (recorded >= orders || (recorded === seen && nowMs - seenAtMs > STUCK_MS)) return Math.min(recorded, orders);
+    if (recorded >= orders || (recorded === seen && nowMs - seenAtMs > STUCK_MS))
+      return Math.min(recorded, orders);
     if (recorded > seen) [seen, seenAtMs] = [recorded, nowMs];
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }

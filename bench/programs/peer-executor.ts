@@ -9,7 +9,7 @@ import type pg from 'pg';
 import { Stripe } from 'stripe';
 import { Bug } from '../../src/core/errors.ts';
 import type { Measured } from '../benchmark.ts';
-import { poolOf, RECEIVABLE } from '../peer-tables.ts';
+import { FEES, poolOf, RECEIVABLE } from '../peer-tables.ts';
 import { processorTimeBetween, readProcessorTime } from '../processor-time.ts';
 import type { BenchConnection } from '../server.ts';
 
@@ -94,7 +94,7 @@ async function executeOrder(pool: pg.Pool, id: number, charge: Charge | null): P
              insert into posting (entry_id, line, debit_id, credit_id, amount)
              select id, 1, ${RECEIVABLE}, $2::integer, $3::bigint from e
               union all
-             select id, 2, ${RECEIVABLE}, 2, $4::bigint from e`,
+             select id, 2, ${RECEIVABLE}, ${FEES}, $4::bigint from e`,
       values: [id, order.seller_account, sellerPart, order.fee],
     });
     await client.query({

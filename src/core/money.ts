@@ -44,7 +44,7 @@ export function knownCurrencies(): readonly string[] {
   return [...EXPONENTS.keys()].sort();
 }
 
-export type AmountFault = 'empty' | 'not_a_decimal' | 'too_many_decimals' | 'negative' | 'too_large';
+type AmountFault = 'empty' | 'not_a_decimal' | 'too_many_decimals' | 'negative' | 'too_large';
 
 export type ParsedAmount =
   | { readonly kind: 'ok'; readonly amountMinor: bigint }

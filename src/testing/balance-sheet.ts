@@ -3,16 +3,12 @@
  * twenty lines. Never used by the program.
  */
 
-import { type AccountCode, describeAccount } from '../core/ledger/chart-of-accounts.ts';
+import { type AccountCode, type AccountRef, describeAccount } from '../core/ledger/chart-of-accounts.ts';
 import type { Posting } from '../core/ledger/posting-rules.ts';
 import type { Currency } from '../core/money.ts';
 
-export type SheetBalance = {
-  readonly code: AccountCode;
-  readonly currency: Currency;
-  /** On the account's normal side. */
-  readonly balanceMinor: bigint;
-};
+/** The balance is on the account's normal side. */
+type SheetBalance = AccountRef & { readonly balanceMinor: bigint };
 
 export type BalanceSheet = {
   /** Throws when a guarded posting overdraws; then nothing was posted. */

@@ -12,7 +12,7 @@ export type AccountCode = string & { readonly [accountCodeBrand]: true };
 /** One account of the ledger: every code exists once per currency. */
 export type AccountRef = { readonly code: AccountCode; readonly currency: Currency };
 
-export type AccountType = 'asset' | 'liability' | 'income' | 'expense';
+type AccountType = 'asset' | 'liability' | 'income' | 'expense';
 export type NormalBalance = 'debit' | 'credit';
 
 /** Every account there is, by family and purpose; `{}` in the code stands for the party's name. */
@@ -38,8 +38,8 @@ const CHART = [
 ] as const satisfies readonly { family: string; code: string; purpose: string; type: AccountType }[];
 
 type ChartRow = (typeof CHART)[number];
-export type AccountFamily = ChartRow['family'];
-export type AccountPurpose = ChartRow['purpose'];
+type AccountFamily = ChartRow['family'];
+type AccountPurpose = ChartRow['purpose'];
 type PurposeOf<Family extends AccountFamily> = Extract<ChartRow, { family: Family }>['purpose'];
 
 /** What a code says about itself. */

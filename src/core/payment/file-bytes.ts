@@ -42,7 +42,7 @@ export function createByteGuard(): ByteGuard {
     line,
     column: null,
     code: 'not_text',
-    message: `byte ${size + offset} is ${what}; the file must be text in UTF-8`,
+    message: `${what} at byte offset ${size + offset}; the file must be text in UTF-8`,
   });
 
   const check = (chunk: Uint8Array): FileFault | null => {
@@ -54,7 +54,7 @@ export function createByteGuard(): ByteGuard {
     for (let offset = 0; offset < chunk.length; offset += 1) {
       const byte = chunk[offset]!;
       if (missing > 0) {
-        if (byte < lowest || byte > highest) return notText(offset, 'no valid UTF-8');
+        if (byte < lowest || byte > highest) return notText(offset, 'is no valid UTF-8');
         missing -= 1;
         lowest = 0x80;
         highest = 0xbf;
@@ -65,10 +65,10 @@ export function createByteGuard(): ByteGuard {
         line += 1;
         lineStart = size + offset + 1;
       } else if (byte === 0) {
-        return notText(offset, 'a zero byte');
+        return notText(offset, 'has a zero byte');
       } else if (byte >= 0x80) {
         missing = continuationBytes(byte);
-        if (missing === 0) return notText(offset, 'no valid UTF-8');
+        if (missing === 0) return notText(offset, 'is no valid UTF-8');
         lowest = byte === 0xe0 ? 0xa0 : byte === 0xf0 ? 0x90 : 0x80;
         highest = byte === 0xed ? 0x9f : byte === 0xf4 ? 0x8f : 0xbf;
       }
@@ -77,7 +77,7 @@ export function createByteGuard(): ByteGuard {
     return size - lineStart > MAX_RECORD_BYTES ? lineTooLong(line) : null;
   };
 
-  return { check, end: () => (missing > 0 ? notText(0, 'the end in the middle of a character') : null) };
+  return { check, end: () => (missing > 0 ? notText(0, 'ends in the middle of a character') : null) };
 }
 
 const LINE_FEED = 0x0a;

@@ -109,7 +109,7 @@ export function normalText(text: string): string {
 }
 
 export type MoneyFields = { readonly amount: string; readonly currency: string; readonly fee: string | null };
-export type MoneyFieldFault = FieldFault & { readonly field: 'amount' | 'currency' | 'platform_fee' };
+type MoneyFieldFault = FieldFault & { readonly field: 'amount' | 'currency' | 'platform_fee' };
 export type MoneyReading =
   | { readonly kind: 'ok'; readonly money: Money; readonly platformFeeMinor: bigint | null }
   | { readonly kind: 'bad'; readonly faults: readonly MoneyFieldFault[] };
@@ -222,6 +222,6 @@ export function metadataFaults(value: unknown): readonly MetadataFault[] {
   return faults;
 }
 
-export function tooManyKeys(count: number): FieldFault {
+function tooManyKeys(count: number): FieldFault {
   return fault('too_many_metadata_keys', `has ${count} keys; the limit is ${MAX_METADATA_KEYS}`);
 }

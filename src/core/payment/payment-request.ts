@@ -43,7 +43,7 @@ export type PaymentOrderRequest = {
 export type Metadata = Readonly<Record<string, string>>;
 
 /** `field` is the path in the body ("payment_orders[1].amount"; "" for the body itself). */
-export type RequestFault = {
+type RequestFault = {
   readonly field: string;
   readonly code: FieldFaultCode;
   readonly message: string;

@@ -250,7 +250,7 @@ function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
 /** The one place where what was thrown becomes an answer. */
 function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply, log: Log): void {
   // Fastify closes after a refused body; Node reads the rest of it instead, so that the answer is not lost.
-  reply.removeHeader('connection');
+  if (reply.hasHeader('connection')) reply.removeHeader('connection');
   const effect: RequestEffect = request.method === 'POST' ? 'writes' : 'reads';
   const problem = problemOf(error, effect) ?? internalError(error, log);
   if (problem.code === 'database_unavailable') {

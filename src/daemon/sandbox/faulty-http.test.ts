@@ -7,6 +7,8 @@ import { type Sandbox, startSandbox } from './main.ts';
 const FORM = 'application/x-www-form-urlencoded';
 const CARD = 'confirm=true&payment_method=pm_card_visa&automatic_payment_methods[enabled]=true';
 const BODY = `amount=1000&currency=usd&${CARD}&automatic_payment_methods[allow_redirects]=never`;
+/** A loaded machine may take its time. */
+const PATIENT = { timeout: 20_000, interval: 20 };
 const agent = new Agent({ keepAlive: true });
 let sandbox: Sandbox;
 
@@ -170,21 +172,23 @@ describe('faults on one call', () => {
 
 describe('late and concurrent calls', () => {
   test('a call that hangs acts after its caller gave up, and after a retry is only replayed', async () => {
-    await queue([{ fault: 'hang_then_act', ms: 150 }]);
+    await queue([{ fault: 'hang_then_act', ms: 1000 }]);
     const socket = connect(sandbox.port, '127.0.0.1');
     const head = `POST /v1/payment_intents HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk_test_x\r\ncontent-type: ${FORM}`;
     socket.write(`${head}\r\nidempotency-key: k\r\ncontent-length: ${BODY.length}\r\n\r\n${BODY}`);
-    await expect.poll(() => admin('GET', 'requests')).toMatchObject({ by_fault: { hang_then_act: 1 } });
+    await expect
+      .poll(() => admin('GET', 'requests'), PATIENT)
+      .toMatchObject({ by_fault: { hang_then_act: 1 } });
     socket.destroy();
     expect(await moved()).toBe(0);
-    await expect.poll(moved).toBe(1);
+    await expect.poll(moved, PATIENT).toBe(1);
     expect((await pay('k')).headers['idempotent-replayed']).toBe('true');
     expect(await moved()).toBe(1);
   });
 
   test('while a hanging call is not looked at, its key is free; while a slow one runs, it is in use', async () => {
-    await queue([{ fault: 'hang_then_act', ms: 200 }], { key: 'a' });
-    await queue([{ fault: 'slow', ms: 200 }], { key: 'b' });
+    await queue([{ fault: 'hang_then_act', ms: 1000 }], { key: 'a' });
+    await queue([{ fault: 'slow', ms: 1000 }], { key: 'b' });
     const late = [pay('a'), pay('b')];
     await expect
       .poll(() => admin('GET', 'requests'))
@@ -199,7 +203,7 @@ describe('late and concurrent calls', () => {
   });
 
   test('many calls at once with one key move the money once', async () => {
-    await admin('POST', 'config', { latency_ms: 5 });
+    await admin('POST', 'config', { latency_ms: 200 });
     const answers = await Promise.all(Array.from({ length: 40 }, () => pay('k')));
     const statuses = new Set(answers.map(({ status }) => status));
     expect([...statuses].sort()).toEqual([200, 409]);
@@ -228,10 +232,12 @@ describe('late and concurrent calls', () => {
   );
 
   test('after a reset, what hung before no longer acts', async () => {
-    await queue([{ fault: 'hang_then_act', ms: 100 }]);
+    await queue([{ fault: 'hang_then_act', ms: 1000 }]);
     const late = pay('k');
     const ended = expect(late).rejects.toMatchObject({ code: 'ECONNRESET' });
-    await expect.poll(() => admin('GET', 'requests')).toMatchObject({ by_fault: { hang_then_act: 1 } });
+    await expect
+      .poll(() => admin('GET', 'requests'), PATIENT)
+      .toMatchObject({ by_fault: { hang_then_act: 1 } });
     await admin('POST', 'reset');
     await ended;
     expect(await moved()).toBe(0);
@@ -395,14 +401,14 @@ describe('the admin API', () => {
 
   test('an outage refuses connections, then serves again on the same port with the same truth', async () => {
     await pay('k');
-    await admin('POST', 'outage', { ms: 300 });
+    await admin('POST', 'outage', { ms: 1000 });
     const attempt = () =>
       pay('k').then(
         ({ status }) => status,
         (error: NodeJS.ErrnoException) => error.code,
       );
-    await expect.poll(attempt).toBe('ECONNREFUSED');
-    await expect.poll(attempt).toBe(200);
+    await expect.poll(attempt, PATIENT).toBe('ECONNREFUSED');
+    await expect.poll(attempt, PATIENT).toBe(200);
     expect(await moved()).toBe(1);
   });
 });

@@ -32,7 +32,7 @@ test('no answer, not even one that only reads, leaves before the journal is writ
   const body = 'amount=1000&currency=usd&payment_method=pm_card_visa';
   const write = fetch(url, { method: 'POST', headers, body }).finally(() => answered++);
   const read = fetch(url, { headers: { authorization } }).finally(() => answered++);
-  await expect.poll(() => waiting.length).toBe(2);
+  await expect.poll(() => waiting.length, { timeout: 20_000 }).toBe(2);
   expect(engine.state.size).toBe(1);
   await pause(50);
   expect(answered).toBe(0);

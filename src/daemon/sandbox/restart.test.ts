@@ -11,12 +11,16 @@ const CARD = 'confirm=true&payment_method=pm_card_visa&automatic_payment_methods
 const BODY = `currency=usd&${CARD}&automatic_payment_methods[allow_redirects]=never`;
 let folder = '';
 let journalPath = '';
+const children: ChildProcess[] = [];
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'sandbox-restart-'));
   journalPath = join(folder, 'journal');
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  rmSync(folder, { recursive: true, force: true });
+});
 
 interface Answered {
   readonly status: number;
@@ -65,12 +69,15 @@ async function spawnSandbox(): Promise<{ child: ChildProcess; url: string }> {
   const child = spawn(process.execPath, ['--input-type=module', '--eval', script, journalPath], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  children.push(child);
   const [url] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
   return { child, url };
 }
 
 describe('restart', () => {
-  test('kill -9 in the middle of work: everything acknowledged is there, and is replayed', async () => {
+  test('kill -9 in the middle of work: everything acknowledged is there, and is replayed', {
+    timeout: 60_000,
+  }, async () => {
     const acknowledged = new Map<string, string>();
     for (let round = 0; round < 2; round++) {
       const { child, url } = await spawnSandbox();
@@ -85,7 +92,9 @@ describe('restart', () => {
       };
       const workers = Array.from({ length: 8 }, (_, name) => worker(name));
       const before = acknowledged.size;
-      await expect.poll(() => acknowledged.size - before, { interval: 5 }).toBeGreaterThan(300);
+      await expect
+        .poll(() => acknowledged.size - before, { interval: 5, timeout: 20_000 })
+        .toBeGreaterThan(300);
       child.kill('SIGKILL');
       await once(child, 'exit');
       working = false;

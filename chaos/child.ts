@@ -1,0 +1,153 @@
+/**
+ * What the processes that a chaos run starts do: a daemon, the sandbox, a submitter of one file. Each gets its
+ * job as one JSON argument and leaves when its parent is gone, however that one ended.
+ */
+import { readFile } from 'node:fs/promises';
+import { readConfig } from '../src/core/config.ts';
+import { type ConnectionOptions, type Db, openBook, transact } from '../src/core/db/connection.ts';
+import { fingerprint, type AcceptContext } from '../src/core/payment/accept-payments.ts';
+import { type FilePayment } from '../src/core/payment/payment-collector.ts';
+import { parsePaymentFile, type PaymentFile } from '../src/core/payment/parse-payment-file.ts';
+import { markBatchSubmitted, openBatch } from '../src/core/payment/payment-store.ts';
+import { submitPayments, type SubmitResult } from '../src/core/payment/submit-payments.ts';
+import { getBookKey } from '../src/core/queue/queue-store.ts';
+import type { SandboxOptions } from '../src/daemon/sandbox/main.ts';
+
+export type ChildJob =
+  | { readonly role: 'daemon'; readonly document: unknown; readonly connection: ConnectionOptions }
+  | { readonly role: 'sandbox'; readonly options: SandboxOptions }
+  | {
+      readonly role: 'submitter';
+      readonly document: unknown;
+      readonly connection: ConnectionOptions;
+      readonly file: string;
+    };
+
+/** What a submitter prints, one JSON line per batch, as soon as the batch is committed. */
+export type SubmitterLine =
+  | { readonly kind: 'batch'; readonly payments: readonly (readonly [checkout: string, payment: string])[] }
+  | { readonly kind: 'refused'; readonly checkout: string; readonly why: string }
+  | { readonly kind: 'done' };
+
+/** The PSP account of the run. The key opens nothing but the sandbox. */
+export const PSP_ACCOUNT = 'sandbox';
+const SANDBOX_KEY = 'sk_test_chaos';
+
+/** Payments of one transaction: small, so that a killed submitter has always some done and some not. */
+const SUBMIT_BATCH = 15;
+/** Between two batches (ms), so that a kill finds it at work. */
+const SUBMIT_PAUSE_MS = 60;
+/** "In progress" answers to one payment before the submitter gives up. */
+const MAX_IN_PROGRESS = 30;
+
+export async function runChild(job: ChildJob): Promise<void> {
+  leaveWithParent();
+  switch (job.role) {
+    case 'daemon': {
+      const { runDaemon } = await import('../src/daemon/main.ts');
+      await runDaemon({ config: configOf(job.document), connection: job.connection, listenConnection: null });
+      return;
+    }
+    case 'sandbox': {
+      const { startSandbox } = await import('../src/daemon/sandbox/main.ts');
+      const sandbox = await startSandbox(job.options);
+      print({ port: sandbox.port });
+      return;
+    }
+    case 'submitter':
+      return submit(job);
+  }
+}
+
+/** Standard input is a pipe from the parent: it ends when the parent does, even by kill -9. */
+function leaveWithParent(): void {
+  process.stdin.resume();
+  process.stdin.once('end', () => process.exit(9));
+  process.stdin.once('error', () => process.exit(9));
+  // A graceful daemon must end by itself; this must not keep it alive.
+  const { stdin } = process;
+  if ('unref' in stdin) stdin.unref();
+}
+
+function print(line: unknown): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+function configOf(document: unknown) {
+  return readConfig({
+    env: 'development',
+    document,
+    origin: 'the configuration of the chaos run',
+    environment: { [`PAYGATE_PSP_${PSP_ACCOUNT.toUpperCase()}_API_KEY`]: SANDBOX_KEY },
+    readSecret: () => '',
+  });
+}
+
+/** The whole file, in order, whoever else submits it: what was accepted before answers the same again. */
+async function submit(job: Extract<ChildJob, { role: 'submitter' }>): Promise<void> {
+  const file = await parsePaymentFile(await readFile(job.file));
+  if (file.kind === 'bad') throw new Error(`the planned file is bad: ${JSON.stringify(file.faults[0])}`);
+  const db = await openBook({ connection: job.connection, book: 'paygate', max: 2 });
+  try {
+    await submitFile(db, job.document, job.file, file);
+    print({ kind: 'done' } satisfies SubmitterLine);
+  } finally {
+    await db.close();
+  }
+}
+
+async function submitFile(
+  db: Db,
+  document: unknown,
+  source: string,
+  file: Extract<PaymentFile, { kind: 'ok' }>,
+): Promise<void> {
+  const policy = configOf(document).accept;
+  if (policy === null) throw new Error('the configuration of the run has no PSP account');
+  const principal = 'chaos submitter';
+  const { sha256, rowCount, payments } = file;
+  const batch = await transact(db, (tx) =>
+    openBatch(tx, { sha256, source, rowCount, paymentCount: payments.length, principal }),
+  );
+  const context: AcceptContext = {
+    policy,
+    bookKey: await getBookKey(db),
+    principal,
+    priority: 'batch',
+    batchId: batch.id,
+  };
+  for (let start = 0; start < payments.length; start += SUBMIT_BATCH) {
+    await submitSome(db, context, payments.slice(start, start + SUBMIT_BATCH));
+    await pause(SUBMIT_PAUSE_MS);
+  }
+  await transact(db, (tx) => markBatchSubmitted(tx, batch.id, principal));
+}
+
+async function submitSome(db: Db, context: AcceptContext, payments: readonly FilePayment[]): Promise<void> {
+  let left = payments.map(({ request }) => fingerprint(request));
+  for (let round = 0; left.length > 0; round += 1) {
+    if (round > MAX_IN_PROGRESS) throw new Error(`${left.length} payments stay in progress`);
+    const results = await submitPayments(db, context, left);
+    const told = results.map((result, i) => ({ result, checkout: left[i]!.request.checkoutId }));
+    print({ kind: 'batch', payments: told.flatMap(paymentOf) } satisfies SubmitterLine);
+    for (const { result, checkout } of told) {
+      if (!isRefused(result)) continue;
+      print({ kind: 'refused', checkout, why: `${result.kind}: ${result.message}` } satisfies SubmitterLine);
+    }
+    left = left.filter((_, i) => results[i]!.kind === 'request_in_progress');
+  }
+}
+
+function paymentOf(told: { result: SubmitResult; checkout: string }): readonly (readonly [string, string])[] {
+  return 'answer' in told.result ? [[told.checkout, told.result.answer.payment_id]] : [];
+}
+
+type Refused = Extract<SubmitResult, { readonly message: string }>;
+
+function isRefused(result: SubmitResult): result is Refused {
+  return 'message' in result;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

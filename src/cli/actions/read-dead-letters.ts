@@ -1,0 +1,132 @@
+/** `dlq list` and `dlq show`. Reads only. */
+import { OperatorError } from '../../core/errors.ts';
+import { formatId } from '../../core/ids.ts';
+import { toMoneyJson } from '../../core/money.ts';
+import { isoTime } from '../../core/payment/payment-answer.ts';
+import { type DeadLetter, listDeadLetters } from '../../core/queue/dead-letter-store.ts';
+import { shownText } from '../../core/shown-text.ts';
+import { EXIT } from '../exit-codes.ts';
+import { withBook } from '../open-book.ts';
+import type { Block } from '../render/table.ts';
+import type { Session } from '../session.ts';
+import { moneyOf, moneyText, requireId, timeText } from '../words.ts';
+import { askFor, listResult, pageOf } from './page.ts';
+
+export type DeadLetterListFlags = {
+  readonly state: DeadLetter['state'] | null;
+  readonly code: string | null;
+  readonly limit: number;
+  readonly cursor: string | null;
+};
+
+export async function listDeadLettersCommand(session: Session, flags: DeadLetterListFlags): Promise<number> {
+  const filter = {
+    id: null,
+    state: flags.state,
+    code: flags.code,
+    beforeId: flags.cursor === null ? null : requireId('deadLetter', flags.cursor),
+    limit: askFor(flags.limit),
+  };
+  return withBook(session, async ({ db }) => {
+    const page = pageOf(await listDeadLetters(db, filter), flags.limit);
+    const cursor = page.next === null ? null : formatId('deadLetter', page.next.id);
+    await session.print(listResult(page.items.map(letterView), cursor, [tableOf(page.items)]));
+    return EXIT.done;
+  });
+}
+
+export async function showDeadLetter(session: Session, text: string): Promise<number> {
+  const id = requireId('deadLetter', text);
+  return withBook(session, async ({ db }) => {
+    const [letter] = await listDeadLetters(db, { id, state: null, code: null, beforeId: null, limit: 1 });
+    if (letter === undefined) {
+      throw new OperatorError('dead_letter_not_found', `There is no dead letter ${shownText(text)}.`, {
+        kind: 'answer_is_no',
+      });
+    }
+    await session.print({ json: letterView(letter), blocks: [factsOf(letter), ...adviceOn(letter)] });
+    return EXIT.done;
+  });
+}
+
+function letterView(letter: DeadLetter) {
+  return {
+    dead_letter_id: formatId('deadLetter', letter.id),
+    state: letter.state,
+    code: letter.code,
+    reason: letter.reason,
+    operation_id: formatId('operation', letter.operationId),
+    operation_kind: letter.operationKind,
+    attempt_number: letter.attemptNumber,
+    payment_id: letter.paymentId === null ? null : formatId('payment', letter.paymentId),
+    payment_order_id: letter.orderId === null ? null : formatId('order', letter.orderId),
+    psp_account: letter.pspAccount,
+    ...toMoneyJson(moneyOf(letter)),
+    sub_state: letter.subState,
+    opened_at: isoTime(letter.openedAt),
+    closed_at: letter.closedAt === null ? null : isoTime(letter.closedAt),
+    closed_by: letter.closedBy,
+    close_reason: letter.closeReason,
+  };
+}
+
+function tableOf(letters: readonly DeadLetter[]): Block {
+  return {
+    kind: 'table',
+    empty: 'no dead letters',
+    columns: [
+      { title: 'LETTER' },
+      { title: 'CODE' },
+      { title: 'ORDER' },
+      { title: 'AMOUNT', align: 'right' },
+      { title: 'NOW' },
+      { title: 'PSP', shrink: true },
+      { title: 'REASON', shrink: true },
+      { title: 'OPENED' },
+    ],
+    rows: letters.map((letter) => [
+      formatId('deadLetter', letter.id),
+      letter.code,
+      letter.orderId === null ? formatId('operation', letter.operationId) : formatId('order', letter.orderId),
+      moneyText(moneyOf(letter)),
+      letter.subState,
+      letter.pspAccount,
+      letter.reason,
+      timeText(isoTime(letter.openedAt)),
+    ]),
+  };
+}
+
+function factsOf(letter: DeadLetter): Block {
+  const view = letterView(letter);
+  return {
+    kind: 'facts',
+    facts: [
+      ['dead letter', view.dead_letter_id],
+      ['state', { text: view.state, tone: view.state === 'open' ? 'warn' : null }],
+      ['code', view.code],
+      ['reason', view.reason],
+      ['operation', `${view.operation_id} (${view.operation_kind}), attempt ${view.attempt_number}`],
+      ['order', view.payment_order_id ?? ''],
+      ['payment', view.payment_id ?? ''],
+      ['amount', moneyText(moneyOf(letter))],
+      ['PSP account', view.psp_account],
+      ['now', view.sub_state],
+      ['opened', timeText(view.opened_at)],
+      ...(view.closed_at === null
+        ? []
+        : [['closed', `${timeText(view.closed_at)} by ${view.closed_by}: ${view.close_reason ?? ''}`] as const]),
+    ],
+  };
+}
+
+/** What a person can do now, for what only a person can end. */
+function adviceOn(letter: DeadLetter): readonly Block[] {
+  const isInDoubt = ['unknown', 'pending_psp', 'awaiting_customer'].includes(letter.subState);
+  if (letter.state !== 'open' || !isInDoubt || letter.orderId === null) return [];
+  const order = formatId('order', letter.orderId);
+  return [
+    { kind: 'line', text: `Look for ${formatId('operation', letter.operationId)} at the PSP, then say what it did:` },
+    { kind: 'line', text: `  paygate payments resolve ${order} --as succeeded|failed --evidence "what you saw and where"` },
+  ];
+}

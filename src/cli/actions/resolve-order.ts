@@ -1,0 +1,60 @@
+/** `payments resolve`: takes a person's word on an order in doubt, shows what it will do, and stores it. */
+import { OperatorError } from '../../core/errors.ts';
+import { formatId } from '../../core/ids.ts';
+import { resolveOperation } from '../../core/operation/resolve-operation.ts';
+import { findOrder, listPaymentRows, type PaymentRow } from '../../core/payment/payment-store.ts';
+import { capabilitiesOf } from '../../core/psp/request.ts';
+import { shownText } from '../../core/shown-text.ts';
+import { confirmOne } from '../confirm.ts';
+import { EXIT } from '../exit-codes.ts';
+import { type Book, withBook } from '../open-book.ts';
+import type { Session } from '../session.ts';
+import { moneyOf, moneyText, requireId, sumUp } from '../words.ts';
+
+export type ResolveFlags = {
+  readonly order: string;
+  readonly verdict: 'succeeded' | 'failed';
+  readonly evidence: string;
+  readonly pspReference: string | null;
+};
+
+export async function resolveOrder(session: Session, flags: ResolveFlags): Promise<number> {
+  const orderId = requireId('order', flags.order);
+  return withBook(session, async (book) => {
+    const row = await findOrderRow(book, orderId, flags.order);
+    const amount = moneyText(moneyOf(row));
+    const effect =
+      flags.verdict === 'succeeded' ? `book ${amount} as charged for ${shownText(row.seller)}` : 'end it as not charged';
+    session.note(`${formatId('order', orderId)} is ${row.subState} (${amount}); this will ${effect}.`);
+    if (session.globals.dryRun) return EXIT.done;
+    await confirmOne(session, 'Is that what the PSP did?', sumUp([moneyOf(row)]));
+    const applied = await resolveOperation(book.db, {
+      operationId: row.operationId,
+      verdict: flags.verdict,
+      evidence: flags.evidence,
+      pspReference: flags.pspReference,
+      principal: book.principal,
+      capabilitiesOf: (name) => capabilitiesOf(book.config.pspAccounts.find((a) => a.name === name)?.psp ?? 'stripe'),
+    });
+    await session.print({
+      json: {
+        payment_order_id: formatId('order', orderId),
+        operation_id: formatId('operation', applied.operationId),
+        from: applied.from,
+        to: applied.to,
+        outcome: applied.outcome,
+        dead_letter: applied.deadLetter,
+      },
+      blocks: [{ kind: 'line', text: `${formatId('order', orderId)}: ${applied.from} → ${applied.to}` }],
+    });
+    return EXIT.done;
+  });
+}
+
+async function findOrderRow({ db }: Book, orderId: bigint, text: string): Promise<PaymentRow> {
+  const order = await findOrder(db, orderId);
+  const rows = order === null ? [] : await listPaymentRows(db, [order.paymentId]);
+  const row = rows.find((candidate) => candidate.orderId === orderId);
+  if (row !== undefined) return row;
+  throw new OperatorError('order_not_found', `There is no order ${shownText(text)}.`, { kind: 'answer_is_no' });
+}

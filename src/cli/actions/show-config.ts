@@ -1,0 +1,110 @@
+/** `config show`: every setting in force and where it comes from. Shows no secret. */
+import type { Config } from '../../core/config.ts';
+import { redactDatabaseUrl } from '../../core/db/database-url.ts';
+import { formatAmount } from '../../core/money.ts';
+import { EXIT } from '../exit-codes.ts';
+import { type LoadedConfig, loadConfig } from '../load-config.ts';
+import type { Session } from '../session.ts';
+
+type Setting = {
+  readonly name: string;
+  readonly value: string;
+  /** Variable that overrules the file. */
+  readonly variable?: string;
+  /** Where it stands in the file, if that is not its name. */
+  readonly key?: string;
+};
+
+export async function showConfig(session: Session, origin: 'with' | 'without'): Promise<number> {
+  const loaded = loadConfig(session);
+  const settings = settingsOf(loaded.config).map((setting) => ({ ...setting, origin: originOf(session, loaded, setting) }));
+  const columns = [{ title: 'SETTING' }, { title: 'VALUE', shrink: true as const }];
+  await session.print({
+    json: {
+      file: loaded.path,
+      settings: settings.map(({ name, value, origin: from }) => ({ name, value, ...(origin === 'with' ? { origin: from } : {}) })),
+    },
+    records: settings.map(({ name, value, origin: from }) => ({ name, value, ...(origin === 'with' ? { origin: from } : {}) })),
+    blocks: [
+      {
+        kind: 'table',
+        empty: '',
+        columns: origin === 'with' ? [...columns, { title: 'FROM', shrink: true as const }] : columns,
+        rows: settings.map((setting) => [setting.name, setting.value, setting.origin].slice(0, origin === 'with' ? 3 : 2)),
+      },
+    ],
+  });
+  return EXIT.done;
+}
+
+function settingsOf(config: Config): readonly Setting[] {
+  const { database } = config;
+  const url = (text: string | null, absent: string) => (text === null ? absent : redactDatabaseUrl(text));
+  return [
+    { name: 'env', value: config.env, variable: 'PAYGATE_ENV' },
+    { name: 'database.url', value: url(database.url, '(embedded)'), variable: 'PAYGATE_DATABASE_URL' },
+    { name: 'database.owner_url', value: url(database.ownerUrl, '(as url)'), variable: 'PAYGATE_DATABASE_OWNER_URL' },
+    { name: 'database.listen_url', value: url(database.listenUrl, '(as url)') },
+    { name: 'database.book', value: database.book, variable: 'PAYGATE_BOOK' },
+    { name: 'database.app_role', value: database.appRole },
+    { name: 'database.pool_size', value: String(database.poolSize) },
+    { name: 'database.pooler', value: database.prepare ? 'none' : 'transaction' },
+    ...config.pspAccounts.flatMap(accountSettings),
+    ...acceptSettings(config),
+    { name: 'http.host', value: config.http.host },
+    { name: 'http.port', value: config.http.port === 0 ? '0 (off)' : String(config.http.port) },
+    { name: 'log.level', value: config.logLevel },
+  ];
+}
+
+function accountSettings(account: Config['pspAccounts'][number]): readonly Setting[] {
+  const at = `psp.${account.name}`;
+  return [
+    { name: `${at}.psp`, value: account.psp },
+    {
+      name: `${at}.api_key`,
+      value: account.apiKey === '' ? '(none)' : '(set)',
+      variable: `PAYGATE_PSP_${account.name.toUpperCase()}_API_KEY`,
+      key: `${at}.api_key_file`,
+    },
+    { name: `${at}.base_url`, value: account.baseUrl ?? "(the PSP's own)" },
+    { name: `${at}.max_concurrent`, value: String(account.maxConcurrent) },
+    { name: `${at}.timeout_ms`, value: String(account.timeoutMs) },
+  ];
+}
+
+function acceptSettings(config: Config): readonly Setting[] {
+  const { accept } = config;
+  if (accept === null) return [];
+  return [
+    { name: 'default_psp_account', value: accept.pspAccount.name },
+    ...[...accept.fees].map(([currency, fee]) => ({
+      name: `fees.${currency}`,
+      value: `${fee.feeBps} bps + ${formatAmount({ amountMinor: fee.fixedMinor, currency })}`,
+    })),
+    { name: 'release.after_days', value: String(accept.releaseAfterDays ?? 0) },
+    ...[...accept.risk.maxPaymentMinor].map(([currency, amountMinor]) => ({
+      name: `risk.max_payment.${currency}`,
+      value: formatAmount({ amountMinor, currency }),
+    })),
+    { name: 'risk.blocked_buyers', value: String(accept.risk.blockedBuyers.size) },
+    { name: 'risk.blocked_sellers', value: String(accept.risk.blockedSellers.size) },
+  ];
+}
+
+function originOf(session: Session, loaded: LoadedConfig, setting: Setting): string {
+  if (setting.name === 'env' && session.globals.env !== null) return '--env';
+  const { variable } = setting;
+  if (variable !== undefined) {
+    if (session.host.env[variable] !== undefined) return `$${variable}`;
+    if (session.host.env[`${variable}_FILE`] !== undefined) return `$${variable}_FILE`;
+  }
+  return isInDocument(loaded.document, (setting.key ?? setting.name).split('.')) ? (loaded.path ?? '') : 'default';
+}
+
+function isInDocument(value: unknown, path: readonly string[]): boolean {
+  if (path.length === 0) return true;
+  if (typeof value !== 'object' || value === null) return false;
+  const [first, ...rest] = path;
+  return first! in value && isInDocument((value as Record<string, unknown>)[first!], rest);
+}

@@ -1,0 +1,167 @@
+import { describe, expect, test } from 'vitest';
+import { REPLY, type ReplyKind } from '../../testing/fixtures.ts';
+import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
+import { MAX_BURNED, MAX_ENQUIRIES, retryDelayMs } from '../queue/job.ts';
+import { decide, isPastKeyWindow, type Situation, type Step } from './decide.ts';
+import { type Evidence, type EvidenceKind, merge } from './evidence.ts';
+
+const HOUR_MS = 3_600_000;
+const CAPABILITIES: Capabilities = { keyWindowMs: 20 * HOUR_MS, concurrentResendIsSafe: true, canEnquire: true };
+
+function outcomeOf(...kinds: readonly EvidenceKind[]): Situation['outcome'] {
+  return merge(kinds.map((kind): Evidence => ({ source: 'reply', kind, reason: kind, pspReference: null })));
+}
+
+/** A first send that told `latest`; `before` is what was known earlier. */
+function situation(latest: EnquiryReply, overrides: Partial<Situation> & { before?: readonly EvidenceKind[] } = {}) {
+  const { before = [], ...rest } = overrides;
+  return {
+    outcome: outcomeOf(...before, latest.kind),
+    latest,
+    action: 'send' as const,
+    burned: 0,
+    waits: 0,
+    firstSentAgoMs: 0,
+    capabilities: CAPABILITIES,
+    random: 0.5,
+    ...rest,
+  };
+}
+
+function summary(step: Step): string {
+  if (step.kind === 'end') return 'end';
+  if (step.kind === 'bury') return `bury ${step.code}`;
+  return `${step.action} burned=${step.burned} waits=${step.waits}`;
+}
+
+describe('after a first send', () => {
+  test.each<[ReplyKind, string]>([
+    ['succeeded', 'end'],
+    ['declined', 'end'],
+    ['rejected', 'bury rejected'],
+    ['pending', 'enquire burned=0 waits=1'],
+    ['awaiting_customer', 'enquire burned=0 waits=1'],
+    ['not_sent', 'send burned=0 waits=1'],
+    ['rate_limited', 'send burned=0 waits=1'],
+    ['config_error', 'send burned=0 waits=1'],
+    ['unknown', 'send burned=1 waits=0'],
+  ])('%s: %s', (kind, expected) => {
+    expect(summary(decide(situation(REPLY[kind])))).toBe(expected);
+  });
+});
+
+describe('in doubt', () => {
+  const before = ['unknown'] as const;
+
+  test.each<[ReplyKind, string]>([
+    ['succeeded', 'end'],
+    ['declined', 'end'],
+    ['rejected', 'enquire burned=1 waits=1'],
+    ['pending', 'enquire burned=1 waits=1'],
+    ['awaiting_customer', 'enquire burned=1 waits=1'],
+    ['not_sent', 'send burned=1 waits=1'],
+    ['rate_limited', 'send burned=1 waits=1'],
+    ['config_error', 'send burned=1 waits=1'],
+    ['unknown', 'send burned=2 waits=0'],
+    ['not_found', 'bury unknown_unresolved'],
+  ])('%s: %s', (kind, expected) => {
+    expect(summary(decide(situation(REPLY[kind], { before, burned: 1 })))).toBe(expected);
+  });
+
+  test('what tells nothing and does no harm uses up no try, however often it comes', () => {
+    for (const kind of ['not_sent', 'rate_limited', 'config_error'] as const) {
+      const step = decide(situation(REPLY[kind], { before, burned: 3, waits: 29_999 }));
+      expect(step).toMatchObject({ kind: 'again', burned: 3, waits: 30_000 });
+    }
+  });
+
+  test('a stored 500 or a key in conflict will tell nothing again: enquire', () => {
+    const latest: EnquiryReply = { ...REPLY.unknown, next: 'enquire' };
+    expect(summary(decide(situation(latest)))).toBe('enquire burned=1 waits=0');
+  });
+
+  test('asking is for good: it never goes back to sending', () => {
+    for (const kind of ['unknown', 'not_sent', 'rate_limited', 'config_error'] as const) {
+      const step = decide(situation(REPLY[kind], { before, action: 'enquire', burned: 2 }));
+      expect(step).toMatchObject({ kind: 'again', action: 'enquire' });
+    }
+  });
+
+  test.each<[string, number, 'send' | 'enquire']>([
+    ['inside the key window', 20 * HOUR_MS - 1, 'send'],
+    ['at its end', 20 * HOUR_MS, 'enquire'],
+    ['past it', 30 * HOUR_MS, 'enquire'],
+  ])('%s it decides to %3$s', (_, firstSentAgoMs, action) => {
+    for (const kind of ['unknown', 'not_sent', 'rate_limited', 'config_error'] as const) {
+      expect(decide(situation(REPLY[kind], { before, firstSentAgoMs }))).toMatchObject({ kind: 'again', action });
+    }
+  });
+
+  test('tries are limited: after so many doubtful sends it only asks, after so many more a person is needed', () => {
+    const steps: string[] = [];
+    let action: 'send' | 'enquire' = 'send';
+    let burned = 0;
+    for (;;) {
+      const step = decide(situation(REPLY.unknown, { before, action, burned }));
+      if (step.kind !== 'again') {
+        expect(step).toMatchObject({ kind: 'bury', code: 'enquiry_failed' });
+        break;
+      }
+      ({ action, burned } = step);
+      steps.push(action);
+    }
+    expect(steps).toEqual([
+      ...Array<string>(MAX_BURNED - 1).fill('send'),
+      ...Array<string>(MAX_ENQUIRIES).fill('enquire'),
+    ]);
+  });
+
+  test('no count of tries ends a doubt as failed', () => {
+    for (const burned of [0, MAX_BURNED, MAX_BURNED + MAX_ENQUIRIES, 30_000]) {
+      for (const kind of ['unknown', 'not_found', 'rejected', 'not_sent'] as const) {
+        expect(decide(situation(REPLY[kind], { before, burned })).kind).not.toBe('end');
+      }
+    }
+  });
+
+  test('a PSP that cannot be asked is not asked when tries run out', () => {
+    const capabilities = { ...CAPABILITIES, canEnquire: false };
+    const step = decide(situation(REPLY.unknown, { before, capabilities, burned: MAX_BURNED - 1 }));
+    expect(summary(step)).toBe('bury enquiry_failed');
+  });
+
+  test('a PSP that cannot be asked is not asked past the key window either, and nothing is sent: a person', () => {
+    const capabilities = { ...CAPABILITIES, canEnquire: false };
+    const step = decide(situation(REPLY.unknown, { before, capabilities, firstSentAgoMs: 21 * HOUR_MS }));
+    expect(step.kind).toBe('bury');
+  });
+});
+
+describe('delays', () => {
+  test('Retry-After is honoured', () => {
+    const asked = decide(situation({ ...REPLY.rate_limited, retryAfterMs: 7_000 }, { random: 0 }));
+    expect(asked).toMatchObject({ delayMs: 7_000 });
+    const inDoubt = decide(situation({ ...REPLY.unknown, retryAfterMs: 7_000 }, { random: 0 }));
+    expect(inDoubt).toMatchObject({ delayMs: 7_000 });
+  });
+
+  test('a pending payment is not asked for more than every two seconds', () => {
+    expect(decide(situation(REPLY.pending, { random: 0 }))).toMatchObject({ delayMs: 2_000 });
+  });
+
+  test.each<[string, number, number, number | null, number]>([
+    ['the first try waits up to the base', 0, 0.999, null, 199],
+    ['chance may make it none at all', 5, 0, null, 0],
+    ['the ceiling doubles with each try', 3, 0.5, null, 800],
+    ['and stops at a minute', 30, 0.5, null, 30_000],
+    ['a PSP may ask for longer', 0, 0.5, 90_000, 90_000],
+    ['but not for more than an hour', 0, 0.5, 1e12, 3_600_000],
+  ])('%s', (_, tries, random, retryAfterMs, expected) => {
+    expect(retryDelayMs(tries, random, retryAfterMs)).toBe(expected);
+  });
+});
+
+test('the key window ends at its length, counted from the first send', () => {
+  expect(isPastKeyWindow(20 * HOUR_MS - 1, CAPABILITIES)).toBe(false);
+  expect(isPastKeyWindow(20 * HOUR_MS, CAPABILITIES)).toBe(true);
+});
