@@ -10,9 +10,11 @@ const PINO_ERROR = 50;
 export type LogBook = {
   /** A line that nobody expected: kept. */
   note(who: string, line: string): void;
+  /** A line that troubles explain: only counted, by the words given. */
+  count(who: string, line: string, as: string): void;
   /** A line of pino; returns its message. What is no JSON is kept. */
   noteJson(who: string, line: string): string | null;
-  /** Warnings and errors of the daemons by message. */
+  /** Warnings and errors by message. */
   counts(): Readonly<Record<string, number>>;
   alarms(): readonly string[];
 };
@@ -33,6 +35,10 @@ export function createLogBook(folder: string | null): LogBook {
     note: (who, line) => {
       write(who, line);
       alarm(who, line);
+    },
+    count: (who, line, as) => {
+      write(who, line);
+      counts.set(as, (counts.get(as) ?? 0) + 1);
     },
     noteJson: (who, line) => {
       write(who, line);

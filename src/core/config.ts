@@ -90,7 +90,9 @@ export type ConfigSource = {
 export function readConfig(source: ConfigSource): Config {
   const parsed = configSchema.safeParse(source.document);
   if (!parsed.success) {
-    const faults = parsed.error.issues.map((issue) => `${issue.path.join('.') || '(top level)'}: ${issue.message}`);
+    const faults = parsed.error.issues.map(
+      (issue) => `${issue.path.join('.') || '(top level)'}: ${issue.message}`,
+    );
     throw invalid(source, faults);
   }
   const file = parsed.data;
@@ -147,7 +149,8 @@ function toAcceptPolicy(
   faults: string[],
 ): AcceptPolicy | null {
   const wanted = file.default_psp_account;
-  const account = wanted === undefined && accounts.length === 1 ? accounts[0] : accounts.find((a) => a.name === wanted);
+  const account =
+    wanted === undefined && accounts.length === 1 ? accounts[0] : accounts.find((a) => a.name === wanted);
   if (account === undefined && (wanted !== undefined || accounts.length > 1)) {
     faults.push(
       wanted === undefined

@@ -74,6 +74,8 @@ export function createGroupCommit<Item, Result>(
       }),
     waiting: () => queue.length,
     idle: () =>
-      running === 0 && queue.length === 0 ? Promise.resolve() : new Promise((resolve) => idleWaiters.push(resolve)),
+      running === 0 && queue.length === 0
+        ? Promise.resolve()
+        : new Promise((resolve) => idleWaiters.push(resolve)),
   };
 }

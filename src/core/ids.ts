@@ -10,7 +10,14 @@ export type OrderId = Branded<'order'>;
 export type OperationId = Branded<'operation'>;
 export type EntryId = Branded<'entry'>;
 
-const PREFIXES = { payment: 'pay', order: 'ord', operation: 'op', entry: 'ent', deadLetter: 'dl', batch: 'bat' } as const;
+const PREFIXES = {
+  payment: 'pay',
+  order: 'ord',
+  operation: 'op',
+  entry: 'ent',
+  deadLetter: 'dl',
+  batch: 'bat',
+} as const;
 export type IdKind = keyof typeof PREFIXES;
 
 /** "pay_12" for ('payment', 12n). */

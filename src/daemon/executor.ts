@@ -14,6 +14,7 @@ import {
   recordFindings,
   type Task,
 } from '../core/operation/execute-operations.ts';
+import { giveBackOrphans } from '../core/operation/rescue-operations.ts';
 import { allowance, type BreakerState, CLOSED, noteReply } from '../core/psp/breaker.ts';
 import type { Connector, EnquiryReply, PspAccount } from '../core/psp/psp.ts';
 import { laneOf, PRIORITIES } from '../core/queue/job.ts';
@@ -66,6 +67,10 @@ type Account = {
   inFlight: number;
   breaker: BreakerState;
   claiming: boolean;
+  /** What is in hand, by operation: the fence. Until its reply is recorded. */
+  readonly held: Map<bigint, number>;
+  /** A claim failed: its answer may be lost, and with it jobs that the database believes to be here. */
+  mayHaveOrphans: boolean;
   /** Somebody asked to look again while a claim was on its way. */
   again: boolean;
   timer: NodeJS.Timeout | null;
@@ -76,6 +81,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
   let draining = false;
   let recorded = 0;
   let fenced = 0;
+  let throttled = false;
 
   const accounts: Account[] = options.accounts.map((account) => ({
     account,
@@ -84,6 +90,8 @@ export function startExecutor(options: ExecutorOptions): Executor {
     inFlight: 0,
     breaker: CLOSED,
     claiming: false,
+    held: new Map(),
+    mayHaveOrphans: false,
     again: false,
     timer: null,
   }));
@@ -91,11 +99,13 @@ export function startExecutor(options: ExecutorOptions): Executor {
   const recorder = createGroupCommit<Finding, Recorded>({
     maxBatch: MAX_RECORD,
     parallel: PARALLEL_RECORDS,
-    run: (findings) => recordUntilDone(context, findings, log, () => draining && options.lease.leftMs() === 0),
+    run: (findings) =>
+      recordUntilDone(context, findings, log, () => draining && options.lease.leftMs() === 0),
   });
 
   const room = (lane: Account): number => {
-    if (draining || !options.lease.allowsSend() || recorder.waiting() > MAX_UNRECORDED) return 0;
+    throttled ||= recorder.waiting() > MAX_UNRECORDED;
+    if (draining || throttled || !options.lease.allowsSend()) return 0;
     const free = lane.account.maxConcurrent - lane.inFlight;
     return Math.min(free, MAX_CLAIM, allowance(lane.breaker, performance.now(), lane.inFlight));
   };
@@ -111,6 +121,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
     account.timer = null;
     void fill(account)
       .catch((error: unknown) => {
+        account.mayHaveOrphans = true;
         log.warn({ account: account.account.name, error: String(error) }, 'claim failed');
         return TROUBLE_PAUSE_MS;
       })
@@ -124,17 +135,32 @@ export function startExecutor(options: ExecutorOptions): Executor {
 
   /** Claims until the window is full or the lanes are empty; returns when to look again (ms). */
   const fill = async (account: Account): Promise<number> => {
+    if (account.mayHaveOrphans) await giveBack(account);
     for (const lane of account.lanes) {
       for (;;) {
         const limit = room(account);
         if (limit <= 0) return breakerPauseMs(account.breaker);
         const tasks = await claimTasks(context, lane, limit, account.connector);
+        for (const { job } of tasks) account.held.set(job.operationId, job.fence);
         for (const task of tasks) void run(account, task);
         if (tasks.length < limit) break;
       }
     }
     const dueMs = await nextDueInMs(context.db, account.lanes);
     return dueMs === null ? POLL_MS : Math.max(1, Math.min(POLL_MS, Math.ceil(dueMs)));
+  };
+
+  /** This account's only claim is not on its way now, so what is leased and not in hand is lost. */
+  const giveBack = async (account: Account): Promise<void> => {
+    const jobs = await giveBackOrphans(context.db, {
+      daemonId: context.daemonId(),
+      principal: context.principal,
+      lanes: account.lanes,
+      holds: (operationId, fence) => account.held.get(operationId) === fence,
+    });
+    account.mayHaveOrphans = false;
+    if (jobs.length > 0)
+      log.warn({ account: account.account.name, jobs: jobs.length }, 'gave back jobs of a lost claim');
   };
 
   const run = async (account: Account, task: Task): Promise<void> => {
@@ -155,6 +181,11 @@ export function startExecutor(options: ExecutorOptions): Executor {
       // Only when a drain gives up on a database that is away: the lease lapses and another daemon takes over.
       log.error({ operation: `op_${task.job.operationId}`, error: String(error) }, 'reply not recorded');
     }
+    if (account.held.get(task.job.operationId) === task.job.fence) account.held.delete(task.job.operationId);
+    if (throttled && recorder.waiting() < MAX_UNRECORDED / 2) {
+      throttled = false;
+      for (const each of accounts) look(each);
+    }
   };
 
   const noteBreaker = (account: Account, reply: EnquiryReply): void => {
@@ -162,7 +193,10 @@ export function startExecutor(options: ExecutorOptions): Executor {
     account.breaker = noteReply(account.breaker, reply, performance.now());
     const isOpen = account.breaker.openUntilMs !== null;
     if (wasOpen === isOpen) return;
-    log.warn({ account: account.account.name, reason: account.breaker.reason }, isOpen ? 'breaker open' : 'breaker closed');
+    log.warn(
+      { account: account.account.name, reason: account.breaker.reason },
+      isOpen ? 'breaker open' : 'breaker closed',
+    );
     if (!isOpen) look(account);
   };
 
@@ -190,7 +224,10 @@ export function startExecutor(options: ExecutorOptions): Executor {
 }
 
 /** Claimed, but the lease is too short to start a call: provably not sent. */
-const LAPSED: EnquiryReply = { kind: 'not_sent', reason: 'too little of the lease was left to start the call' };
+const LAPSED: EnquiryReply = {
+  kind: 'not_sent',
+  reason: 'too little of the lease was left to start the call',
+};
 
 function breakerPauseMs(breaker: BreakerState): number {
   if (breaker.openUntilMs === null) return POLL_MS;
@@ -210,7 +247,10 @@ async function recordUntilDone(
     } catch (error) {
       if (mayGiveUp()) throw error;
       const expected = isConnectionError(error) || isRetryableError(error);
-      log[expected ? 'warn' : 'error']({ findings: findings.length, error: String(error) }, 'recording failed, trying again');
+      log[expected ? 'warn' : 'error'](
+        { findings: findings.length, error: String(error) },
+        'recording failed, trying again',
+      );
       await pause(TROUBLE_PAUSE_MS);
     }
   }
@@ -221,7 +261,17 @@ function logRecorded(log: Log, task: Task, result: Recorded): void {
   const line = { operation: `op_${job.operationId}`, attempt: job.attemptNumber, fence: job.fence };
   if (result.right === 'quarantined') log.error({ ...line, reason: result.reason }, 'quarantined');
   else if (result.right === 'fenced') log.warn({ ...line, outcome: result.outcome }, 'late reply kept');
-  else log.info({ ...line, from: result.from, to: result.to, outcome: result.outcome, deadLetter: result.deadLetter ?? undefined }, 'recorded');
+  else
+    log.info(
+      {
+        ...line,
+        from: result.from,
+        to: result.to,
+        outcome: result.outcome,
+        deadLetter: result.deadLetter ?? undefined,
+      },
+      'recorded',
+    );
 }
 
 function pause(ms: number): Promise<void> {

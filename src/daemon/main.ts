@@ -7,9 +7,9 @@ import pRetry from 'p-retry';
 import type { Config } from '../core/config.ts';
 import { type ConnectionOptions, type Db, openBook } from '../core/db/connection.ts';
 import { OperatorError } from '../core/errors.ts';
+import type { PspAccount } from '../core/psp/psp.ts';
 import { openConnectors } from '../core/psp/registry.ts';
 import { capabilitiesOf } from '../core/psp/request.ts';
-import type { PspAccount } from '../core/psp/psp.ts';
 import { channelOf, getBookKey } from '../core/queue/queue-store.ts';
 import { type Executor, startExecutor } from './executor.ts';
 import { startHttp } from './http/server.ts';
@@ -81,7 +81,10 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
 
 function requireAccounts(config: Config): readonly PspAccount[] {
   if (config.pspAccounts.length === 0) {
-    throw new OperatorError('no_psp_account', 'No PSP account is configured. Add a [psp.NAME] table to the configuration.');
+    throw new OperatorError(
+      'no_psp_account',
+      'No PSP account is configured. Add a [psp.NAME] table to the configuration.',
+    );
   }
   for (const account of config.pspAccounts) {
     if (account.apiKey !== '') continue;
@@ -113,7 +116,12 @@ async function openWhenUp(options: DaemonOptions, log: Log): Promise<Db> {
 }
 
 /** Wakes the executor on notifications; returns how to stop. Without LISTEN, polling does the work. */
-async function listen(options: DaemonOptions, db: Db, executor: Executor, log: Log): Promise<() => Promise<void>> {
+async function listen(
+  options: DaemonOptions,
+  db: Db,
+  executor: Executor,
+  log: Log,
+): Promise<() => Promise<void>> {
   const { config, listenConnection } = options;
   const separate =
     listenConnection === null
@@ -166,7 +174,12 @@ function untilSignal(log: Log): Promise<DaemonEnd['signal']> {
 }
 
 /** Finishes calls and records replies; only a clean drain gives the lease back, else it must lapse. */
-async function drain(executor: Executor, lease: Lease, accounts: readonly PspAccount[], log: Log): Promise<void> {
+async function drain(
+  executor: Executor,
+  lease: Lease,
+  accounts: readonly PspAccount[],
+  log: Log,
+): Promise<void> {
   const limitMs = Math.max(...accounts.map((account) => account.timeoutMs)) + DRAIN_GRACE_MS;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<'late'>((resolve) => {

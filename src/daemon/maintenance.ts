@@ -50,7 +50,9 @@ function repeat(name: string, everyMs: number, log: Log, work: () => Promise<voi
   let round: Promise<void> = Promise.resolve();
   const next = (): void => {
     round = work()
-      .catch((error: unknown) => log.warn({ task: name, error: String(error) }, 'maintenance failed, trying again'))
+      .catch((error: unknown) =>
+        log.warn({ task: name, error: String(error) }, 'maintenance failed, trying again'),
+      )
       .then(() => {
         if (!stopped) timer = setTimeout(next, everyMs);
       });

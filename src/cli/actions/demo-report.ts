@@ -47,7 +47,13 @@ export async function reportDemo(
       title('Trial balance'),
       {
         kind: 'table',
-        columns: [{ title: 'currency' }, { title: 'type' }, { title: 'accounts', align: 'right' }, { title: 'debits', align: 'right' }, { title: 'credits', align: 'right' }],
+        columns: [
+          { title: 'currency' },
+          { title: 'type' },
+          { title: 'accounts', align: 'right' },
+          { title: 'debits', align: 'right' },
+          { title: 'credits', align: 'right' },
+        ],
         rows: balance.map((row) => [
           row.currency,
           row.type,
@@ -73,7 +79,12 @@ function outcomes(totals: readonly OrderTotal[]): Block {
   const groups = Map.groupBy(totals, (row) => row.subState);
   return {
     kind: 'table',
-    columns: [{ title: 'state' }, { title: 'detail' }, { title: 'orders', align: 'right' }, { title: 'amounts', shrink: true }],
+    columns: [
+      { title: 'state' },
+      { title: 'detail' },
+      { title: 'orders', align: 'right' },
+      { title: 'amounts', shrink: true },
+    ],
     rows: [...groups].map(([subState, rows]) => [
       publicStateOf(subState),
       subState,
@@ -102,7 +113,10 @@ function trouble(evidence: readonly EvidenceCount[], doubts: readonly DoubtEnd[]
   ] as const;
 }
 
-function comparison(truth: { readonly intents: number; readonly differences: readonly Difference[] }): readonly Block[] {
+function comparison(truth: {
+  readonly intents: number;
+  readonly differences: readonly Difference[];
+}): readonly Block[] {
   const { differences, intents } = truth;
   const summary = `${intents} payment intents there, ${differences.length} differences`;
   if (differences.length === 0) return [{ kind: 'line', text: { text: summary, tone: 'good' } }];

@@ -28,11 +28,15 @@ export type Stage = {
 export function openStage(session: Session, folder: string, env: Readonly<Record<string, string>>): Stage {
   const environment = { ...process.env, ...env };
   const running: { name: string; child: ChildProcess }[] = [];
-  const show = (args: readonly string[]) => session.host.stdout.write(`\n$ paygate ${args.map(quoted).join(' ')}\n`);
+  const show = (args: readonly string[]) =>
+    session.host.stdout.write(`\n$ paygate ${args.map(quoted).join(' ')}\n`);
 
   const launch = (args: readonly string[], stdio: 'inherit' | 'pipe') =>
     // The locked Node directly, never the wrapper: it would survive a kill of itself.
-    spawn(process.execPath, [ENTRY, ...args], { env: environment, stdio: ['ignore', stdio, stdio === 'pipe' ? 'pipe' : 'inherit'] });
+    spawn(process.execPath, [ENTRY, ...args], {
+      env: environment,
+      stdio: ['ignore', stdio, stdio === 'pipe' ? 'pipe' : 'inherit'],
+    });
 
   return {
     run: async (args, expected = [0]) => {
@@ -71,9 +75,13 @@ function quoted(arg: string): string {
 
 function failed(args: readonly string[], code: number, output: string): OperatorError {
   const said = output.trim() === '' ? '' : `:\n${output.trim()}`;
-  return new OperatorError('demo_step_failed', `"paygate ${args.join(' ')}" ended with exit code ${code}${said}`, {
-    kind: 'failed',
-  });
+  return new OperatorError(
+    'demo_step_failed',
+    `"paygate ${args.join(' ')}" ended with exit code ${code}${said}`,
+    {
+      kind: 'failed',
+    },
+  );
 }
 
 function ended(child: ChildProcess): Promise<number> {
@@ -99,7 +107,11 @@ export function freePort(): Promise<number> {
     server.once('error', reject);
     server.listen(0, '127.0.0.1', () => {
       const address = server.address();
-      server.close(() => (typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port'))));
+      server.close(() =>
+        typeof address === 'object' && address !== null
+          ? resolve(address.port)
+          : reject(new Error('no port')),
+      );
     });
   });
 }

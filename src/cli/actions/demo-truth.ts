@@ -31,7 +31,14 @@ export async function compareWithTruth(
   const charged = await readTruth(sandboxUrl);
   const differences: Difference[] = [];
   for (let beforeId: bigint | null = null; ; ) {
-    const ids = await listPaymentIds(db, { beforeId, limit: PAGE, buyer: null, seller: null, batchId: null, subStates: null });
+    const ids = await listPaymentIds(db, {
+      beforeId,
+      limit: PAGE,
+      buyer: null,
+      seller: null,
+      batchId: null,
+      subStates: null,
+    });
     for (const row of await listPaymentRows(db, ids)) {
       const orderId = formatId('order', row.orderId);
       const there = (charged.moved.get(orderId) ?? []).join(' + ') || 'nothing';
@@ -59,9 +66,13 @@ async function readTruth(url: string): Promise<{ intents: number; moved: Map<str
   const response = await fetch(`${url}/_sandbox/truth`, { signal: AbortSignal.timeout(TRUTH_TIMEOUT_MS) });
   const lines = (await response.text()).split('\n').filter((line) => line !== '');
   if (!response.ok || lines.length === 0) {
-    throw new OperatorError('sandbox_empty', 'The sandbox shows no payment at all: nothing can be compared.', {
-      kind: 'failed',
-    });
+    throw new OperatorError(
+      'sandbox_empty',
+      'The sandbox shows no payment at all: nothing can be compared.',
+      {
+        kind: 'failed',
+      },
+    );
   }
   const moved = new Map<string, string[]>();
   for (const line of lines) {

@@ -9,11 +9,11 @@ import pRetry from 'p-retry';
 import type { Db } from '../../core/db/connection.ts';
 import { resolveFolders } from '../../core/db/embedded-folders.ts';
 import { OperatorError } from '../../core/errors.ts';
-import { compareWithTruth } from './demo-truth.ts';
-import { reportDemo } from './demo-report.ts';
-import { freePort, openStage, type Stage } from './demo-stage.ts';
 import { withBook } from '../open-book.ts';
 import type { Session } from '../session.ts';
+import { reportDemo } from './demo-report.ts';
+import { freePort, openStage, type Stage } from './demo-stage.ts';
+import { compareWithTruth } from './demo-truth.ts';
 
 const FIXTURE = fileURLToPath(new URL('../../../fixtures/batches/demo.csv', import.meta.url));
 
@@ -47,7 +47,9 @@ export async function runDemo(session: Session, options: { readonly seed: number
   const port = await freePort();
   const configPath = await writeConfig(folder, name, port);
   const stage = openStage(session, folder, { PAYGATE_CONFIG: configPath });
-  say('A marketplace in a minute: a real Postgres, a PSP that misbehaves, each checkout charged exactly once.');
+  say(
+    'A marketplace in a minute: a real Postgres, a PSP that misbehaves, each checkout charged exactly once.',
+  );
   try {
     await play(stage, { folder, port, seed: options.seed });
     const code = await withBook({ ...session, globals: { ...session.globals, configPath } }, ({ db }) =>
@@ -68,12 +70,33 @@ async function play(stage: Stage, demo: { folder: string; port: number; seed: nu
   await stage.run(['db', 'migrate']);
   const faults = Object.entries(FAULTS).flatMap(([name, rate]) => ['--fault', `${name}=${rate}`]);
   const journal = join(demo.folder, 'sandbox.journal');
-  stage.start('sandbox', ['sandbox', 'run', '--port', String(demo.port), '--seed', String(demo.seed), '--journal', journal, ...faults]);
+  stage.start('sandbox', [
+    'sandbox',
+    'run',
+    '--port',
+    String(demo.port),
+    '--seed',
+    String(demo.seed),
+    '--journal',
+    journal,
+    ...faults,
+  ]);
   await configureSandbox(`http://127.0.0.1:${demo.port}`);
   stage.start('daemon', ['daemon', 'run']);
-  const plan = JSON.parse(await stage.read(['payments', 'submit', FIXTURE, '--dry-run', '-o', 'json'])) as { confirm: string };
+  const plan = JSON.parse(await stage.read(['payments', 'submit', FIXTURE, '--dry-run', '-o', 'json'])) as {
+    confirm: string;
+  };
   await stage.run(
-    ['payments', 'submit', FIXTURE, '--confirm', plan.confirm, '--wait', '--wait-timeout', String(WAIT_SECONDS)],
+    [
+      'payments',
+      'submit',
+      FIXTURE,
+      '--confirm',
+      plan.confirm,
+      '--wait',
+      '--wait-timeout',
+      String(WAIT_SECONDS),
+    ],
     [0, 1, 4],
   );
 }
@@ -87,7 +110,11 @@ async function configureSandbox(url: string): Promise<void> {
       body: JSON.stringify({ hang_ms: HANG_MS, pending_ms: PENDING_MS }),
       signal: AbortSignal.timeout(1_000),
     });
-    if (!response.ok) throw new OperatorError('sandbox_refused', `The sandbox refused its settings: ${await response.text()}`);
+    if (!response.ok)
+      throw new OperatorError(
+        'sandbox_refused',
+        `The sandbox refused its settings: ${await response.text()}`,
+      );
   }, SANDBOX_START);
 }
 

@@ -6,9 +6,18 @@ import { readWhole } from './options.ts';
 export function registerDemo(program: CommandUnknownOpts, launch: Launch): void {
   program
     .command('demo')
-    .description('a marketplace in a minute: real Postgres, a PSP that misbehaves, a batch charged exactly once')
-    .option('--seed <number>', 'decides which requests the faults hit', (text) => readWhole(text, 0, 999_999_999), 7)
+    .description(
+      'a marketplace in a minute: real Postgres, a PSP that misbehaves, a batch charged exactly once',
+    )
+    .option(
+      '--seed <number>',
+      'decides which requests the faults hit',
+      (text) => readWhole(text, 0, 999_999_999),
+      7,
+    )
     .action((flags) =>
-      launch(async (session) => (await import('../actions/run-demo.ts')).runDemo(session, { seed: flags.seed })),
+      launch(async (session) =>
+        (await import('../actions/run-demo.ts')).runDemo(session, { seed: flags.seed }),
+      ),
     );
 }

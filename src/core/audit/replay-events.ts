@@ -28,7 +28,8 @@ export async function replayEvents(from: Queryable, into: Db): Promise<number> {
       if (events.length < PAGE) break;
       afterId = events.at(-1)!.id;
     }
-    if (applied === 0) throw new OperatorError('no_events', 'There are no events to replay: nothing is proven.');
+    if (applied === 0)
+      throw new OperatorError('no_events', 'There are no events to replay: nothing is proven.');
     return applied;
   });
 }

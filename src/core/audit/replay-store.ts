@@ -46,7 +46,13 @@ export async function addPayment(tx: Tx, event: Happened, data: AcceptedPayment)
   for (const [i, order] of orders.entries()) await addOrder(tx, event.at, String(p.id), i + 1, order);
 }
 
-async function addOrder(tx: Tx, at: string, paymentId: string, line: number, data: AcceptedOrder): Promise<void> {
+async function addOrder(
+  tx: Tx,
+  at: string,
+  paymentId: string,
+  line: number,
+  data: AcceptedOrder,
+): Promise<void> {
   const { attempt, ...rest } = data;
   const o = rest as Json;
   await tx.sql`

@@ -29,14 +29,19 @@ export type MigrateOptions = {
   readonly appRole: string;
 };
 
-export type MigrateResult = { readonly from: number; readonly to: number; readonly applied: readonly string[] };
+export type MigrateResult = {
+  readonly from: number;
+  readonly to: number;
+  readonly applied: readonly string[];
+};
 
 export async function readMigrations(): Promise<readonly Migration[]> {
   const names = (await readdir(MIGRATIONS_FOLDER)).filter((name) => name.endsWith('.sql')).sort();
   return Promise.all(
     names.map(async (file, index) => {
       const match = FILE_NAME.exec(file);
-      if (match === null || Number(match[1]) !== index + 1) throw new Bug(`migration file ${file} is misnumbered`);
+      if (match === null || Number(match[1]) !== index + 1)
+        throw new Bug(`migration file ${file} is misnumbered`);
       const text = await readFile(new URL(file, MIGRATIONS_FOLDER), 'utf8');
       const checksum = createHash('sha256').update(text).digest('hex');
       return { version: index + 1, name: match[2]!, checksum, text };
@@ -50,12 +55,23 @@ export async function readMigrations(): Promise<readonly Migration[]> {
  */
 export async function migrate(options: MigrateOptions): Promise<MigrateResult> {
   if (!BOOK_NAME.test(options.book)) {
-    throw new OperatorError('book_name_invalid', `"${options.book}" can't name a book: use a-z, 0-9, _; at most 40.`);
+    throw new OperatorError(
+      'book_name_invalid',
+      `"${options.book}" can't name a book: use a-z, 0-9, _; at most 40.`,
+    );
   }
   if (!ROLE_NAME.test(options.appRole)) {
-    throw new OperatorError('role_name_invalid', `"${options.appRole}" can't name a role: use a-z, 0-9, _; at most 63.`);
+    throw new OperatorError(
+      'role_name_invalid',
+      `"${options.appRole}" can't name a role: use a-z, 0-9, _; at most 63.`,
+    );
   }
-  const sql = postgres({ connect_timeout: 10, ...(options.connection as object), max: 1, onnotice: () => undefined });
+  const sql = postgres({
+    connect_timeout: 10,
+    ...(options.connection as object),
+    max: 1,
+    onnotice: () => undefined,
+  });
   try {
     await sql`select pg_advisory_lock(${ADVISORY_LOCK})`;
     return await applyMissing(sql, options);
@@ -92,7 +108,9 @@ async function applyMissing(sql: postgres.Sql, options: MigrateOptions): Promise
     await sql.begin(async (tx) => {
       await tx.unsafe(`set local search_path to "${options.book}", pg_temp`);
       await tx.unsafe(
-        migration.text.replaceAll('{{book}}', `"${options.book}"`).replaceAll('{{app_role}}', `"${options.appRole}"`),
+        migration.text
+          .replaceAll('{{book}}', `"${options.book}"`)
+          .replaceAll('{{app_role}}', `"${options.appRole}"`),
       );
       await tx`insert into ${table} (version, name, checksum)
                values (${migration.version}, ${migration.name}, ${migration.checksum})`;

@@ -86,7 +86,10 @@ export type EntryFilter = {
 };
 
 /** Postings of the newest entries, by entry (newest first) and line. */
-export async function listEntryPostings(on: Queryable, filter: EntryFilter): Promise<readonly EntryPosting[]> {
+export async function listEntryPostings(
+  on: Queryable,
+  filter: EntryFilter,
+): Promise<readonly EntryPosting[]> {
   const { sql, t } = on;
   const { account } = filter;
   return sql<EntryPosting[]>`
@@ -120,7 +123,11 @@ export async function listEntryPostings(on: Queryable, filter: EntryFilter): Pro
 
 /** Something that `ledger verify` found; an empty list over a non-empty ledger is a pass. */
 export type LedgerFault = {
-  readonly code: 'balance_differs' | 'entry_incomplete' | 'currency_out_of_balance' | 'account_without_balance';
+  readonly code:
+    | 'balance_differs'
+    | 'entry_incomplete'
+    | 'currency_out_of_balance'
+    | 'account_without_balance';
   readonly subject: string;
   readonly currency: string | null;
   readonly expected: string;

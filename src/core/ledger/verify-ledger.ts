@@ -1,6 +1,11 @@
 /** `ledger verify`: recomputes the books from their postings in one snapshot. Changes nothing. */
 import type { Db, Tx } from '../db/connection.ts';
-import { countLedger, findLedgerFaults, type LedgerCounts, type LedgerFault } from './ledger-queries-store.ts';
+import {
+  countLedger,
+  findLedgerFaults,
+  type LedgerCounts,
+  type LedgerFault,
+} from './ledger-queries-store.ts';
 
 export type LedgerVerification = LedgerCounts & {
   /** `empty` is an answer of its own: nothing was proven. */

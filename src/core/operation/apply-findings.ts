@@ -11,7 +11,13 @@ import { insertEvents, type NewEvent } from '../audit/event-store.ts';
 import type { Tx } from '../db/connection.ts';
 import { Bug, unreachable } from '../errors.ts';
 import { formatId } from '../ids.ts';
-import { entryJson, insertEntries, insertPostings, type NewEntry, type PostedEntry } from '../ledger/ledger-store.ts';
+import {
+  entryJson,
+  insertEntries,
+  insertPostings,
+  type NewEntry,
+  type PostedEntry,
+} from '../ledger/ledger-store.ts';
 import * as rules from '../ledger/posting-rules.ts';
 import type { Currency } from '../money.ts';
 import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
@@ -92,6 +98,9 @@ export type Applied = {
   readonly deadLetter: DeadLetterCode | null;
 };
 
+/** Longest reason or reference that is kept of an answer (characters); `detail` has all of it. */
+const MAX_STORED_TEXT = 2_000;
+
 /** Findings in one call (and so in one transaction). */
 export const MAX_FINDINGS = 500;
 
@@ -105,7 +114,8 @@ export async function applyFindings(
   findings: readonly Finding[],
 ): Promise<readonly Applied[]> {
   if (findings.length === 0) return [];
-  if (findings.length > MAX_FINDINGS) throw new Bug(`${findings.length} findings; the limit is ${MAX_FINDINGS}`);
+  if (findings.length > MAX_FINDINGS)
+    throw new Bug(`${findings.length} findings; the limit is ${MAX_FINDINGS}`);
   const byId = new Map(findings.map((finding) => [finding.operationId, finding]));
   if (byId.size !== findings.length) throw new Bug('two findings of one operation in one call');
 
@@ -126,7 +136,9 @@ export async function applyFindings(
   }));
 }
 
-function groupEvidence(items: readonly (Evidence & { operationId: bigint })[]): ReadonlyMap<bigint, Evidence[]> {
+function groupEvidence(
+  items: readonly (Evidence & { operationId: bigint })[],
+): ReadonlyMap<bigint, Evidence[]> {
   const groups = new Map<bigint, Evidence[]>();
   for (const item of items) {
     const group = groups.get(item.operationId);
@@ -164,15 +176,24 @@ function judge(
   const known = stored.get(subject.operationId) ?? [];
   const outcome = merge(evidence === null ? known : [...known, evidence]);
   const base = { subject, finding, job, right, evidence, outcome };
-  const asItWas = { step: null, subState: subject.subState, attemptState: subject.attemptState, entries: [], letter: null };
+  const asItWas = {
+    step: null,
+    subState: subject.subState,
+    attemptState: subject.attemptState,
+    entries: [],
+    letter: null,
+  };
   if (right === 'fenced') return { ...base, ...asItWas };
   if (context.quarantine !== undefined) {
     const letter = { code: 'quarantined' as const, reason: context.quarantine };
     return { ...base, ...asItWas, step: right === 'held' ? { kind: 'bury', ...letter } : null, letter };
   }
   if (isEnded(subject.subState)) return afterTheEnd(base);
-  const subState = transition(subject.subState, outcome.kind) ?? subject.subState;
-  const step = right === 'held' ? nextStep(context, base) : isEnded(subState) ? ({ kind: 'end' } as const) : null;
+  const subState = transition(subject.subState, outcome.kind);
+  if (subState === null)
+    throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
+  const step =
+    right === 'held' ? nextStep(context, base) : isEnded(subState) ? ({ kind: 'end' } as const) : null;
   const contradiction = outcome.contradicted
     ? { code: 'contradicting_evidence' as const, reason: 'the PSP said that it moved and that it did not' }
     : null;
@@ -193,10 +214,7 @@ function rightOf(finding: Finding, job: OpenJob | undefined): Verdict['right'] {
   return job.state === 'leased' && job.fence === finding.held.fence ? 'held' : 'fenced';
 }
 
-function nextStep(
-  context: FindingContext,
-  base: Pick<Verdict, 'subject' | 'finding' | 'outcome'>,
-): Step {
+function nextStep(context: FindingContext, base: Pick<Verdict, 'subject' | 'finding' | 'outcome'>): Step {
   const held = base.finding.held;
   if (held === null) throw new Bug('a held job without its hold');
   return decide({
@@ -216,18 +234,25 @@ function toEvidence(finding: Finding, reply: EnquiryReply, right: Verdict['right
     attemptNumber: finding.attemptNumber,
     source: late ? 'late_reply' : finding.source,
     kind,
-    reason: 'reason' in reply ? reply.reason : null,
-    pspReference: 'pspReference' in reply ? reply.pspReference : null,
+    reason: storable('reason' in reply ? reply.reason : null),
+    pspReference: storable('pspReference' in reply ? reply.pspReference : null),
     detail: JSON.stringify(rest),
     fence: finding.held?.fence ?? null,
   };
+}
+
+/** A PSP's text of any kind must never be the reason that its answer is lost: PostgreSQL takes no NUL. */
+function storable(text: string | null | undefined): string | null {
+  return text?.replaceAll('\0', '').slice(0, MAX_STORED_TEXT) ?? null;
 }
 
 /**
  * The operation had ended: facts are booked all the same. Money that moved on a failed order goes to
  * suspense and to a person; evidence that contradicts a success goes to a person; equal evidence is a no-op.
  */
-function afterTheEnd(base: Omit<Verdict, 'step' | 'subState' | 'attemptState' | 'entries' | 'letter'>): Verdict {
+function afterTheEnd(
+  base: Omit<Verdict, 'step' | 'subState' | 'attemptState' | 'entries' | 'letter'>,
+): Verdict {
   const { subject, outcome } = base;
   const unchanged = {
     ...base,
@@ -300,11 +325,25 @@ function known<T>(value: T | null): T {
 async function write(tx: Tx, context: FindingContext, verdicts: readonly Verdict[]): Promise<void> {
   const { principal } = context;
   await settleJobs(tx, principal, verdicts);
-  await insertEvidence(tx, principal, verdicts.flatMap((verdict) => verdict.evidence ?? []));
-  await updateAttempts(tx, verdicts.flatMap((verdict) => attemptChange(verdict) ?? []));
-  await updateOperations(tx, verdicts.flatMap((verdict) => operationChange(verdict) ?? []));
+  await insertEvidence(
+    tx,
+    principal,
+    verdicts.flatMap((verdict) => verdict.evidence ?? []),
+  );
+  await updateAttempts(
+    tx,
+    verdicts.flatMap((verdict) => attemptChange(verdict) ?? []),
+  );
+  await updateOperations(
+    tx,
+    verdicts.flatMap((verdict) => operationChange(verdict) ?? []),
+  );
   await insertFundReleases(tx, verdicts.flatMap(fundRelease));
-  const entries = await insertEntries(tx, principal, verdicts.flatMap((verdict) => verdict.entries));
+  const entries = await insertEntries(
+    tx,
+    principal,
+    verdicts.flatMap((verdict) => verdict.entries),
+  );
   await insertEvents(tx, principal, eventsOf(verdicts, entries));
   await insertPostings(tx, entries);
 }
@@ -327,7 +366,10 @@ async function settleJobs(tx: Tx, principal: string, verdicts: readonly Verdict[
   const over = outside.filter((v) => v.step?.kind === 'end').map((v) => v.subject.operationId);
   await endJobsFromOutside(tx, over);
   await closeDeadLetters(tx, over, { principal, reason: 'settled by evidence' });
-  await openDeadLetters(tx, verdicts.filter((v) => v.letter !== null && v.step?.kind !== 'bury').map(letterOf));
+  await openDeadLetters(
+    tx,
+    verdicts.filter((v) => v.letter !== null && v.step?.kind !== 'bury').map(letterOf),
+  );
 }
 
 function holdOf(verdict: Verdict): { operationId: bigint; fence: number } {
@@ -402,7 +444,12 @@ function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[])
         {
           operation: subject.operationId,
           attempt: subject.attemptNumber,
-          evidence: evidence && { source: evidence.source, kind: evidence.kind, reason: evidence.reason, fence: evidence.fence },
+          evidence: evidence && {
+            source: evidence.source,
+            kind: evidence.kind,
+            reason: evidence.reason,
+            fence: evidence.fence,
+          },
           from: subject.subState,
           to: verdict.subState,
           attempt_row: attempt && {

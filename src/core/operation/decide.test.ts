@@ -6,14 +6,21 @@ import { decide, isPastKeyWindow, type Situation, type Step } from './decide.ts'
 import { type Evidence, type EvidenceKind, merge } from './evidence.ts';
 
 const HOUR_MS = 3_600_000;
-const CAPABILITIES: Capabilities = { keyWindowMs: 20 * HOUR_MS, concurrentResendIsSafe: true, canEnquire: true };
+const CAPABILITIES: Capabilities = {
+  keyWindowMs: 20 * HOUR_MS,
+  concurrentResendIsSafe: true,
+  canEnquire: true,
+};
 
 function outcomeOf(...kinds: readonly EvidenceKind[]): Situation['outcome'] {
   return merge(kinds.map((kind): Evidence => ({ source: 'reply', kind, reason: kind, pspReference: null })));
 }
 
 /** A first send that told `latest`; `before` is what was known earlier. */
-function situation(latest: EnquiryReply, overrides: Partial<Situation> & { before?: readonly EvidenceKind[] } = {}) {
+function situation(
+  latest: EnquiryReply,
+  overrides: Partial<Situation> & { before?: readonly EvidenceKind[] } = {},
+) {
   const { before = [], ...rest } = overrides;
   return {
     outcome: outcomeOf(...before, latest.kind),
@@ -93,7 +100,10 @@ describe('in doubt', () => {
     ['past it', 30 * HOUR_MS, 'enquire'],
   ])('%s it decides to %3$s', (_, firstSentAgoMs, action) => {
     for (const kind of ['unknown', 'not_sent', 'rate_limited', 'config_error'] as const) {
-      expect(decide(situation(REPLY[kind], { before, firstSentAgoMs }))).toMatchObject({ kind: 'again', action });
+      expect(decide(situation(REPLY[kind], { before, firstSentAgoMs }))).toMatchObject({
+        kind: 'again',
+        action,
+      });
     }
   });
 

@@ -3,8 +3,8 @@
  * said. Pure: time and chance come in.
  */
 import { unreachable } from '../errors.ts';
-import { MAX_BURNED, MAX_ENQUIRIES, retryDelayMs } from '../queue/job.ts';
 import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
+import { MAX_BURNED, MAX_ENQUIRIES, retryDelayMs } from '../queue/job.ts';
 import type { Outcome } from './evidence.ts';
 
 export type Situation = {

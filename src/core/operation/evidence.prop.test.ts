@@ -80,7 +80,9 @@ describe('merge', () => {
     const shuffled = fc
       .array(anyItem, { minLength: 1, maxLength: 10 })
       .filter((items) => items.some((item) => isConclusive(item.kind)))
-      .chain((items) => fc.tuple(fc.constant(items), fc.shuffledSubarray(items, { minLength: items.length })));
+      .chain((items) =>
+        fc.tuple(fc.constant(items), fc.shuffledSubarray(items, { minLength: items.length })),
+      );
     fc.assert(
       fc.property(shuffled, ([items, other]) => {
         const [one, two] = [merge(items), merge(other)];

@@ -46,7 +46,11 @@ describe('merge', () => {
     ['a success by the same key tells of every earlier send', ['unknown', 'succeeded'], 'succeeded'],
     ['pending outlives a doubt about a later send', ['pending', 'unknown'], 'pending'],
     ['pending outlives a miss', ['pending', 'not_found'], 'pending'],
-    ['the customer acted: the later of two that the PSP holds speaks', ['awaiting_customer', 'pending'], 'pending'],
+    [
+      'the customer acted: the later of two that the PSP holds speaks',
+      ['awaiting_customer', 'pending'],
+      'pending',
+    ],
     ['a success is not turned back by a decline', ['succeeded', 'declined'], 'succeeded'],
     ['a success wins over an earlier decline', ['declined', 'succeeded'], 'succeeded'],
     ['among harmless answers the latest speaks', ['config_error', 'rate_limited'], 'not_sent'],
@@ -57,15 +61,18 @@ describe('merge', () => {
 
   test('the named sequence: charged but timed out, refused connection, 401, 429, then success by the same key', () => {
     const told: EvidenceKind[] = [];
-    const outcomes = (['unknown', 'not_sent', 'config_error', 'rate_limited', 'succeeded'] as const).map((kind) => {
-      told.push(kind);
-      return kindOf(...told);
-    });
+    const outcomes = (['unknown', 'not_sent', 'config_error', 'rate_limited', 'succeeded'] as const).map(
+      (kind) => {
+        told.push(kind);
+        return kindOf(...told);
+      },
+    );
     expect(outcomes).toEqual(['unknown', 'unknown', 'unknown', 'unknown', 'succeeded']);
   });
 
   test('says that it contradicts itself only when money both moved and did not', () => {
-    const contradicted = (...kinds: readonly EvidenceKind[]) => merge(kinds.map((kind) => item(kind))).contradicted;
+    const contradicted = (...kinds: readonly EvidenceKind[]) =>
+      merge(kinds.map((kind) => item(kind))).contradicted;
     expect(contradicted('declined', 'succeeded')).toBe(true);
     expect(contradicted('succeeded', 'declined')).toBe(true);
     expect(contradicted('succeeded', 'succeeded')).toBe(false);

@@ -81,10 +81,15 @@ export function merge(evidence: readonly Evidence[]): Outcome {
   const refused = last('refused');
   const conclusive = moved ?? refused;
   if (conclusive !== undefined) {
-    return outcome(conclusive, moved !== undefined ? 'succeeded' : 'declined', moved !== undefined && refused !== undefined);
+    return outcome(
+      conclusive,
+      moved !== undefined ? 'succeeded' : 'declined',
+      moved !== undefined && refused !== undefined,
+    );
   }
   const held = last('held');
-  if (held !== undefined) return outcome(held, held.kind === 'pending' ? 'pending' : 'awaiting_customer', false);
+  if (held !== undefined)
+    return outcome(held, held.kind === 'pending' ? 'pending' : 'awaiting_customer', false);
   const doubt = last('doubt');
   if (doubt !== undefined) return outcome(doubt, 'unknown', false);
   const harmless = last('harmless');

@@ -18,6 +18,9 @@ export type ExecutorContext = FindingContext & {
   readonly daemonId: () => bigint;
 };
 
+/** A connector has its own deadline; this long after it we stop waiting (ms). */
+const CONNECTOR_GRACE_MS = 5_000;
+
 /** A claimed job and what to do with it now. */
 export type Task = { readonly job: ClaimedJob; readonly todo: 'send' | 'enquire' | 'fold' };
 
@@ -34,7 +37,8 @@ export async function claimTasks(
   const { db, daemonId, principal } = context;
   const jobs = await claimJobs(db, { lane, limit, daemonId: daemonId(), principal });
   const resends = jobs.filter((job) => job.sends > 1 || job.action === 'enquire');
-  const told = resends.length === 0 ? new Map() : Map.groupBy(await listEvidence(db, resends), (e) => e.operationId);
+  const told =
+    resends.length === 0 ? new Map() : Map.groupBy(await listEvidence(db, resends), (e) => e.operationId);
   return jobs.map((job) => {
     const evidence = told.get(job.operationId) ?? [];
     if (evidence.length > 0) {
@@ -48,7 +52,11 @@ export async function claimTasks(
 }
 
 /** Step 2. One call to the PSP; never throws. `null`: nothing was asked, fold what is stored. */
-export async function callPsp(connector: Connector, task: Task, timeoutMs: number): Promise<EnquiryReply | null> {
+export async function callPsp(
+  connector: Connector,
+  task: Task,
+  timeoutMs: number,
+): Promise<EnquiryReply | null> {
   const { job } = task;
   if (task.todo === 'fold') return null;
   const attempt: StoredAttempt = {
@@ -58,12 +66,39 @@ export async function callPsp(connector: Connector, task: Task, timeoutMs: numbe
     reference: formatId('operation', job.operationId),
   };
   try {
-    if (task.todo === 'enquire') return await connector.enquire(attempt, job, timeoutMs);
-    if (job.operationKind !== 'charge') throw new Bug(`${job.operationKind} operations cannot be executed yet`);
-    return await connector.charge(attempt, timeoutMs);
+    return await within(timeoutMs + CONNECTOR_GRACE_MS, callConnector(connector, task, attempt, timeoutMs));
   } catch (error) {
     // A connector that throws is broken; what it did before is anybody's guess.
-    return { kind: 'unknown', reason: `connector failed: ${messageOf(error)}`, next: 'enquire', retryAfterMs: null };
+    return {
+      kind: 'unknown',
+      reason: `connector failed: ${messageOf(error)}`,
+      next: 'enquire',
+      retryAfterMs: null,
+    };
+  }
+}
+
+function callConnector(
+  connector: Connector,
+  task: Task,
+  attempt: StoredAttempt,
+  timeoutMs: number,
+): Promise<EnquiryReply> {
+  if (task.todo === 'enquire') return connector.enquire(attempt, task.job, timeoutMs);
+  if (task.job.operationKind === 'charge') return connector.charge(attempt, timeoutMs);
+  throw new Bug(`${task.job.operationKind} operations cannot be executed yet`);
+}
+
+/** A connector that forgets its own deadline must not hold a job for ever. */
+async function within<T>(limitMs: number, call: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Bug(`no answer within ${limitMs} ms`)), limitMs);
+  });
+  try {
+    return await Promise.race([call, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -90,7 +125,9 @@ export function findingOf(task: Task, reply: EnquiryReply | null): Finding {
 }
 
 /** What became of a finding; `quarantined` when the database refused it and a person must look. */
-export type Recorded = Applied | { readonly operationId: bigint; readonly right: 'quarantined'; readonly reason: string };
+export type Recorded =
+  | Applied
+  | { readonly operationId: bigint; readonly right: 'quarantined'; readonly reason: string };
 
 /**
  * Step 3. Records findings in one transaction. If one of them is refused by a constraint or a guard, the

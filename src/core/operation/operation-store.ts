@@ -93,7 +93,10 @@ export async function lockSubjects(tx: Tx, refs: readonly AttemptRef[]): Promise
 export type StoredEvidence = Evidence & AttemptRef & { readonly id: bigint };
 
 /** All evidence of the attempts, in the order it was stored. */
-export async function listEvidence(on: Queryable, refs: readonly AttemptRef[]): Promise<readonly StoredEvidence[]> {
+export async function listEvidence(
+  on: Queryable,
+  refs: readonly AttemptRef[],
+): Promise<readonly StoredEvidence[]> {
   return on.sql<StoredEvidence[]>`
     select e.id, e.operation_id, e.attempt_number, e.source, e.kind, e.reason, e.psp_reference
       from unnest(${list(refs.map((r) => r.operationId))}::bigint[],
@@ -112,7 +115,11 @@ export type NewEvidence = AttemptRef & {
   readonly fence: number | null;
 };
 
-export async function insertEvidence(tx: Tx, principal: string, items: readonly NewEvidence[]): Promise<void> {
+export async function insertEvidence(
+  tx: Tx,
+  principal: string,
+  items: readonly NewEvidence[],
+): Promise<void> {
   if (items.length === 0) return;
   await tx.sql`
     insert into ${tx.t.evidence}

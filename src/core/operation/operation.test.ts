@@ -56,7 +56,9 @@ describe('the transition table', () => {
   });
 
   test.each(ENDED)('%s has ended: nothing leads out of it', (state) => {
-    expect(OPERATION_EVENTS.map((event) => transition(state, event))).toEqual(OPERATION_EVENTS.map(() => null));
+    expect(OPERATION_EVENTS.map((event) => transition(state, event))).toEqual(
+      OPERATION_EVENTS.map(() => null),
+    );
   });
 
   test.each(IN_DOUBT_OR_PENDING)('%s is left by evidence about the attempt alone', (state) => {
@@ -65,7 +67,13 @@ describe('the transition table', () => {
   });
 
   test('no event turns a doubt back into something that may be sent as if it were new', () => {
-    const cannotFollowDoubt: readonly SubState[] = ['queued', 'claimed', 'retry_wait', 'held_config', 'rejected'];
+    const cannotFollowDoubt: readonly SubState[] = [
+      'queued',
+      'claimed',
+      'retry_wait',
+      'held_config',
+      'rejected',
+    ];
     for (const state of IN_DOUBT_OR_PENDING) {
       for (const event of OPERATION_EVENTS) {
         expect(cannotFollowDoubt).not.toContain(transition(state, event));

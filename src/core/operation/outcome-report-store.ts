@@ -20,7 +20,11 @@ export async function listOrderTotals(on: Queryable): Promise<readonly OrderTota
      order by sub_state, currency`;
 }
 
-export type EvidenceCount = { readonly source: EvidenceSource; readonly kind: EvidenceKind; readonly pieces: number };
+export type EvidenceCount = {
+  readonly source: EvidenceSource;
+  readonly kind: EvidenceKind;
+  readonly pieces: number;
+};
 
 /** Pieces of evidence by who said what. */
 export async function countEvidence(on: Queryable): Promise<readonly EvidenceCount[]> {

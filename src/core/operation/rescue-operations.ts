@@ -3,8 +3,15 @@
  * a job that was rescued too often becomes a dead letter. Any steady daemon may run it, as often as it likes.
  */
 import { insertEvents } from '../audit/event-store.ts';
-import { type Db, transact } from '../db/connection.ts';
-import { buryPoisonJobs, declareDead, type RescuedJob, rescueJobs } from '../queue/queue-store.ts';
+import { type Db, type Tx, transact } from '../db/connection.ts';
+import {
+  buryPoisonJobs,
+  declareDead,
+  listLeasedJobs,
+  type RescuedJob,
+  rescueJobs,
+  takeBackJobs,
+} from '../queue/queue-store.ts';
 import { insertEvidence, markLapsed } from './operation-store.ts';
 
 export type Rescue = {
@@ -20,37 +27,70 @@ export async function rescueOperations(db: Db, rescue: Rescue): Promise<readonly
     const deadDaemonIds = await declareDead(tx, rescue.daemonId);
     if (deadDaemonIds.length === 0) return [];
     const jobs = await rescueJobs(tx, { deadDaemonIds, resendDelayMs: rescue.resendDelayMs });
-    await buryPoisonJobs(tx, jobs);
-    const lapsed = await markLapsed(tx, jobs.filter((job) => job.action === 'send'));
-    await insertEvidence(
-      tx,
-      rescue.principal,
-      lapsed.map((item) => ({
-        operationId: item.operationId,
-        attemptNumber: item.attemptNumber,
-        source: 'lapse' as const,
-        kind: 'unknown' as const,
-        reason: 'the daemon that held it stopped answering; the request may have been sent',
-        pspReference: null,
-        detail: null,
-        fence: item.fence - 1,
-      })),
-    );
-    await insertEvents(
-      tx,
-      rescue.principal,
-      lapsed.map((item) => ({
-        kind: 'job_rescued' as const,
-        paymentId: item.paymentId,
-        data: JSON.stringify({
-          operation: item.operationId.toString(),
-          attempt: item.attemptNumber,
-          fence: item.fence,
-          attempt_state: item.attemptState,
-          sub_state: item.subState,
-        }),
-      })),
-    );
+    await doubtLapsed(tx, rescue.principal, jobs);
     return jobs;
   });
+}
+
+/**
+ * Gives back what the database believes to be in a daemon's hands and the daemon does not have: the answer
+ * to its claim was lost with the connection. Without this such a job would be leased for as long as it lives.
+ */
+export async function giveBackOrphans(
+  db: Db,
+  daemon: {
+    readonly daemonId: bigint;
+    readonly principal: string;
+    readonly lanes: readonly string[];
+    /** True for what the daemon has in hand. */
+    readonly holds: (operationId: bigint, fence: number) => boolean;
+  },
+): Promise<readonly RescuedJob[]> {
+  const leased = await listLeasedJobs(db, daemon.daemonId, daemon.lanes);
+  const orphans = leased.filter((job) => !daemon.holds(job.operationId, job.fence));
+  if (orphans.length === 0) return [];
+  return transact(db, async (tx) => {
+    const jobs = await takeBackJobs(tx, orphans);
+    await doubtLapsed(tx, daemon.principal, jobs);
+    return jobs;
+  });
+}
+
+/** A send in hand may have been sent: said in evidence, so that it is never forgotten. */
+async function doubtLapsed(tx: Tx, principal: string, jobs: readonly RescuedJob[]): Promise<void> {
+  if (jobs.length === 0) return;
+  await buryPoisonJobs(tx, jobs);
+  const lapsed = await markLapsed(
+    tx,
+    jobs.filter((job) => job.action === 'send'),
+  );
+  await insertEvidence(
+    tx,
+    principal,
+    lapsed.map((item) => ({
+      operationId: item.operationId,
+      attemptNumber: item.attemptNumber,
+      source: 'lapse' as const,
+      kind: 'unknown' as const,
+      reason: 'the daemon that held it stopped answering; the request may have been sent',
+      pspReference: null,
+      detail: null,
+      fence: item.fence - 1,
+    })),
+  );
+  await insertEvents(
+    tx,
+    principal,
+    lapsed.map((item) => ({
+      kind: 'job_rescued' as const,
+      paymentId: item.paymentId,
+      data: JSON.stringify({
+        operation: item.operationId.toString(),
+        attempt: item.attemptNumber,
+        fence: item.fence,
+        attempt_state: item.attemptState,
+        sub_state: item.subState,
+      }),
+    })),
+  );
 }

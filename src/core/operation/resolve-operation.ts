@@ -30,7 +30,10 @@ const MAX_EVIDENCE = 2_000;
 export async function resolveOperation(db: Db, resolution: Resolution): Promise<Applied> {
   const evidence = resolution.evidence.trim();
   if (evidence.length < MIN_EVIDENCE) {
-    throw new OperatorError('evidence_too_short', `Say what you saw and where, in at least ${MIN_EVIDENCE} characters.`);
+    throw new OperatorError(
+      'evidence_too_short',
+      `Say what you saw and where, in at least ${MIN_EVIDENCE} characters.`,
+    );
   }
   if (evidence.length > MAX_EVIDENCE) {
     throw new OperatorError('evidence_too_long', `The evidence is longer than ${MAX_EVIDENCE} characters.`);
@@ -39,21 +42,40 @@ export async function resolveOperation(db: Db, resolution: Resolution): Promise<
     const name = formatId('operation', resolution.operationId);
     const current = await findCurrentAttempt(tx, resolution.operationId);
     if (current === null || current.sends === 0) {
-      throw new OperatorError('never_sent', `${name} was never sent to the PSP; there is nothing to resolve.`, {
-        kind: 'refused',
-      });
+      throw new OperatorError(
+        'never_sent',
+        `${name} was never sent to the PSP; there is nothing to resolve.`,
+        {
+          kind: 'refused',
+        },
+      );
     }
     if (isEnded(current.subState)) {
-      throw new OperatorError('already_ended', `${name} has ended as ${current.subState}.`, { kind: 'refused' });
+      throw new OperatorError('already_ended', `${name} has ended as ${current.subState}.`, {
+        kind: 'refused',
+      });
     }
     const reply =
       resolution.verdict === 'succeeded'
         ? { kind: 'succeeded' as const, pspReference: resolution.pspReference ?? '', reason: evidence }
-        : { kind: 'declined' as const, reason: evidence, mayRetryAsNew: false, pspReference: resolution.pspReference };
+        : {
+            kind: 'declined' as const,
+            reason: evidence,
+            mayRetryAsNew: false,
+            pspReference: resolution.pspReference,
+          };
     const [applied] = await applyFindings(
       tx,
       { principal: resolution.principal, capabilitiesOf: resolution.capabilitiesOf, random: () => 0 },
-      [{ operationId: resolution.operationId, attemptNumber: current.attemptNumber, source: 'person', reply, held: null }],
+      [
+        {
+          operationId: resolution.operationId,
+          attemptNumber: current.attemptNumber,
+          source: 'person',
+          reply,
+          held: null,
+        },
+      ],
     );
     return applied!;
   });

@@ -8,13 +8,18 @@ import type { Tx } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import { type Currency, type FeeRate, feeOf } from '../money.ts';
-import { insertAttempts, insertOperations, type NewAttempt, type NewOperation } from '../operation/operation-store.ts';
+import {
+  insertAttempts,
+  insertOperations,
+  type NewAttempt,
+  type NewOperation,
+} from '../operation/operation-store.ts';
 import type { PspAccount } from '../psp/psp.ts';
 import { freezeCharge } from '../psp/request.ts';
 import { laneOf, type Priority } from '../queue/job.ts';
 import { insertJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
 import { assessRisk, type RiskDecision, type RiskRules } from '../risk/risk.ts';
-import { acceptedAnswer, type AcceptedAnswer } from './payment-answer.ts';
+import { type AcceptedAnswer, acceptedAnswer } from './payment-answer.ts';
 import { canonicalPaymentText, type PaymentOrderRequest, type PaymentRequest } from './payment-request.ts';
 import {
   findKnownRequests,
@@ -52,7 +57,12 @@ export type AcceptContext = {
 export type AcceptResult =
   | { readonly kind: 'accepted'; readonly answer: AcceptedAnswer }
   /** The first answer to this key again, byte for byte. */
-  | { readonly kind: 'replayed'; readonly status: 200 | 202; readonly body: string; readonly answer: AcceptedAnswer }
+  | {
+      readonly kind: 'replayed';
+      readonly status: 200 | 202;
+      readonly body: string;
+      readonly answer: AcceptedAnswer;
+    }
   /** Another key, the same checkout with the same content: the existing payment. */
   | { readonly kind: 'deduplicated'; readonly body: string; readonly answer: AcceptedAnswer }
   | { readonly kind: 'idempotency_key_reused'; readonly message: string }
@@ -98,13 +108,18 @@ export async function acceptPayments(
   context: AcceptContext,
   requests: readonly FingerprintedRequest[],
 ): Promise<readonly AcceptResult[]> {
-  if (requests.length > MAX_ACCEPT_BATCH) throw new Bug(`${requests.length} requests; the limit is ${MAX_ACCEPT_BATCH}`);
+  if (requests.length > MAX_ACCEPT_BATCH)
+    throw new Bug(`${requests.length} requests; the limit is ${MAX_ACCEPT_BATCH}`);
   const results: (AcceptResult | undefined)[] = new Array(requests.length);
   let pending = requests.map((_, index) => index);
   // Twins inside one batch are answered in a second round, when the first of them is known.
   while (pending.length > 0) {
     const { round, later } = splitTwins(requests, pending);
-    const answers = await acceptDistinct(tx, context, round.map((index) => requests[index]!));
+    const answers = await acceptDistinct(
+      tx,
+      context,
+      round.map((index) => requests[index]!),
+    );
     for (const [i, index] of round.entries()) results[index] = answers[i];
     pending = later;
   }
@@ -131,7 +146,10 @@ async function acceptDistinct(
   context: AcceptContext,
   requests: readonly FingerprintedRequest[],
 ): Promise<readonly AcceptResult[]> {
-  const known = await findKnownRequests(tx, requests.map((r) => r.request));
+  const known = await findKnownRequests(
+    tx,
+    requests.map((r) => r.request),
+  );
   const results: (AcceptResult | undefined)[] = new Array(requests.length);
   await answerKnown(tx, context.principal, requests, known, results);
   const fresh = requests.flatMap((item, index) => {
@@ -220,11 +238,23 @@ type Rows = {
   readonly answers: AcceptedAnswer[];
 };
 
-async function store(tx: Tx, context: AcceptContext, fresh: readonly Fresh[]): Promise<readonly AcceptedAnswer[]> {
+async function store(
+  tx: Tx,
+  context: AcceptContext,
+  fresh: readonly Fresh[],
+): Promise<readonly AcceptedAnswer[]> {
   if (fresh.length === 0) return [];
   const count = fresh.reduce((sum, item) => sum + 1 + 2 * item.request.orders.length, 0);
   const ids = (await takeIds(tx, count)).values();
-  const rows: Rows = { payments: [], orders: [], operations: [], attempts: [], jobs: [], events: [], answers: [] };
+  const rows: Rows = {
+    payments: [],
+    orders: [],
+    operations: [],
+    attempts: [],
+    jobs: [],
+    events: [],
+    answers: [],
+  };
   for (const item of fresh) addRows(rows, context, item, () => ids.next().value!);
   // One connection, so these run one after the other; sent together they cost one round trip.
   await Promise.all([
@@ -255,7 +285,9 @@ function addRows(rows: Rows, context: AcceptContext, item: Fresh, nextId: () => 
     metadata: JSON.stringify(request.metadata),
     batchId: context.batchId,
   };
-  const made = request.orders.map((order, i) => orderRows(context, payment, request, order, i + 1, risk, nextId));
+  const made = request.orders.map((order, i) =>
+    orderRows(context, payment, request, order, i + 1, risk, nextId),
+  );
   rows.payments.push(payment);
   for (const { order, operation, attempt } of made) {
     rows.orders.push(order);
@@ -265,7 +297,17 @@ function addRows(rows: Rows, context: AcceptContext, item: Fresh, nextId: () => 
     const lane = laneOf(operation.pspAccount, context.priority);
     rows.jobs.push({ operationId: operation.id, attemptNumber: attempt.number, lane, fence: 0 });
   }
-  rows.answers.push(acceptedAnswer(made.map(({ order, operation }) => ({ ...payment, ...order, id: payment.id, orderId: order.id, pspAccount: operation.pspAccount }))));
+  rows.answers.push(
+    acceptedAnswer(
+      made.map(({ order, operation }) => ({
+        ...payment,
+        ...order,
+        id: payment.id,
+        orderId: order.id,
+        pspAccount: operation.pspAccount,
+      })),
+    ),
+  );
   rows.events.push({ kind: 'payment_accepted', paymentId: payment.id, data: acceptedEvent(payment, made) });
 }
 
@@ -324,7 +366,11 @@ function orderRows(
     ...chargeFields(request, item),
   });
   if (frozen.kind === 'rejected') throw new Bug(`a checked charge could not be frozen: ${frozen.reason}`);
-  return { order, operation, attempt: { operationId: operation.id, number: 1, idempotencyKey, request: frozen.request } };
+  return {
+    order,
+    operation,
+    attempt: { operationId: operation.id, number: 1, idempotencyKey, request: frozen.request },
+  };
 }
 
 function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {

@@ -41,7 +41,11 @@ export async function submitPayments(
   return results;
 }
 
-async function submitOne(db: Db, context: AcceptContext, request: FingerprintedRequest): Promise<SubmitResult> {
+async function submitOne(
+  db: Db,
+  context: AcceptContext,
+  request: FingerprintedRequest,
+): Promise<SubmitResult> {
   try {
     const [result] = await acceptWithin(db, context, [request], ITEM_LOCK_TIMEOUT_MS);
     return result!;

@@ -33,7 +33,10 @@ export type DeadLetterFilter = {
 };
 
 /** Dead letters, newest first. */
-export async function listDeadLetters(on: Queryable, filter: DeadLetterFilter): Promise<readonly DeadLetter[]> {
+export async function listDeadLetters(
+  on: Queryable,
+  filter: DeadLetterFilter,
+): Promise<readonly DeadLetter[]> {
   const { sql, t } = on;
   return sql<DeadLetter[]>`
     select d.id, d.operation_id, o.kind as operation_kind, d.attempt_number, o.payment_order_id as order_id,
@@ -50,7 +53,9 @@ export async function listDeadLetters(on: Queryable, filter: DeadLetterFilter): 
 }
 
 /** Open dead letters by reason. */
-export async function countOpenDeadLetters(on: Queryable): Promise<readonly { code: string; letters: number }[]> {
+export async function countOpenDeadLetters(
+  on: Queryable,
+): Promise<readonly { code: string; letters: number }[]> {
   return on.sql<{ code: string; letters: number }[]>`
     select code, count(*)::integer as letters
       from ${on.t.deadLetter}

@@ -148,7 +148,10 @@ export type NewDeadLetter = {
 };
 
 /** Moves held jobs to the dead letters: the job goes, the letter opens, in one statement. */
-export async function buryHeldJobs(tx: Tx, letters: readonly (Hold & NewDeadLetter)[]): Promise<readonly bigint[]> {
+export async function buryHeldJobs(
+  tx: Tx,
+  letters: readonly (Hold & NewDeadLetter)[],
+): Promise<readonly bigint[]> {
   if (letters.length === 0) return [];
   const rows = await tx.sql<{ operationId: bigint }[]>`
     with letter as materialized (
@@ -197,10 +200,17 @@ export async function endJobsFromOutside(tx: Tx, operationIds: readonly bigint[]
   await tx.sql`delete from ${tx.t.job} where operation_id = any(${list(operationIds)}::bigint[])`;
 }
 
-export type OpenJob = { readonly operationId: bigint; readonly state: 'ready' | 'leased'; readonly fence: number };
+export type OpenJob = {
+  readonly operationId: bigint;
+  readonly state: 'ready' | 'leased';
+  readonly fence: number;
+};
 
 /** Locks whatever jobs these operations have, in operation order. */
-export async function lockJobs(tx: Tx, operationIds: readonly bigint[]): Promise<ReadonlyMap<bigint, OpenJob>> {
+export async function lockJobs(
+  tx: Tx,
+  operationIds: readonly bigint[],
+): Promise<ReadonlyMap<bigint, OpenJob>> {
   const rows = await tx.sql<OpenJob[]>`
     select operation_id, state, fence
       from ${tx.t.job}
@@ -347,6 +357,32 @@ export async function rescueJobs(
            run_at = now() + make_interval(secs => ${rescue.resendDelayMs / 1000})
       from lost
      where j.operation_id = lost.operation_id
+    returning j.operation_id, j.attempt_number, j.fence, j.action, j.rescues, j.lane`;
+}
+
+/** Jobs of these lanes that the database believes to be in this daemon's hands. Reads the whole queue. */
+export async function listLeasedJobs(
+  on: Queryable,
+  daemonId: bigint,
+  lanes: readonly string[],
+): Promise<readonly Hold[]> {
+  return on.sql<Hold[]>`
+    select operation_id, fence
+      from ${on.t.job}
+     where state = 'leased'
+       and daemon_id = ${daemonId}
+       and lane = any(${list(lanes)}::text[])`;
+}
+
+/** Takes back jobs that are still held under these fences, by a daemon that knows it does not have them. */
+export async function takeBackJobs(tx: Tx, holds: readonly Hold[]): Promise<readonly RescuedJob[]> {
+  return tx.sql<RescuedJob[]>`
+    update ${tx.t.job} j
+       set state = 'ready', daemon_id = null, fence = j.fence + 1, rescues = j.rescues + 1, run_at = now()
+      from unnest(${list(holds.map((h) => h.operationId))}::bigint[],
+                  ${list(holds.map((h) => h.fence))}::integer[]) as h (operation_id, fence)
+     where j.operation_id = h.operation_id
+       and j.fence = h.fence
     returning j.operation_id, j.attempt_number, j.fence, j.action, j.rescues, j.lane`;
 }
 

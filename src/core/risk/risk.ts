@@ -16,10 +16,12 @@ export type RiskRules = {
 export type RiskDecision = { readonly decision: 'allow' | 'block'; readonly reason: string };
 
 export function assessRisk(request: PaymentRequest, rules: RiskRules): RiskDecision {
-  if (rules.blockedBuyers.has(request.buyer)) return { decision: 'block', reason: 'buyer is on the block list' };
+  if (rules.blockedBuyers.has(request.buyer))
+    return { decision: 'block', reason: 'buyer is on the block list' };
   const totals = new Map<Currency, bigint>();
   for (const order of request.orders) {
-    if (rules.blockedSellers.has(order.seller)) return { decision: 'block', reason: 'seller is on the block list' };
+    if (rules.blockedSellers.has(order.seller))
+      return { decision: 'block', reason: 'seller is on the block list' };
     const { currency, amountMinor } = order.money;
     totals.set(currency, (totals.get(currency) ?? 0n) + amountMinor);
   }

@@ -33,7 +33,10 @@ export async function releaseDueFunds(db: Db, principal: string): Promise<number
       owed.map((release, i) => ({
         kind: 'funds_released' as const,
         paymentId: release.paymentId,
-        data: JSON.stringify({ operation: release.operationId.toString(), entries: [entryJson(entries[i]!)] }),
+        data: JSON.stringify({
+          operation: release.operationId.toString(),
+          entries: [entryJson(entries[i]!)],
+        }),
       })),
     );
     await insertPostings(tx, entries);

@@ -1,0 +1,72 @@
+/** Looks at the book while the run goes on: what is in flight, and what has ended. Changes nothing. */
+import type { Db } from '../src/core/db/connection.ts';
+import { pause, within } from './processes.ts';
+
+export type Census = {
+  /** Jobs that a daemon holds, by its process. */
+  readonly inFlight: ReadonlyMap<number, number>;
+  readonly orders: number;
+  readonly ended: number;
+  readonly jobs: number;
+  /** Grows with everything that happens. */
+  readonly lastEvent: bigint;
+};
+
+/** A database that is away or starting is waited for (ms). */
+const LOOK_TIMEOUT_MS = 3_000;
+const LOOK_PAUSE_MS = 150;
+
+/** Null when the database does not answer now. */
+export async function look(db: Db): Promise<Census | null> {
+  try {
+    const result = await within(ask(db), LOOK_TIMEOUT_MS);
+    return result === 'late' ? null : result;
+  } catch {
+    return null;
+  }
+}
+
+async function ask(db: Db): Promise<Census> {
+  const { sql, t } = db;
+  const [held, counted] = await Promise.all([
+    sql<{ name: string; jobs: number }[]>`
+      select d.name, count(*)::integer as jobs
+        from ${t.job} j
+        join ${t.daemon} d on d.id = j.daemon_id
+       where j.state = 'leased'
+       group by d.name`,
+    sql<{ orders: number; ended: number; jobs: number; lastEvent: bigint }[]>`
+      select (select count(*) from ${t.operation})::integer as orders,
+             (select count(*) from ${t.operation}
+               where sub_state in ('succeeded', 'declined', 'rejected', 'risk_blocked', 'canceled', 'expired')
+             )::integer as ended,
+             (select count(*) from ${t.job})::integer as jobs,
+             (select coalesce(max(id), 0) from ${t.event}) as last_event`,
+  ]);
+  // A daemon's name ends with its process number.
+  const inFlight = new Map<number, number>();
+  for (const { name, jobs } of held) {
+    const pid = Number(name.slice(name.lastIndexOf('/') + 1));
+    inFlight.set(pid, (inFlight.get(pid) ?? 0) + jobs);
+  }
+  return { inFlight, ...counted[0]! };
+}
+
+/** Looks until `wanted` holds; null when it did not within `limitMs`. */
+export async function lookUntil(
+  db: Db,
+  wanted: (census: Census) => boolean,
+  limitMs: number,
+): Promise<Census | null> {
+  const deadline = performance.now() + limitMs;
+  for (;;) {
+    const census = await look(db);
+    if (census !== null && wanted(census)) return census;
+    if (performance.now() >= deadline) return null;
+    await pause(LOOK_PAUSE_MS);
+  }
+}
+
+export function inFlightOf(census: Census, pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + (census.inFlight.get(pid) ?? 0), 0);
+}

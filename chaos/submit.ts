@@ -1,0 +1,105 @@
+/**
+ * Submits the planned files, each in a process of its own that is killed while it works, and given the same file
+ * again until it has come to its end. Remembers every answer that was given: none may be lost or change.
+ */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ConnectionOptions } from '../src/core/db/connection.ts';
+import type { SubmitterLine } from './child.ts';
+import type { LogBook } from './log-book.ts';
+import { csvOf, type WavePlan } from './plan.ts';
+import { pause, startChild } from './processes.ts';
+
+/** A file is given again at most so often; the database may be away for ten seconds at a time. */
+const MAX_RUNS = 200;
+/** Before the same file is given again after a failure that we did not cause (ms). */
+const AGAIN_AFTER_MS = 700;
+
+export type Submissions = {
+  /** Checkout to payment id, as answered after commit. */
+  readonly answers: Map<string, string>;
+  /** One checkout was answered with two payments, or refused: never right. */
+  readonly contradictions: string[];
+  submitterKills: number;
+  filesTwice: number;
+  filesDone: number;
+};
+
+export type SubmitContext = {
+  readonly folder: string;
+  readonly document: unknown;
+  readonly connection: ConnectionOptions;
+  readonly mark: string;
+  readonly log: LogBook;
+  readonly submissions: Submissions;
+};
+
+export function createSubmissions(): Submissions {
+  return { answers: new Map(), contradictions: [], submitterKills: 0, filesTwice: 0, filesDone: 0 };
+}
+
+/** Resolves when all files of the wave are submitted whole. */
+export async function submitWave(context: SubmitContext, wave: WavePlan): Promise<void> {
+  const first = join(context.folder, `wave-${wave.number}.csv`);
+  await writeFile(first, csvOf(wave, ''));
+  const runs = [submitFile(context, first, wave.submitterKills)];
+  if (wave.mode !== 'once') {
+    context.submissions.filesTwice += 1;
+    const second = wave.mode === 'twice' ? first : join(context.folder, `wave-${wave.number}-again.csv`);
+    if (second !== first) await writeFile(second, csvOf(wave, '-again'));
+    runs.push(submitFile(context, second, []));
+  }
+  await Promise.all(runs);
+}
+
+async function submitFile(context: SubmitContext, file: string, kills: readonly number[]): Promise<void> {
+  for (let run = 0; run < MAX_RUNS; run += 1) {
+    const result = await runSubmitter(context, file, kills[run] ?? null);
+    if (result === 'done') {
+      context.submissions.filesDone += 1;
+      return;
+    }
+    if (result === 'killed') context.submissions.submitterKills += 1;
+    else await pause(AGAIN_AFTER_MS);
+  }
+  throw new Error(`${file} could not be submitted in ${MAX_RUNS} runs`);
+}
+
+async function runSubmitter(
+  context: SubmitContext,
+  file: string,
+  killAfterBatches: number | null,
+): Promise<'done' | 'killed' | 'failed'> {
+  const { document, connection, mark, log } = context;
+  let batches = 0;
+  let done = false;
+  let killed = false;
+  const child = startChild({ role: 'submitter', document, connection, file }, mark, {
+    onStdout: (text) => {
+      const line = JSON.parse(text) as SubmitterLine;
+      if (line.kind === 'done') done = true;
+      noteLine(context.submissions, line);
+      if (line.kind === 'batch') batches += 1;
+      if (killAfterBatches !== null && batches === killAfterBatches && !done) {
+        killed = true;
+        child.signal('SIGKILL');
+      }
+    },
+    onStderr: (text) => log.count('submitter', text, 'submitter failed, given its file again'),
+  });
+  await child.ended;
+  if (done) return 'done';
+  return killed ? 'killed' : 'failed';
+}
+
+function noteLine(submissions: Submissions, line: SubmitterLine): void {
+  if (line.kind === 'refused') submissions.contradictions.push(`${line.checkout} was refused: ${line.why}`);
+  if (line.kind !== 'batch') return;
+  for (const [checkout, payment] of line.payments) {
+    const before = submissions.answers.get(checkout);
+    if (before !== undefined && before !== payment) {
+      submissions.contradictions.push(`${checkout} was answered as ${before} and as ${payment}`);
+    }
+    submissions.answers.set(checkout, payment);
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * Everything that a run starts: Postgres, sandbox, daemons, folder. Puts all of it away again, whatever happened,
+ * and clears up after runs that were killed before they could.
+ */
+import { rmSync } from 'node:fs';
+import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { resolveFolders } from '../src/core/db/embedded-folders.ts';
+import { stopServer } from '../src/core/db/embedded-cluster.ts';
+import { isAlive, readStartTicks } from '../src/core/db/embedded-process.ts';
+import { PSP_ACCOUNT } from './child.ts';
+import { createDaemon, type Daemon } from './daemons.ts';
+import { createDatabase, type Database } from './database.ts';
+import { createLogBook, type LogBook } from './log-book.ts';
+import { BLOCKED_BUYER } from './plan.ts';
+import { killAllChildren } from './processes.ts';
+import { createSandbox, type Sandbox } from './sandbox.ts';
+
+/** Folder name: who made it, so that a later run can clear up after one that was killed. */
+const FOLDER_NAME = /^paygate-chaos-(\d+)-(\d+)-/;
+const STOP_TIMEOUT_MS = 20_000;
+
+export type World = {
+  readonly folder: string;
+  /** Stands in the command line of every child. */
+  readonly mark: string;
+  readonly document: unknown;
+  readonly database: Database;
+  readonly sandbox: Sandbox;
+  readonly daemons: readonly Daemon[];
+  readonly log: LogBook;
+  /** Parts that ended although nobody had killed them. */
+  readonly unexpectedEnds: string[];
+};
+
+export type WorldWishes = {
+  readonly seed: number;
+  readonly daemons: number;
+  readonly latencyMs: number;
+  readonly faults: 'on' | 'off';
+  /** Calls in flight at once per daemon. */
+  readonly maxConcurrent: number;
+  readonly pspTimeoutMs: number;
+  readonly releaseAfterDays: number;
+  readonly logFolder: string | null;
+};
+
+/** Builds the world, hands it to `work`, and takes it down; also when a signal ends the run. */
+export async function withWorld<T>(wishes: WorldWishes, work: (world: World) => Promise<T>): Promise<T> {
+  await removeAbandoned();
+  const startTicks = await readStartTicks(process.pid);
+  const folder = await mkdtemp(join(tmpdir(), `paygate-chaos-${process.pid}-${startTicks}-`));
+  const forget = removeOnSignal(folder);
+  try {
+    return await work(await buildWorld(wishes, folder));
+  } finally {
+    killAllChildren();
+    await removeFolder(folder);
+    forget();
+  }
+}
+
+async function buildWorld(wishes: WorldWishes, folder: string): Promise<World> {
+  const mark = basename(folder);
+  const log = createLogBook(wishes.logFolder);
+  const unexpectedEnds: string[] = [];
+  const noteEnd = (who: string, ending: unknown): void => {
+    unexpectedEnds.push(`${who} ended by itself: ${JSON.stringify(ending)}`);
+  };
+  const database = await createDatabase(join(folder, 'state'), wishes.seed);
+  const sandbox = await createSandbox({
+    ...wishes,
+    journalPath: join(folder, 'sandbox.journal'),
+    mark,
+    onLog: (line) => log.note('sandbox', line),
+    onUnexpectedEnd: (ending) => noteEnd('sandbox', ending),
+  });
+  const document = documentOf(wishes, sandbox.url);
+  const daemons = Array.from({ length: wishes.daemons }, (_, place) =>
+    createDaemon(place, {
+      document,
+      connection: database.app,
+      mark,
+      log,
+      onUnexpectedEnd: (at, ending) => {
+        noteEnd(`daemon ${at}`, ending);
+        // As a service manager would.
+        setTimeout(() => void daemons[at]?.start().catch(() => undefined), 500);
+      },
+    }),
+  );
+  await Promise.all(daemons.map((daemon) => daemon.start()));
+  return { folder, mark, document, database, sandbox, daemons, log, unexpectedEnds };
+}
+
+/** The configuration as a file would have it. */
+function documentOf(wishes: WorldWishes, sandboxUrl: string) {
+  return {
+    database: { pool_size: 6 },
+    psp: {
+      [PSP_ACCOUNT]: {
+        psp: 'stripe',
+        base_url: sandboxUrl,
+        max_concurrent: wishes.maxConcurrent,
+        timeout_ms: wishes.pspTimeoutMs,
+      },
+    },
+    fees: { EUR: { bps: 250, fixed: '0.25' }, USD: { bps: 290 }, JPY: { bps: 300 }, KWD: { bps: 100, fixed: '0.005' } },
+    release: { after_days: wishes.releaseAfterDays },
+    risk: { blocked_buyers: [BLOCKED_BUYER] },
+  };
+}
+
+/** Stops the server of a run and removes its folders. */
+async function removeFolder(folder: string): Promise<void> {
+  const folders = await resolveFolders(join(folder, 'state'));
+  await stopServer(folders.dataDir, 'immediate', STOP_TIMEOUT_MS).catch(() => false);
+  for (const path of [folders.socketDir, folder]) await rm(path, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** A signal ends the run: children first, then the server, then the folders, then we. */
+function removeOnSignal(folder: string): () => void {
+  const onSignal = (name: NodeJS.Signals): void => {
+    killAllChildren();
+    void removeFolder(folder)
+      .catch(() => rmSync(folder, { recursive: true, force: true }))
+      .finally(() => process.exit(name === 'SIGINT' ? 130 : 143));
+  };
+  const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const name of names) process.once(name, onSignal);
+  return () => {
+    for (const name of names) process.off(name, onSignal);
+  };
+}
+
+/** What runs left behind that were killed with -9: stopped children, a server, a folder. */
+async function removeAbandoned(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const match = FOLDER_NAME.exec(name);
+    if (match === null || (await isAlive({ pid: Number(match[1]), startTicks: match[2]! }))) continue;
+    const folder = join(tmpdir(), name);
+    const facts = await lstat(folder).catch(() => null);
+    if (facts?.isDirectory() !== true || facts.uid !== process.getuid?.()) continue;
+    await killMarked(name);
+    await removeFolder(folder);
+  }
+}
+
+/** Processes that carry the mark as an argument of their own: only our children do. */
+async function killMarked(mark: string): Promise<void> {
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (commandLine.split('\0').includes(mark)) process.kill(Number(pid), 'SIGKILL');
+  }
+}
+
