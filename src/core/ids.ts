@@ -2,14 +2,6 @@
  * Names of things as people and programs see them: "pay_12", "ord_13", "op_14". The number is unique in
  * the book whatever the prefix; the prefix says what it names. Decides only.
  */
-declare const idBrand: unique symbol;
-type Branded<Name extends string> = bigint & { readonly [idBrand]: Name };
-
-export type PaymentId = Branded<'payment'>;
-export type OrderId = Branded<'order'>;
-export type OperationId = Branded<'operation'>;
-export type EntryId = Branded<'entry'>;
-
 const PREFIXES = {
   payment: 'pay',
   order: 'ord',

@@ -1,0 +1,60 @@
+/**
+ * Faults beyond the drawn ones: the same fault several times on one order's request, and bursts that refuse
+ * everybody. Steers the sandbox only. What it queues is forgotten when the sandbox is killed: so be it.
+ */
+import type { Db } from '../src/core/db/connection.ts';
+import type { FaultName } from '../src/daemon/sandbox/faults.ts';
+import type { WavePlan } from './plan.ts';
+import { pause } from './processes.ts';
+import type { Random } from './random.ts';
+import type { World } from './world.ts';
+
+/** Each hits the chosen request two to four times in a row. */
+const REPEATED: readonly FaultName[] = [
+  'act_then_drop',
+  'act_then_truncate',
+  'act_then_bad_gateway',
+  'drop_before_acting',
+  'bad_gateway',
+  'hang_then_act',
+  'rate_limited',
+  'key_in_use',
+  'unauthorized',
+];
+/** Requests that a burst refuses. */
+const BURST_REQUESTS = 25;
+/** Between two looks for orders that wait in the queue (ms). */
+const LOOK_PAUSE_MS = 250;
+const MAX_LOOKS = 20;
+
+export async function sabotage(world: World, db: Db, wave: WavePlan, random: Random): Promise<void> {
+  if (wave.burst !== 'none') {
+    const fault: FaultName = wave.burst === 'refusals' ? 'unauthorized' : 'rate_limited';
+    const match = { method: 'POST', path_prefix: '/v1/payment_intents' };
+    await world.sandbox.post('faults', { match, sequence: [fault], repeat: BURST_REQUESTS });
+  }
+  for (const choice of wave.saboteur) {
+    const key = await findWaitingKey(db, choice);
+    if (key === null) return;
+    const fault = random.pick(REPEATED);
+    const sequence = Array.from({ length: random.between(2, 4) }, () => fault);
+    await world.sandbox.post('faults', { match: { key }, sequence });
+  }
+}
+
+/** The key of an order that waits in the queue and was never sent; null when there is none for a while. */
+async function findWaitingKey(db: Db, choice: number): Promise<string | null> {
+  for (let look = 0; look < MAX_LOOKS; look += 1) {
+    const rows = await db.sql<{ key: string }[]>`
+      select a.idempotency_key as key
+        from ${db.t.job} j
+        join ${db.t.attempt} a on a.operation_id = j.operation_id and a.number = j.attempt_number
+       where j.state = 'ready'
+         and a.sends = 0
+       order by j.operation_id desc
+       limit 20`.catch(() => []);
+    if (rows.length > 0) return rows[Math.floor(choice * rows.length)]!.key;
+    await pause(LOOK_PAUSE_MS);
+  }
+  return null;
+}
