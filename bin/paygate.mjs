@@ -58,7 +58,9 @@ function restartOn(node) {
     refuse('and no replacement is installed.');
     return;
   }
-  const child = spawn(node, [SELF, ...process.argv.slice(2)], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] });
+  const child = spawn(node, [SELF, ...process.argv.slice(2)], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+  });
   child.on('error', (error) => refuse(`and its replacement does not start (${error.code}).`));
   const forward = (signal) => child.kill(signal);
   process.on('SIGTERM', forward);

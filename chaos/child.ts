@@ -5,11 +5,11 @@
 import { readFile } from 'node:fs/promises';
 import { readConfig } from '../src/core/config.ts';
 import { type ConnectionOptions, type Db, openBook, transact } from '../src/core/db/connection.ts';
-import { fingerprint, type AcceptContext } from '../src/core/payment/accept-payments.ts';
-import { type FilePayment } from '../src/core/payment/payment-collector.ts';
-import { parsePaymentFile, type PaymentFile } from '../src/core/payment/parse-payment-file.ts';
+import { type AcceptContext, fingerprint } from '../src/core/payment/accept-payments.ts';
+import { type PaymentFile, parsePaymentFile } from '../src/core/payment/parse-payment-file.ts';
+import type { FilePayment } from '../src/core/payment/payment-collector.ts';
 import { markBatchSubmitted, openBatch } from '../src/core/payment/payment-store.ts';
-import { submitPayments, type SubmitResult } from '../src/core/payment/submit-payments.ts';
+import { type SubmitResult, submitPayments } from '../src/core/payment/submit-payments.ts';
 import { getBookKey } from '../src/core/queue/queue-store.ts';
 import type { SandboxOptions } from '../src/daemon/sandbox/main.ts';
 

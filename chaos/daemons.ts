@@ -15,7 +15,10 @@ export type Daemon = {
   state: 'running' | 'busy';
   start(): Promise<void>;
   kill(): Promise<void>;
-  stopAndGo(stoppedMs: number): Promise<void>;
+  /** SIGSTOP: it holds what it holds and notices nothing. */
+  stop(): void;
+  /** SIGCONT. */
+  go(): void;
   /** @returns whether it ended by itself and well */
   terminate(): Promise<'clean' | 'unclean'>;
 };
@@ -30,6 +33,7 @@ export type DaemonWishes = {
 
 export function createDaemon(place: number, wishes: DaemonWishes): Daemon {
   let child: Child | null = null;
+  let stopped: Child | null = null;
   const expected = new WeakSet<Child>();
 
   const start = async (): Promise<void> => {
@@ -65,12 +69,11 @@ export function createDaemon(place: number, wishes: DaemonWishes): Daemon {
       current().signal('SIGKILL');
       await current().ended;
     },
-    stopAndGo: async (stoppedMs) => {
-      const stopped = current();
+    stop: () => {
+      stopped = current();
       stopped.signal('SIGSTOP');
-      await new Promise((resolve) => setTimeout(resolve, stoppedMs));
-      stopped.signal('SIGCONT');
     },
+    go: () => stopped?.signal('SIGCONT'),
     terminate: async () => {
       const asked = current();
       expected.add(asked);

@@ -2,7 +2,7 @@
  * The run's own Postgres: the embedded server, durable as in production, in a state folder of its own. Can be
  * killed, crashed and started again on the same data.
  */
-import { connect, type ConnectionOptions, type Db } from '../src/core/db/connection.ts';
+import { type ConnectionOptions, connect, type Db } from '../src/core/db/connection.ts';
 import { APP_USER, embeddedConnection, OWNER_USER, startEmbedded } from '../src/core/db/embedded.ts';
 import { stopServer } from '../src/core/db/embedded-cluster.ts';
 import { type EmbeddedFolders, resolveFolders, SOCKET_PORT } from '../src/core/db/embedded-folders.ts';
@@ -27,7 +27,12 @@ export type Database = {
 /** Makes and starts a server with an empty book whose idempotency keys follow from the seed. */
 export async function createDatabase(stateDir: string, seed: number): Promise<Database> {
   const folders = await resolveFolders(stateDir);
-  const server = { socketDir: folders.socketDir, port: SOCKET_PORT, ownerUser: OWNER_USER, appUser: APP_USER };
+  const server = {
+    socketDir: folders.socketDir,
+    port: SOCKET_PORT,
+    ownerUser: OWNER_USER,
+    appUser: APP_USER,
+  };
   const database: Database = {
     folders,
     app: embeddedConnection(server, 'app'),

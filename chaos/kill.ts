@@ -45,12 +45,17 @@ async function killDaemon(world: World, db: Db, plan: KillPlan): Promise<Killed>
     daemon.state = 'running';
   };
   if (plan.kind === 'daemon_stop') {
-    const done = daemon.stopAndGo(plan.downMs).finally(free);
+    daemon.stop();
+    const done = pause(plan.downMs).then(() => {
+      daemon.go();
+      free();
+    });
     return { ...plan, inFlight, done, note: null };
   }
   let note: string | null = null;
   if (plan.kind === 'daemon_term') {
-    if ((await daemon.terminate()) === 'unclean') note = `daemon ${daemon.place} did not end well after SIGTERM`;
+    if ((await daemon.terminate()) === 'unclean')
+      note = `daemon ${daemon.place} did not end well after SIGTERM`;
   } else await daemon.kill();
   await pause(plan.downMs);
   await daemon.start();
@@ -70,7 +75,11 @@ async function chooseDaemon(
     if (performance.now() > deadline) throw new Error('every daemon stays busy with an earlier kill');
     await pause(100);
   }
-  const census = await lookUntil(db, (seen) => free().some((d) => inFlightOf(seen, [d.pid()]) > 0), IN_FLIGHT_LIMIT_MS);
+  const census = await lookUntil(
+    db,
+    (seen) => free().some((d) => inFlightOf(seen, [d.pid()]) > 0),
+    IN_FLIGHT_LIMIT_MS,
+  );
   const candidates = free();
   const first = Math.floor(choice * candidates.length);
   const inOrder = [...candidates.slice(first), ...candidates.slice(0, first)];
@@ -81,7 +90,8 @@ async function chooseDaemon(
 
 /** What all running daemons have in flight, as soon as it is something. */
 async function waitForAny(world: World, db: Db): Promise<number> {
-  const pids = () => world.daemons.filter((daemon) => daemon.state === 'running').map((daemon) => daemon.pid());
+  const pids = () =>
+    world.daemons.filter((daemon) => daemon.state === 'running').map((daemon) => daemon.pid());
   const census = await lookUntil(db, (seen) => inFlightOf(seen, pids()) > 0, IN_FLIGHT_LIMIT_MS);
   return census === null ? 0 : inFlightOf(census, pids());
 }

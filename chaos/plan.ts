@@ -98,7 +98,9 @@ export function makePlan(wanted: { seed: number; orders: number; kills: number }
 function dealKills(random: Random, count: number): readonly KillPlan[] {
   const kinds: KillKind[] = [];
   while (kinds.length < count) {
-    const deck = Object.entries(DECK).flatMap(([kind, times]) => Array<KillKind>(times).fill(kind as KillKind));
+    const deck = Object.entries(DECK).flatMap(([kind, times]) =>
+      Array<KillKind>(times).fill(kind as KillKind),
+    );
     kinds.push(...random.shuffle(deck));
   }
   return kinds.slice(0, count).map((kind) => planKill(random, kind));
@@ -205,7 +207,8 @@ function planAmount(random: Random): { amount: string; currency: string } {
   }
 }
 
-const COLUMNS = 'checkout_id,idempotency_key,buyer,seller,amount,currency,payment_method,order_ref,customer_present';
+const COLUMNS =
+  'checkout_id,idempotency_key,buyer,seller,amount,currency,payment_method,order_ref,customer_present';
 
 /** The wave as a batch file; with `keySuffix` the same payments under other idempotency keys. */
 export function csvOf(wave: WavePlan, keySuffix: string): string {

@@ -23,7 +23,9 @@ export function createProgress(kills: number, write: (line: string) => void): Pr
     if (now - printedAt < LINE_EVERY_MS) return;
     printedAt = now;
     const seconds = Math.round((now - startedAt) / 1000);
-    write(`${String(seconds).padStart(4)} s  kills ${counted}/${kills}  ${[status, ...news].filter(Boolean).join('; ')}`);
+    write(
+      `${String(seconds).padStart(4)} s  kills ${counted}/${kills}  ${[status, ...news].filter(Boolean).join('; ')}`,
+    );
     news = [];
   };
   return {
@@ -33,7 +35,9 @@ export function createProgress(kills: number, write: (line: string) => void): Pr
     },
     kill: (killed) => {
       if (killed.inFlight > 0) counted += 1;
-      news.push(`${killed.kind} with ${killed.inFlight} in flight${killed.inFlight > 0 ? '' : ' (does not count)'}`);
+      news.push(
+        `${killed.kind} with ${killed.inFlight} in flight${killed.inFlight > 0 ? '' : ' (does not count)'}`,
+      );
       print();
     },
     status: (text) => {

@@ -80,7 +80,11 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
       const keys = await countKeys(world);
       const uncleanStops = await stopDaemons(world, progress);
       progress.say('checking the books against the truth of the sandbox');
-      const checked = await checkEverything(world, db, { plan, submissions, jobsMayBeLeft: settling.jobsLeft > 0 });
+      const checked = await checkEverything(world, db, {
+        plan,
+        submissions,
+        jobsMayBeLeft: settling.jobsLeft > 0,
+      });
       const { log, unexpectedEnds } = world;
       const durationS = Math.round((performance.now() - startedAt) / 1000);
       return {

@@ -3,11 +3,13 @@
  * everybody. Steers the sandbox only. What it queues is forgotten when the sandbox is killed: so be it.
  */
 import type { Db } from '../src/core/db/connection.ts';
-import type { FaultName } from '../src/daemon/sandbox/faults.ts';
+import type { FaultRates } from '../src/daemon/sandbox/faults.ts';
 import type { WavePlan } from './plan.ts';
 import { pause } from './processes.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
+
+type FaultName = keyof FaultRates;
 
 /** Each hits the chosen request two to four times in a row. */
 const REPEATED: readonly FaultName[] = [

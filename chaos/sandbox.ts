@@ -133,7 +133,12 @@ export async function createSandbox(wishes: SandboxWishes): Promise<Sandbox> {
 }
 
 async function launch(wishes: SandboxWishes, port: number): Promise<{ child: Child; port: number }> {
-  const faulty = { max_faults_per_key: MAX_FAULTS_PER_KEY, hang_ms: HANG_MS, slow_ms: SLOW_MS, pending_ms: PENDING_MS };
+  const faulty = {
+    max_faults_per_key: MAX_FAULTS_PER_KEY,
+    hang_ms: HANG_MS,
+    slow_ms: SLOW_MS,
+    pending_ms: PENDING_MS,
+  };
   const options: SandboxOptions = {
     port,
     journalPath: wishes.journalPath,

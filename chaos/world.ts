@@ -3,11 +3,11 @@
  * and clears up after runs that were killed before they could.
  */
 import { rmSync } from 'node:fs';
-import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { resolveFolders } from '../src/core/db/embedded-folders.ts';
 import { stopServer } from '../src/core/db/embedded-cluster.ts';
+import { resolveFolders } from '../src/core/db/embedded-folders.ts';
 import { isAlive, readStartTicks } from '../src/core/db/embedded-process.ts';
 import { PSP_ACCOUNT } from './child.ts';
 import { createDaemon, type Daemon } from './daemons.ts';
@@ -22,6 +22,7 @@ const FOLDER_NAME = /^paygate-chaos-(\d+)-(\d+)-/;
 const STOP_TIMEOUT_MS = 20_000;
 
 export type World = {
+  /** For the run's own files. */
   readonly folder: string;
   /** Stands in the command line of every child. */
   readonly mark: string;
@@ -63,15 +64,17 @@ export async function withWorld<T>(wishes: WorldWishes, work: (world: World) => 
 
 async function buildWorld(wishes: WorldWishes, folder: string): Promise<World> {
   const mark = basename(folder);
+  const ownFolder = join(folder, 'chaos');
+  await mkdir(ownFolder);
   const log = createLogBook(wishes.logFolder);
   const unexpectedEnds: string[] = [];
   const noteEnd = (who: string, ending: unknown): void => {
     unexpectedEnds.push(`${who} ended by itself: ${JSON.stringify(ending)}`);
   };
-  const database = await createDatabase(join(folder, 'state'), wishes.seed);
+  const database = await createDatabase(folder, wishes.seed);
   const sandbox = await createSandbox({
     ...wishes,
-    journalPath: join(folder, 'sandbox.journal'),
+    journalPath: join(ownFolder, 'sandbox.journal'),
     mark,
     onLog: (line) => log.note('sandbox', line),
     onUnexpectedEnd: (ending) => noteEnd('sandbox', ending),
@@ -91,7 +94,7 @@ async function buildWorld(wishes: WorldWishes, folder: string): Promise<World> {
     }),
   );
   await Promise.all(daemons.map((daemon) => daemon.start()));
-  return { folder, mark, document, database, sandbox, daemons, log, unexpectedEnds };
+  return { folder: ownFolder, mark, document, database, sandbox, daemons, log, unexpectedEnds };
 }
 
 /** The configuration as a file would have it. */
@@ -106,7 +109,12 @@ function documentOf(wishes: WorldWishes, sandboxUrl: string) {
         timeout_ms: wishes.pspTimeoutMs,
       },
     },
-    fees: { EUR: { bps: 250, fixed: '0.25' }, USD: { bps: 290 }, JPY: { bps: 300 }, KWD: { bps: 100, fixed: '0.005' } },
+    fees: {
+      EUR: { bps: 250, fixed: '0.25' },
+      USD: { bps: 290 },
+      JPY: { bps: 300 },
+      KWD: { bps: 100, fixed: '0.005' },
+    },
     release: { after_days: wishes.releaseAfterDays },
     risk: { blocked_buyers: [BLOCKED_BUYER] },
   };
@@ -114,9 +122,10 @@ function documentOf(wishes: WorldWishes, sandboxUrl: string) {
 
 /** Stops the server of a run and removes its folders. */
 async function removeFolder(folder: string): Promise<void> {
-  const folders = await resolveFolders(join(folder, 'state'));
+  const folders = await resolveFolders(folder);
   await stopServer(folders.dataDir, 'immediate', STOP_TIMEOUT_MS).catch(() => false);
-  for (const path of [folders.socketDir, folder]) await rm(path, { recursive: true, force: true, maxRetries: 5 });
+  for (const path of [folders.socketDir, folder])
+    await rm(path, { recursive: true, force: true, maxRetries: 5 });
 }
 
 /** A signal ends the run: children first, then the server, then the folders, then we. */
@@ -154,4 +163,3 @@ async function killMarked(mark: string): Promise<void> {
     if (commandLine.split('\0').includes(mark)) process.kill(Number(pid), 'SIGKILL');
   }
 }
-

@@ -37,10 +37,14 @@ export async function confirmTotal(session: Session, totals: Totals, where: AskW
   const wanted = totalsCode(totals);
   if (globals.confirm !== null) return checkTotal(globals.confirm, totals, '--confirm said');
   if (globals.yes) {
-    throw new OperatorError('not_confirmed', `--yes confirms one payment. A batch is confirmed by its total: --confirm ${wanted}`, {
-      kind: 'refused',
-      details: { confirm: wanted },
-    });
+    throw new OperatorError(
+      'not_confirmed',
+      `--yes confirms one payment. A batch is confirmed by its total: --confirm ${wanted}`,
+      {
+        kind: 'refused',
+        details: { confirm: wanted },
+      },
+    );
   }
   const text = await ask(session, `Type the total (${wanted}) to submit: `, where, `--confirm ${wanted}`);
   if (text.trim() === '') {
@@ -61,7 +65,9 @@ function checkTotal(text: string, totals: Totals, who: string): void {
 }
 
 async function ask(session: Session, question: string, where: AskWhere, flag: string): Promise<string> {
-  const answer = session.globals.input ? await session.host.ask(question, where) : { kind: 'no_terminal' as const };
+  const answer = session.globals.input
+    ? await session.host.ask(question, where)
+    : { kind: 'no_terminal' as const };
   if (answer.kind === 'answer') return answer.text;
   const message =
     answer.kind === 'closed'

@@ -85,11 +85,14 @@ function readDocument(path: string): Readonly<Record<string, unknown>> {
   try {
     const facts = statSync(path);
     if (!facts.isFile()) throw new OperatorError('config_unreadable', `${path} is not a file.`);
-    if (facts.size > MAX_CONFIG_BYTES) throw new OperatorError('config_unreadable', `${path} is larger than 1 MB.`);
+    if (facts.size > MAX_CONFIG_BYTES)
+      throw new OperatorError('config_unreadable', `${path} is larger than 1 MB.`);
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if (error instanceof OperatorError) throw error;
-    throw new OperatorError('config_unreadable', `${path} can't be read (${errorCode(error)}).`, { cause: error });
+    throw new OperatorError('config_unreadable', `${path} can't be read (${errorCode(error)}).`, {
+      cause: error,
+    });
   }
   try {
     return parse(text) as Record<string, unknown>;
@@ -97,7 +100,10 @@ function readDocument(path: string): Readonly<Record<string, unknown>> {
     if (!(error instanceof TomlError)) throw error;
     // The parser's own message repeats the lines around, which may hold a secret.
     const reason = error.message.split('\n', 1)[0]!.replace(/^Invalid TOML document: /, '');
-    throw new OperatorError('config_invalid', `${path}, line ${error.line}, column ${error.column}: ${reason}.`);
+    throw new OperatorError(
+      'config_invalid',
+      `${path}, line ${error.line}, column ${error.column}: ${reason}.`,
+    );
   }
 }
 
@@ -159,14 +165,21 @@ function readSecret(path: string, session: Session): string {
       throw new OperatorError('secret_unreadable', `${path} is not a file with a secret.`);
     }
     if (isExposed(path) && !isCredential(path, session)) {
-      throw new OperatorError('secret_exposed', `Others can read the secret in ${path}. Run: chmod 600 ${path}`);
+      throw new OperatorError(
+        'secret_exposed',
+        `Others can read the secret in ${path}. Run: chmod 600 ${path}`,
+      );
     }
     return readFileSync(path, 'utf8');
   } catch (error) {
     if (error instanceof OperatorError) throw error;
-    throw new OperatorError('secret_unreadable', `The secret in ${path} can't be read (${errorCode(error)}).`, {
-      cause: error,
-    });
+    throw new OperatorError(
+      'secret_unreadable',
+      `The secret in ${path} can't be read (${errorCode(error)}).`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

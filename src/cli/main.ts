@@ -2,12 +2,12 @@
  * Composition root of the command line: runs one command against a host and turns every end into an exit
  * code. Knows no command by itself.
  */
-import { CommanderError } from '@commander-js/extra-typings';
+import { CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { exitCodeOfSignal } from './exit-codes.ts';
 import type { Host, Loaders } from './host.ts';
 import { createProgram, type Work } from './program.ts';
 import { reportError, UsageError } from './report-error.ts';
-import { createSession } from './session.ts';
+import { createSession, type Globals } from './session.ts';
 
 /** Thrown when a signal ends a command that has nothing to bring to an end. */
 class Interrupted extends Error {
@@ -21,18 +21,20 @@ class Interrupted extends Error {
  */
 export async function execute(args: readonly string[], host: Host): Promise<number> {
   let exitCode = 0;
-  const program = createProgram(host, async (globals, work: Work) => {
+  const messages = asksForJson(args) ? 'json' : 'text';
+  const launch = async (globals: Globals, work: Work): Promise<void> => {
     exitCode = await untilInterrupted(host, work(createSession(host, globals)));
-  });
+  };
+  const program = createProgram({ host, messages, launch });
   try {
     await program.parseAsync([...args], { from: 'user' });
     return exitCode;
   } catch (error) {
     if (error instanceof Interrupted) return exitCodeOfSignal(host.interrupt.signal.reason);
-    const failure = usageErrorOf(error, args);
+    const failure = usageErrorOf(error, program, args);
     if (failure === null) return 0;
     return reportError(failure, host.stderr, {
-      format: asksForJson(args) ? 'json' : 'text',
+      format: messages,
       detail: program.opts().verbose === true ? 'stack' : 'message',
     });
   }
@@ -52,20 +54,32 @@ async function untilInterrupted(host: Host, running: Promise<number>): Promise<n
 }
 
 /** What commander threw, in our words; null where it only showed help or the version. */
-function usageErrorOf(error: unknown, args: readonly string[]): unknown {
+function usageErrorOf(error: unknown, program: CommandUnknownOpts, args: readonly string[]): unknown {
   if (!(error instanceof CommanderError)) return error;
   if (error.exitCode === 0) return null;
-  const words = args.filter((word) => /^[a-z-]+$/.test(word) && !word.startsWith('-')).slice(0, 2);
   const message =
     error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '');
-  const known = error.code === 'commander.unknownCommand' ? [] : words;
-  return new UsageError(message, `See: ${['paygate', ...known, '--help'].join(' ')}`);
+  return new UsageError(message, `See: ${commandOf(program, args)} --help`);
+}
+
+/** The command that was meant, as far as its words are known. */
+function commandOf(program: CommandUnknownOpts, args: readonly string[]): string {
+  let command = program;
+  let path = program.name();
+  for (const word of args) {
+    const next = command.commands.find((candidate) => candidate.name() === word);
+    if (next === undefined || next.name() === 'help') continue;
+    command = next;
+    path += ` ${word}`;
+  }
+  return path;
 }
 
 /** Looked for by hand, because it must be known even when the command line is not understood. */
 function asksForJson(args: readonly string[]): boolean {
   return args.some((word, i) => {
-    const value = word === '-o' || word === '--output' ? args[i + 1] : /^(?:-o=?|--output=)(.*)$/.exec(word)?.[1];
+    const value =
+      word === '-o' || word === '--output' ? args[i + 1] : /^(?:-o=?|--output=)(.*)$/.exec(word)?.[1];
     return value === 'json' || value === 'ndjson';
   });
 }

@@ -4,7 +4,13 @@
  */
 import pRetry from 'p-retry';
 import type { Config } from '../core/config.ts';
-import { asOperatorError, type ConnectionOptions, type Db, errorCode, openBook } from '../core/db/connection.ts';
+import {
+  asOperatorError,
+  type ConnectionOptions,
+  type Db,
+  errorCode,
+  openBook,
+} from '../core/db/connection.ts';
 import { OperatorError, TransientError } from '../core/errors.ts';
 import { loadConfig } from './load-config.ts';
 import type { Session } from './session.ts';
@@ -16,6 +22,8 @@ export type Book = {
   readonly config: Config;
   /** Who acts: the operating system's user and the database's role. */
   readonly principal: string;
+  /** For messages about it. */
+  readonly connection: ConnectionOptions;
 };
 
 export type BookOptions = {
@@ -44,7 +52,12 @@ export async function withBook<T>(
   const connection = await locateDatabase(session, config, 'app');
   const db = await open(session, config, connection, options);
   try {
-    return await work({ db, config, principal: `cli:${session.host.user.name}/${connection.user}` });
+    return await work({
+      db,
+      config,
+      principal: `cli:${session.host.user.name}/${connection.user}`,
+      connection,
+    });
   } catch (error) {
     throw explainDatabaseError(error, connection);
   } finally {
@@ -71,7 +84,8 @@ async function open(
     return await openWhenUp(session, openOnce);
   } catch (error) {
     // The embedded database is ours: nobody else would migrate it.
-    const isBehind = error instanceof OperatorError && ['database_not_migrated', 'database_older'].includes(error.code);
+    const isBehind =
+      error instanceof OperatorError && ['database_not_migrated', 'database_older'].includes(error.code);
     if (!isBehind || config.database.url !== null) throw explainDatabaseError(error, connection);
     await migrateBook(session, config);
     return openOnce();
@@ -84,7 +98,8 @@ async function openWhenUp(session: Session, openOnce: () => Promise<Db>): Promis
     ...START_RETRIES,
     shouldRetry: ({ error }) => COMING_UP.has(errorCode(error.cause) ?? ''),
     onFailedAttempt: ({ attemptNumber, error }) => {
-      if (attemptNumber === 3 && COMING_UP.has(errorCode(error.cause) ?? '')) session.note('waiting for the database …');
+      if (attemptNumber === 3 && COMING_UP.has(errorCode(error.cause) ?? ''))
+        session.note('waiting for the database …');
     },
     signal: session.host.interrupt.signal,
   });
@@ -94,7 +109,11 @@ async function openWhenUp(session: Session, openOnce: () => Promise<Db>): Promis
  * Where the database is; starts the embedded one where the configuration names none.
  * @throws OperatorError embedded_in_production, database_url_invalid, or as the embedded server fails
  */
-export async function locateDatabase(session: Session, config: Config, role: Role): Promise<ConnectionOptions> {
+export async function locateDatabase(
+  session: Session,
+  config: Config,
+  role: Role,
+): Promise<ConnectionOptions> {
   const url = role === 'owner' ? (config.database.ownerUrl ?? config.database.url) : config.database.url;
   if (url !== null) return readUrl(session, url);
   refuseEmbeddedInProduction(config);
@@ -151,11 +170,15 @@ export function explainDatabaseError(error: unknown, connection: ConnectionOptio
         cause: error,
       });
     case '57P01':
-      return new TransientError('database_shut_down', 'The database was shut down meanwhile.', { cause: error });
+      return new TransientError('database_shut_down', 'The database was shut down meanwhile.', {
+        cause: error,
+      });
     case '40001':
     case '40P01':
     case '55P03':
-      return new TransientError('database_busy', 'The database was busy with the same rows.', { cause: error });
+      return new TransientError('database_busy', 'The database was busy with the same rows.', {
+        cause: error,
+      });
     default:
       return asOperatorError(error, { connection });
   }

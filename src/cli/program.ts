@@ -6,6 +6,7 @@ import { Command, Option } from '@commander-js/extra-typings';
 import { registerConfig } from './commands/config.ts';
 import { registerDaemon } from './commands/daemon.ts';
 import { registerDb } from './commands/db.ts';
+import { registerDemo } from './commands/demo.ts';
 import { registerDlq } from './commands/dlq.ts';
 import { registerHelp } from './commands/help.ts';
 import { registerLedger } from './commands/ledger.ts';
@@ -21,21 +22,31 @@ export type Work = (session: Session) => Promise<number>;
 /** Runs a command's work with the global options; what every action ends in. */
 export type Launch = (work: Work) => Promise<void>;
 
+const VERSION = '0.1.0';
+
 /** Terminals narrower or wider than this are not followed: help texts are lines of prose. */
 const MIN_HELP_WIDTH = 60;
 const MAX_HELP_WIDTH = 100;
 
-export function createProgram(host: Host, launch: (globals: Globals, work: Work) => Promise<void>) {
-  const program = withGlobalOptions(new Command('paygate'))
+export type ProgramOptions = {
+  readonly host: Host;
+  /** How errors are written; under JSON nothing else may stand on standard error. */
+  readonly messages: 'text' | 'json';
+  readonly launch: (globals: Globals, work: Work) => Promise<void>;
+};
+
+export function createProgram({ host, messages, launch }: ProgramOptions) {
+  const root = new Command('paygate')
     .description('A payment gateway: charges exactly once, books every movement, shows where it stands.')
-    .version('0.1.0', '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
+    .version(VERSION, '-V, --version', 'print the version');
+  const program = withGlobalOptions(root)
     .helpCommand(false)
     .exitOverride()
     .configureHelp({ showGlobalOptions: false })
     .configureOutput({
       writeOut: (text) => host.stdout.write(text),
-      writeErr: (text) => host.stderr.write(text),
+      writeErr: (text) => (messages === 'text' ? host.stderr.write(text) : undefined),
       // Errors are reported in one place, from what is thrown.
       outputError: () => undefined,
       getOutHelpWidth: () => helpWidth(host.stdout.columns),
@@ -43,7 +54,7 @@ export function createProgram(host: Host, launch: (globals: Globals, work: Work)
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     })
-    .addHelpText('after', EPILOGUE);
+    .addHelpText('afterAll', ({ command }) => (command.parent === null ? EPILOGUE : SHORT_EPILOGUE));
 
   const launchHere: Launch = (work) => launch(readGlobals(program.opts()), work);
   program.commandsGroup('Money:');
@@ -58,6 +69,7 @@ export function createProgram(host: Host, launch: (globals: Globals, work: Work)
   registerDb(program, launchHere);
   registerSandbox(program, launchHere);
   registerConfig(program, launchHere);
+  registerDemo(program, launchHere);
   registerHelp(program, host.stdout);
   return program;
 }
@@ -67,8 +79,10 @@ function helpWidth(columns: number | undefined): number {
 }
 
 const EPILOGUE = `
-Every command takes the global options, before or after its name. Help on one: paygate payments submit --help
-Exit codes: paygate help exit-codes`;
+Every command takes the global options, before or after its name.
+Help on one of them: paygate payments submit --help    Exit codes: paygate help exit-codes`;
+
+const SHORT_EPILOGUE = '\nGlobal options: paygate --help';
 
 function withGlobalOptions(program: Command) {
   return program

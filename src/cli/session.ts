@@ -2,8 +2,10 @@
  * One run of one command: the global options as they were given, and how to speak. Results go to standard
  * output, everything else to standard error. Knows no command.
  */
+import { OperatorError } from '../core/errors.ts';
 import type { Host } from './host.ts';
 import { type Result, renderResult } from './render/render-result.ts';
+import type { Block } from './render/table.ts';
 import { terminalText } from './render/terminal-text.ts';
 
 export const OUTPUT_FORMATS = ['table', 'json', 'ndjson', 'csv'] as const;
@@ -31,6 +33,8 @@ export type Session = {
   readonly isScreen: boolean;
   /** The result, in the format that was asked for. */
   print(result: Result): Promise<void>;
+  /** What went wrong in detail, for people, on standard error; JSON has it in the error. */
+  show(blocks: readonly Block[]): Promise<void>;
   /** A remark for the person watching. Dropped by --quiet, and under JSON where nobody watches. */
   note(text: string): void;
   /** Where a long work stands, for a log: a line of text, or of JSON under JSON. */
@@ -53,6 +57,12 @@ export function createSession(host: Host, globals: Globals): Session {
       });
       host.stdout.write(text);
     },
+    show: async (blocks) => {
+      if (isJson) return;
+      const { renderBlocks } = await import('./render/table.ts');
+      const width = host.stderr.isTTY === true ? (host.stderr.columns ?? 80) : null;
+      host.stderr.write(renderBlocks(blocks, { width, color: allowsEscapes && host.stderr.isTTY === true }));
+    },
     note: (text) => {
       if (!isHeard) return;
       const isPlain = !isJson || host.stderr.isTTY === true;
@@ -62,4 +72,10 @@ export function createSession(host: Host, globals: Globals): Session {
       if (!globals.quiet) tell(isJson ? JSON.stringify({ progress: facts }) : text);
     },
   };
+}
+
+/** For commands that change something and have no plan to show: never do it when only asked to show. */
+export function refuseDryRun(session: Session): void {
+  if (!session.globals.dryRun) return;
+  throw new OperatorError('no_dry_run', 'This command has no dry run. Nothing was done.');
 }

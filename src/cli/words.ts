@@ -1,7 +1,14 @@
 /** How amounts, times, states and ids of the domain look to a person, and how they are read back. Decides only. */
 import { OperatorError, unreachable } from '../core/errors.ts';
 import { type IdKind, parseId } from '../core/ids.ts';
-import { type Currency, formatAmount, type Money, type MoneyJson, parseCurrency, toMoneyJson } from '../core/money.ts';
+import {
+  type Currency,
+  formatAmount,
+  type Money,
+  type MoneyJson,
+  parseCurrency,
+  toMoneyJson,
+} from '../core/money.ts';
 import type { PublicState } from '../core/operation/operation.ts';
 import { shownText } from '../core/shown-text.ts';
 import type { Tone } from './render/table.ts';
@@ -21,7 +28,8 @@ export type Totals = ReadonlyMap<Currency, bigint>;
 /** Sums by currency, sorted by code. */
 export function sumUp(monies: Iterable<Money>): Totals {
   const sums = new Map<Currency, bigint>();
-  for (const { amountMinor, currency } of monies) sums.set(currency, (sums.get(currency) ?? 0n) + amountMinor);
+  for (const { amountMinor, currency } of monies)
+    sums.set(currency, (sums.get(currency) ?? 0n) + amountMinor);
   return new Map([...sums].sort(([left], [right]) => (left < right ? -1 : 1)));
 }
 
@@ -32,7 +40,9 @@ export function totalsText(totals: Totals): string {
 
 /** "12.50EUR,1200JPY": what --confirm takes. */
 export function totalsCode(totals: Totals): string {
-  return [...totals].map(([currency, amountMinor]) => moneyText({ amountMinor, currency }).replace(' ', '')).join(',');
+  return [...totals]
+    .map(([currency, amountMinor]) => moneyText({ amountMinor, currency }).replace(' ', ''))
+    .join(',');
 }
 
 export function totalsJson(totals: Totals): readonly MoneyJson[] {
@@ -85,5 +95,8 @@ export function requireCurrency(text: string | null): Currency | null {
   if (text === null) return null;
   const currency = parseCurrency(text.toUpperCase());
   if (currency !== null) return currency;
-  throw new OperatorError('currency_unknown', `${shownText(text)} is not a currency of ISO 4217 such as EUR.`);
+  throw new OperatorError(
+    'currency_unknown',
+    `${shownText(text)} is not a currency of ISO 4217 such as EUR.`,
+  );
 }

@@ -174,8 +174,10 @@ export type TestDaemon = {
   readonly context: ExecutorContext;
 };
 
+/** Registers a daemon that beats for the whole test; it has not been steady for long. */
 export async function startTestDaemon(db: Db, name = uniqueName('daemon')): Promise<TestDaemon> {
   const id = await insertDaemon(db, name);
+  await db.sql`update ${db.t.daemon} set beat_at = now() + interval '1 hour' where id = ${id}`;
   return {
     id,
     context: {
@@ -206,6 +208,22 @@ export async function makeDue(owner: Db, pspAccount: string): Promise<void> {
   await owner.sql`
     update ${owner.t.job} set run_at = now() - interval '1 second'
      where starts_with(lane, ${`${pspAccount}/`}) and state = 'ready'`;
+}
+
+/** Resolves once a statement that contains the text waits for a lock. */
+export async function untilBlocked(owner: Db, text: string): Promise<void> {
+  await until(async () => {
+    const rows = await owner.sql`
+      select 1 from pg_stat_activity
+       where datname = current_database() and wait_event_type = 'Lock' and position(${text} in query) > 0
+         and pid <> pg_backend_pid()`;
+    return rows.length > 0;
+  });
+}
+
+/** Asks again and again, a moment apart, until the answer is yes. The test's own time-out ends it. */
+export async function until(isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /** As if the attempt had first been sent so long ago. */

@@ -68,7 +68,7 @@ export async function reportDemo(
 }
 
 function title(text: string): Block {
-  return { kind: 'line', text: `\n${text}` };
+  return { kind: 'line', text };
 }
 
 function amount(amountMinor: bigint, currency: string): string {

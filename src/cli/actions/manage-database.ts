@@ -1,16 +1,30 @@
 /** `db start|stop|status|url|migrate`: the embedded Postgres, or what can be said of somebody else's. */
 import type { Config } from '../../core/config.ts';
 import { redactDatabaseUrl } from '../../core/db/database-url.ts';
-import { APP_USER, DATABASE, type EmbeddedStatus, OWNER_USER, statusEmbedded, stopEmbedded } from '../../core/db/embedded.ts';
+import {
+  APP_USER,
+  DATABASE,
+  type EmbeddedStatus,
+  OWNER_USER,
+  statusEmbedded,
+  stopEmbedded,
+} from '../../core/db/embedded.ts';
 import { LATEST_VERSION } from '../../core/db/schema-version.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { loadConfig } from '../load-config.ts';
-import { locateDatabase, migrateBook, type Role, refuseEmbeddedInProduction, withBook } from '../open-book.ts';
+import {
+  locateDatabase,
+  migrateBook,
+  type Role,
+  refuseEmbeddedInProduction,
+  withBook,
+} from '../open-book.ts';
 import type { Block } from '../render/table.ts';
-import type { Session } from '../session.ts';
+import { refuseDryRun, type Session } from '../session.ts';
 
 export async function startDatabase(session: Session): Promise<number> {
+  refuseDryRun(session);
   const config = requireEmbedded(session, 'started');
   const { startEmbedded } = await import('../../core/db/embedded.ts');
   const server = await startEmbedded();
@@ -43,6 +57,7 @@ export async function startDatabase(session: Session): Promise<number> {
 }
 
 export async function stopDatabase(session: Session): Promise<number> {
+  refuseDryRun(session);
   requireEmbedded(session, 'stopped');
   const wasRunning = await stopEmbedded();
   await session.print({
@@ -78,7 +93,13 @@ async function showOwnDatabase(session: Session, url: string): Promise<number> {
   const shownUrl = redactDatabaseUrl(url);
   return withBook(session, async ({ config }) => {
     await session.print({
-      json: { kind: 'own', state: 'running', url: shownUrl, book: config.database.book, schema_version: LATEST_VERSION },
+      json: {
+        kind: 'own',
+        state: 'running',
+        url: shownUrl,
+        book: config.database.book,
+        schema_version: LATEST_VERSION,
+      },
       blocks: [
         {
           kind: 'facts',
@@ -152,12 +173,17 @@ async function urlFor(config: Config, role: Role): Promise<string> {
   refuseEmbeddedInProduction(config);
   const status = await statusEmbedded();
   if (status.state === 'running') return embeddedUrl(status, role);
-  throw new OperatorError('database_not_running', 'The embedded Postgres is not running. Start it: paygate db start', {
-    kind: 'answer_is_no',
-  });
+  throw new OperatorError(
+    'database_not_running',
+    'The embedded Postgres is not running. Start it: paygate db start',
+    {
+      kind: 'answer_is_no',
+    },
+  );
 }
 
 export async function migrateDatabase(session: Session): Promise<number> {
+  refuseDryRun(session);
   const { config } = loadConfig(session);
   // The place is looked up first, so that a URL with a mistake is said before anything happens.
   await locateDatabase(session, config, 'owner');

@@ -1,8 +1,8 @@
 /** Pages of lists: `{items, next_cursor}`, and cursors that carry where a page ended. Decides only. */
 import { OperatorError } from '../../core/errors.ts';
-import type { Block } from '../render/table.ts';
-import type { Result } from '../render/render-result.ts';
 import { MAX_LIMIT } from '../commands/options.ts';
+import type { Result } from '../render/render-result.ts';
+import type { Block } from '../render/table.ts';
 
 /** One more than shown, to know whether there is more; the stores give 1,000 at most. */
 export function askFor(limit: number): number {
@@ -19,9 +19,15 @@ export function pageOf<Item>(found: readonly Item[], limit: number): Page<Item> 
 }
 
 /** A list in all formats. */
-export function listResult(items: readonly object[], nextCursor: string | null, blocks: readonly Block[]): Result {
+export function listResult(
+  items: readonly object[],
+  nextCursor: string | null,
+  blocks: readonly Block[],
+): Result {
   const more: readonly Block[] =
-    nextCursor === null ? [] : [{ kind: 'line', text: { text: `more: --cursor ${nextCursor}`, tone: 'dim' } }];
+    nextCursor === null
+      ? []
+      : [{ kind: 'line', text: { text: `more: --cursor ${nextCursor}`, tone: 'dim' } }];
   return { json: { items, next_cursor: nextCursor }, records: items, blocks: [...blocks, ...more] };
 }
 

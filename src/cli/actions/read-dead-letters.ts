@@ -115,7 +115,12 @@ function factsOf(letter: DeadLetter): Block {
       ['opened', timeText(view.opened_at)],
       ...(view.closed_at === null
         ? []
-        : [['closed', `${timeText(view.closed_at)} by ${view.closed_by}: ${view.close_reason ?? ''}`] as const]),
+        : [
+            [
+              'closed',
+              `${timeText(view.closed_at)} by ${view.closed_by}: ${view.close_reason ?? ''}`,
+            ] as const,
+          ]),
     ],
   };
 }
@@ -126,7 +131,13 @@ function adviceOn(letter: DeadLetter): readonly Block[] {
   if (letter.state !== 'open' || !isInDoubt || letter.orderId === null) return [];
   const order = formatId('order', letter.orderId);
   return [
-    { kind: 'line', text: `Look for ${formatId('operation', letter.operationId)} at the PSP, then say what it did:` },
-    { kind: 'line', text: `  paygate payments resolve ${order} --as succeeded|failed --evidence "what you saw and where"` },
+    {
+      kind: 'line',
+      text: `Look for ${formatId('operation', letter.operationId)} at the PSP, then say what it did:`,
+    },
+    {
+      kind: 'line',
+      text: `  paygate payments resolve ${order} --as succeeded|failed --evidence "what you saw and where"`,
+    },
   ];
 }

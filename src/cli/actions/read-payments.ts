@@ -1,6 +1,7 @@
 /** `payments show` and `payments list`. Reads only. */
-import { OperatorError } from '../../core/errors.ts';
+
 import type { Queryable } from '../../core/db/connection.ts';
+import { OperatorError } from '../../core/errors.ts';
 import { formatId, parseId } from '../../core/ids.ts';
 import { type PublicState, subStatesOf } from '../../core/operation/operation.ts';
 import { type PaymentView, paymentView } from '../../core/payment/payment-answer.ts';
@@ -65,7 +66,10 @@ function factsOf(view: PaymentView, rows: readonly PaymentRow[]): Block {
       ['payment', view.payment_id],
       ['checkout', view.checkout_id],
       ['buyer', view.buyer],
-      ['status', { text: view.partial ? `${view.status} (partial)` : view.status, tone: toneOf(view.status) }],
+      [
+        'status',
+        { text: view.partial ? `${view.status} (partial)` : view.status, tone: toneOf(view.status) },
+      ],
       ['amount', totalsText(sumUp(rows.map(moneyOf)))],
       ['charged', charged.size === 0 ? 'nothing' : totalsText(charged)],
       ['risk', `${view.risk.decision}: ${view.risk.reason}`],

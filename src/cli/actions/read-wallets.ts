@@ -19,7 +19,7 @@ export type WalletListFlags = {
 
 export async function listWalletsCommand(session: Session, flags: WalletListFlags): Promise<number> {
   if (flags.cursor !== null && flags.order === 'total') {
-    throw new OperatorError('cursor_invalid', 'The largest wallets come as one page: leave out --cursor.');
+    throw new OperatorError('cursor_invalid', '--top gives one page: leave out --cursor.');
   }
   const [seller, currency] = flags.cursor === null ? [null, null] : decodeCursor(flags.cursor);
   const filter = {
@@ -34,7 +34,8 @@ export async function listWalletsCommand(session: Session, flags: WalletListFlag
     async ({ db }) => {
       const page = pageOf(await listWallets(db, filter), flags.limit);
       const { next } = page;
-      const cursor = next === null || flags.order === 'total' ? null : encodeCursor([next.seller, next.currency]);
+      const cursor =
+        next === null || flags.order === 'total' ? null : encodeCursor([next.seller, next.currency]);
       await session.print(listResult(page.items.map(walletView), cursor, [tableOf(page.items)]));
       return EXIT.done;
     },

@@ -24,7 +24,9 @@ export async function resolveOrder(session: Session, flags: ResolveFlags): Promi
     const row = await findOrderRow(book, orderId, flags.order);
     const amount = moneyText(moneyOf(row));
     const effect =
-      flags.verdict === 'succeeded' ? `book ${amount} as charged for ${shownText(row.seller)}` : 'end it as not charged';
+      flags.verdict === 'succeeded'
+        ? `book ${amount} as charged for ${shownText(row.seller)}`
+        : 'end it as not charged';
     session.note(`${formatId('order', orderId)} is ${row.subState} (${amount}); this will ${effect}.`);
     if (session.globals.dryRun) return EXIT.done;
     await confirmOne(session, 'Is that what the PSP did?', sumUp([moneyOf(row)]));
@@ -34,7 +36,8 @@ export async function resolveOrder(session: Session, flags: ResolveFlags): Promi
       evidence: flags.evidence,
       pspReference: flags.pspReference,
       principal: book.principal,
-      capabilitiesOf: (name) => capabilitiesOf(book.config.pspAccounts.find((a) => a.name === name)?.psp ?? 'stripe'),
+      capabilitiesOf: (name) =>
+        capabilitiesOf(book.config.pspAccounts.find((a) => a.name === name)?.psp ?? 'stripe'),
     });
     await session.print({
       json: {
@@ -56,5 +59,7 @@ async function findOrderRow({ db }: Book, orderId: bigint, text: string): Promis
   const rows = order === null ? [] : await listPaymentRows(db, [order.paymentId]);
   const row = rows.find((candidate) => candidate.orderId === orderId);
   if (row !== undefined) return row;
-  throw new OperatorError('order_not_found', `There is no order ${shownText(text)}.`, { kind: 'answer_is_no' });
+  throw new OperatorError('order_not_found', `There is no order ${shownText(text)}.`, {
+    kind: 'answer_is_no',
+  });
 }

@@ -2,9 +2,10 @@
 import { EXIT } from '../exit-codes.ts';
 import { loadConfig } from '../load-config.ts';
 import { locateDatabase, migrateBook, readUrl } from '../open-book.ts';
-import type { Session } from '../session.ts';
+import { refuseDryRun, type Session } from '../session.ts';
 
 export async function runDaemonCommand(session: Session): Promise<number> {
+  refuseDryRun(session);
   const { config } = loadConfig(session);
   const connection = await locateDatabase(session, config, 'app');
   if (config.database.url === null) await migrateBook(session, config);

@@ -1,7 +1,7 @@
 /** `sandbox run`: a PSP to try things on, until a signal ends it. */
 import { resolve } from 'node:path';
 import { EXIT } from '../exit-codes.ts';
-import type { Session } from '../session.ts';
+import { refuseDryRun, type Session } from '../session.ts';
 
 export type SandboxFlags = {
   readonly port: number;
@@ -12,6 +12,7 @@ export type SandboxFlags = {
 };
 
 export async function runSandbox(session: Session, flags: SandboxFlags): Promise<number> {
+  refuseDryRun(session);
   const { host } = session;
   const { startSandbox } = await host.loaders.startSandbox();
   const sandbox = await startSandbox({

@@ -17,20 +17,33 @@ type Setting = {
 
 export async function showConfig(session: Session, origin: 'with' | 'without'): Promise<number> {
   const loaded = loadConfig(session);
-  const settings = settingsOf(loaded.config).map((setting) => ({ ...setting, origin: originOf(session, loaded, setting) }));
+  const settings = settingsOf(loaded.config).map((setting) => ({
+    ...setting,
+    origin: originOf(session, loaded, setting),
+  }));
   const columns = [{ title: 'SETTING' }, { title: 'VALUE', shrink: true as const }];
   await session.print({
     json: {
       file: loaded.path,
-      settings: settings.map(({ name, value, origin: from }) => ({ name, value, ...(origin === 'with' ? { origin: from } : {}) })),
+      settings: settings.map(({ name, value, origin: from }) => ({
+        name,
+        value,
+        ...(origin === 'with' ? { origin: from } : {}),
+      })),
     },
-    records: settings.map(({ name, value, origin: from }) => ({ name, value, ...(origin === 'with' ? { origin: from } : {}) })),
+    records: settings.map(({ name, value, origin: from }) => ({
+      name,
+      value,
+      ...(origin === 'with' ? { origin: from } : {}),
+    })),
     blocks: [
       {
         kind: 'table',
         empty: '',
         columns: origin === 'with' ? [...columns, { title: 'FROM', shrink: true as const }] : columns,
-        rows: settings.map((setting) => [setting.name, setting.value, setting.origin].slice(0, origin === 'with' ? 3 : 2)),
+        rows: settings.map((setting) =>
+          [setting.name, setting.value, setting.origin].slice(0, origin === 'with' ? 3 : 2),
+        ),
       },
     ],
   });
@@ -43,7 +56,11 @@ function settingsOf(config: Config): readonly Setting[] {
   return [
     { name: 'env', value: config.env, variable: 'PAYGATE_ENV' },
     { name: 'database.url', value: url(database.url, '(embedded)'), variable: 'PAYGATE_DATABASE_URL' },
-    { name: 'database.owner_url', value: url(database.ownerUrl, '(as url)'), variable: 'PAYGATE_DATABASE_OWNER_URL' },
+    {
+      name: 'database.owner_url',
+      value: url(database.ownerUrl, '(as url)'),
+      variable: 'PAYGATE_DATABASE_OWNER_URL',
+    },
     { name: 'database.listen_url', value: url(database.listenUrl, '(as url)') },
     { name: 'database.book', value: database.book, variable: 'PAYGATE_BOOK' },
     { name: 'database.app_role', value: database.appRole },
@@ -99,7 +116,9 @@ function originOf(session: Session, loaded: LoadedConfig, setting: Setting): str
     if (session.host.env[variable] !== undefined) return `$${variable}`;
     if (session.host.env[`${variable}_FILE`] !== undefined) return `$${variable}_FILE`;
   }
-  return isInDocument(loaded.document, (setting.key ?? setting.name).split('.')) ? (loaded.path ?? '') : 'default';
+  return isInDocument(loaded.document, (setting.key ?? setting.name).split('.'))
+    ? (loaded.path ?? '')
+    : 'default';
 }
 
 function isInDocument(value: unknown, path: readonly string[]): boolean {

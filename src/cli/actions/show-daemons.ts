@@ -1,7 +1,13 @@
 /** `daemon status`: who is alive, what is waiting, what needs a person. Reads only. */
-import { countOpenDeadLetters } from '../../core/queue/dead-letter-store.ts';
-import { countLanes, type LaneCount, type LiveDaemon, listLiveDaemons } from '../../core/queue/queue-store.ts';
+
 import { isoTime } from '../../core/payment/payment-answer.ts';
+import { countOpenDeadLetters } from '../../core/queue/dead-letter-store.ts';
+import {
+  countLanes,
+  type LaneCount,
+  type LiveDaemon,
+  listLiveDaemons,
+} from '../../core/queue/queue-store.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
 import type { Block } from '../render/table.ts';

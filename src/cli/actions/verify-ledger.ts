@@ -21,7 +21,10 @@ export async function verifyLedgerCommand(session: Session): Promise<number> {
           postings: Number(verification.postings),
           faults,
         },
-        blocks: [{ kind: 'line', text: sentence(verification) }, ...(faults.length === 0 ? [] : [faultTable(faults)])],
+        blocks: [
+          { kind: 'line', text: sentence(verification) },
+          ...(faults.length === 0 ? [] : [faultTable(faults)]),
+        ],
       });
       return verdict === 'balanced' ? EXIT.done : EXIT.answerIsNo;
     },
@@ -53,6 +56,12 @@ function faultTable(faults: readonly LedgerFault[]): Block {
       { title: 'EXPECTED', align: 'right' },
       { title: 'FOUND', align: 'right' },
     ],
-    rows: faults.map((fault) => [fault.code, fault.subject, fault.currency ?? '', fault.expected, fault.found]),
+    rows: faults.map((fault) => [
+      fault.code,
+      fault.subject,
+      fault.currency ?? '',
+      fault.expected,
+      fault.found,
+    ]),
   };
 }

@@ -1,18 +1,25 @@
 /** Flags of `paygate db …`. The actions do the work. */
 import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
+import { nounCommand } from './options.ts';
 
 export function registerDb(program: CommandUnknownOpts, launch: Launch): void {
-  const db = program.command('db').description('the database: embedded Postgres, or your own');
+  const db = nounCommand(program, 'db', 'the database: embedded Postgres, or your own');
   db.command('start')
     .description('start the embedded Postgres and bring its schema up to date')
-    .action(() => launch(async (session) => (await import('../actions/manage-database.ts')).startDatabase(session)));
+    .action(() =>
+      launch(async (session) => (await import('../actions/manage-database.ts')).startDatabase(session)),
+    );
   db.command('stop')
     .description('stop the embedded Postgres; its data stays')
-    .action(() => launch(async (session) => (await import('../actions/manage-database.ts')).stopDatabase(session)));
+    .action(() =>
+      launch(async (session) => (await import('../actions/manage-database.ts')).stopDatabase(session)),
+    );
   db.command('status')
     .description('where the database is and whether it runs; exit 1 when it does not')
-    .action(() => launch(async (session) => (await import('../actions/manage-database.ts')).showDatabase(session)));
+    .action(() =>
+      launch(async (session) => (await import('../actions/manage-database.ts')).showDatabase(session)),
+    );
   db.command('url')
     .description('a URL for psql and others; passwords are left out')
     .addOption(
@@ -21,9 +28,13 @@ export function registerDb(program: CommandUnknownOpts, launch: Launch): void {
         .default('app' as const),
     )
     .action((flags) =>
-      launch(async (session) => (await import('../actions/manage-database.ts')).printDatabaseUrl(session, flags.role)),
+      launch(async (session) =>
+        (await import('../actions/manage-database.ts')).printDatabaseUrl(session, flags.role),
+      ),
     );
   db.command('migrate')
     .description('bring the schema up to date')
-    .action(() => launch(async (session) => (await import('../actions/manage-database.ts')).migrateDatabase(session)));
+    .action(() =>
+      launch(async (session) => (await import('../actions/manage-database.ts')).migrateDatabase(session)),
+    );
 }

@@ -1,10 +1,10 @@
 /** Flags of `paygate dlq …`. The actions do the work. */
 import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
-import { DEFAULT_LIMIT, readLimit } from './options.ts';
+import { DEFAULT_LIMIT, nounCommand, readLimit } from './options.ts';
 
 export function registerDlq(program: CommandUnknownOpts, launch: Launch): void {
-  const dlq = program.command('dlq').description('dead letters: operations that need a person');
+  const dlq = nounCommand(program, 'dlq', 'dead letters: operations that need a person');
   dlq
     .command('list')
     .description('dead letters, newest first')
@@ -31,6 +31,8 @@ export function registerDlq(program: CommandUnknownOpts, launch: Launch): void {
     .argument('<id>', 'dl_4')
     .description('one dead letter, and what can be done about it')
     .action((id) =>
-      launch(async (session) => (await import('../actions/read-dead-letters.ts')).showDeadLetter(session, id)),
+      launch(async (session) =>
+        (await import('../actions/read-dead-letters.ts')).showDeadLetter(session, id),
+      ),
     );
 }

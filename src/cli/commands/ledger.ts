@@ -1,10 +1,10 @@
 /** Flags of `paygate ledger …`. The actions do the work. */
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
-import { DEFAULT_LIMIT, readLimit } from './options.ts';
+import { DEFAULT_LIMIT, nounCommand, readLimit } from './options.ts';
 
 export function registerLedger(program: CommandUnknownOpts, launch: Launch): void {
-  const ledger = program.command('ledger').description('accounts, balances and entries of the books');
+  const ledger = nounCommand(program, 'ledger', 'accounts, balances and entries of the books');
   ledger
     .command('accounts')
     .argument('[account]', 'code, or the beginning of one with *: seller:*')
@@ -27,7 +27,9 @@ export function registerLedger(program: CommandUnknownOpts, launch: Launch): voi
     .argument('[account]', 'code of one account: psp:stripe:receivable')
     .description('balance of an account per currency; without one, the trial balance')
     .action((account) =>
-      launch(async (session) => (await import('../actions/read-ledger.ts')).showBalance(session, account ?? null)),
+      launch(async (session) =>
+        (await import('../actions/read-ledger.ts')).showBalance(session, account ?? null),
+      ),
     );
   ledger
     .command('entries')
@@ -50,7 +52,9 @@ export function registerLedger(program: CommandUnknownOpts, launch: Launch): voi
     );
   ledger
     .command('verify')
-    .description('recompute every balance from the postings; exit 1 when anything differs, or nothing is there')
+    .description(
+      'recompute every balance from the postings; exit 1 when anything differs, or nothing is there',
+    )
     .action(() =>
       launch(async (session) => (await import('../actions/verify-ledger.ts')).verifyLedgerCommand(session)),
     );

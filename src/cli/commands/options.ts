@@ -1,5 +1,5 @@
-/** Readers of flags that several commands share. Decide only; a bad value is a usage error. */
-import { InvalidArgumentError } from '@commander-js/extra-typings';
+/** What several commands' flags share. Decides only; a bad value is a usage error. */
+import { type CommandUnknownOpts, InvalidArgumentError } from '@commander-js/extra-typings';
 
 export const DEFAULT_LIMIT = 50;
 export const MAX_LIMIT = 1_000;
@@ -19,4 +19,9 @@ export function readWhole(text: string, min: number, max: number): number {
 /** For a flag that may be given several times. */
 export function collect(value: string, previous: readonly string[] | undefined): readonly string[] {
   return [...(previous ?? []), value];
+}
+
+/** A command that only groups others: help is asked for in one way, `paygate help …`. */
+export function nounCommand(program: CommandUnknownOpts, name: string, description: string) {
+  return program.command(name).description(description).helpCommand(false);
 }

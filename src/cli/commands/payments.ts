@@ -1,25 +1,26 @@
 /** Flags of `paygate payments …`. Knows no payment: the actions do the work. */
 import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
-import { collect, DEFAULT_LIMIT, readLimit, readWhole } from './options.ts';
+import { collect, DEFAULT_LIMIT, nounCommand, readLimit, readWhole } from './options.ts';
 
 export function registerPayments(program: CommandUnknownOpts, launch: Launch): void {
-  const payments = program.command('payments').description('submit payments and see what became of them');
+  const payments = nounCommand(program, 'payments', 'submit payments and see what became of them');
   registerSubmit(payments, launch);
   registerReading(payments, launch);
   registerResolve(payments, launch);
 }
 
 const SUBMIT_HELP = `
-A batch file has one payment order per row. Columns (CSV header or NDJSON keys): checkout_id, buyer, seller, amount,
-currency, payment_method; optional idempotency_key, platform_fee, order_ref, customer_present, metadata_*. Rows that
-share a checkout_id are one payment. The whole file is checked first; nothing is submitted from a file with bad rows.
+A batch file has one payment order per row. Columns (CSV header or NDJSON keys): checkout_id, buyer,
+seller, amount, currency, payment_method; optional idempotency_key, platform_fee, order_ref,
+customer_present, metadata_*. Rows that share a checkout_id are one payment. The whole file is checked
+first; nothing is submitted from a file with bad rows. The same file again charges nothing twice.
 
 Examples:
   paygate payments submit orders.csv
   paygate payments submit orders.csv --confirm 48210.55EUR,1200JPY
-  paygate payments submit --buyer b-17 --seller s-4 --amount 12.50 --currency EUR --method pm_card_visa \\
-    --checkout order-1001 --yes --wait`;
+  paygate payments submit --checkout order-1001 --buyer b-17 --seller s-4 --amount 12.50 \\
+    --currency EUR --method pm_card_visa --yes --wait`;
 
 /** Longest wait for the end of payments (s): a day. */
 const MAX_WAIT_S = 86_400;
@@ -29,7 +30,9 @@ function registerSubmit(payments: CommandUnknownOpts, launch: Launch): void {
   payments
     .command('submit')
     .argument('[file]', 'batch file (CSV or NDJSON); - is standard input')
-    .description('submit one payment (by flags) or a batch file; each checkout is charged once, whatever happens')
+    .description(
+      'submit one payment (by flags) or a batch file; each checkout is charged once, whatever happens',
+    )
     .optionsGroup('One payment:')
     .option('--checkout <id>', 'names the event for ever: one checkout is charged once')
     .option('--buyer <name>', 'who pays')
@@ -43,7 +46,12 @@ function registerSubmit(payments: CommandUnknownOpts, launch: Launch): void {
     .option('--customer-present', 'the buyer can be asked to authenticate')
     .option('--metadata <key=value>', 'a note, kept and given back; may be given several times', collect)
     .optionsGroup('Batch file:')
-    .addOption(new Option('--format <format>', 'of the file; default: by its content').choices(['csv', 'ndjson'] as const))
+    .addOption(
+      new Option('--format <format>', 'of the file; default: by its content').choices([
+        'csv',
+        'ndjson',
+      ] as const),
+    )
     .optionsGroup('Afterwards:')
     .option('--wait', 'follow to the end: then exit 1 when declined, 4 when unknown')
     .option(
@@ -112,11 +120,12 @@ function registerReading(payments: CommandUnknownOpts, launch: Launch): void {
 }
 
 const RESOLVE_HELP = `
-For an order whose outcome only a person can tell: look it up at the PSP first. Your word is stored as evidence with
-your name; it ends a doubt, it never overrules what is known.
+For an order whose outcome only a person can tell: look it up at the PSP first. Your word is stored as
+evidence with your name; it ends a doubt, it never overrules what is known.
 
 Example:
-  paygate payments resolve ord_13 --as succeeded --evidence "dashboard shows pi_3Nx succeeded at 12:31 UTC"`;
+  paygate payments resolve ord_13 --as succeeded \\
+    --evidence "dashboard shows pi_3Nx succeeded at 12:31 UTC"`;
 
 function registerResolve(payments: CommandUnknownOpts, launch: Launch): void {
   payments

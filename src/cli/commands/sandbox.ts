@@ -1,7 +1,7 @@
 /** Flags of `paygate sandbox …`. The actions do the work. */
 import { type CommandUnknownOpts, InvalidArgumentError } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
-import { readWhole } from './options.ts';
+import { nounCommand, readWhole } from './options.ts';
 
 const DEFAULT_PORT = 12_111;
 
@@ -14,13 +14,23 @@ The sandbox speaks Stripe's API on 127.0.0.1 and moves no money. Point an accoun
 Faults are chances per request, such as --fault act_then_drop=0.02 --fault fail_500=0.01`;
 
 export function registerSandbox(program: CommandUnknownOpts, launch: Launch): void {
-  const sandbox = program.command('sandbox').description('a PSP to try things on');
+  const sandbox = nounCommand(program, 'sandbox', 'a PSP to try things on');
   sandbox
     .command('run')
     .description('run a Stripe-compatible sandbox in the foreground')
-    .option('--port <port>', 'where it listens; 0 takes a free one', (text) => readWhole(text, 0, 65_535), DEFAULT_PORT)
+    .option(
+      '--port <port>',
+      'where it listens; 0 takes a free one',
+      (text) => readWhole(text, 0, 65_535),
+      DEFAULT_PORT,
+    )
     .option('--journal <file>', 'keep its truth in this file; without it, in memory only')
-    .option('--seed <number>', 'decides which requests the faults hit', (text) => readWhole(text, 0, 999_999_999), 1)
+    .option(
+      '--seed <number>',
+      'decides which requests the faults hit',
+      (text) => readWhole(text, 0, 999_999_999),
+      1,
+    )
     .option('--fault <name=chance>', 'a fault and how often; may be given several times', readRate)
     .option('--latency <ms>', 'how long every request takes', (text) => readWhole(text, 0, 60_000), 0)
     .addHelpText('after', RUN_HELP)
@@ -39,6 +49,7 @@ export function registerSandbox(program: CommandUnknownOpts, launch: Launch): vo
 
 function readRate(text: string, previous: Readonly<Record<string, number>> | undefined) {
   const match = /^([a-z0-9_]+)=(0|1|0?\.\d{1,6})$/.exec(text);
-  if (match === null) throw new InvalidArgumentError('It must be a name and a chance, such as fail_500=0.01.');
+  if (match === null)
+    throw new InvalidArgumentError('It must be a name and a chance, such as fail_500=0.01.');
   return { ...previous, [match[1]!]: Number(match[2]) };
 }

@@ -1,27 +1,23 @@
 /** Flags of `paygate wallets …`. The actions do the work. */
-import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
+import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
-import { DEFAULT_LIMIT, readLimit } from './options.ts';
+import { DEFAULT_LIMIT, nounCommand, readLimit } from './options.ts';
 
 export function registerWallets(program: CommandUnknownOpts, launch: Launch): void {
-  const wallets = program.command('wallets').description('what each seller is owed');
+  const wallets = nounCommand(program, 'wallets', 'what each seller is owed');
   wallets
     .command('list')
     .description('wallets of all sellers')
     .option('--currency <code>', 'in this currency')
-    .addOption(
-      new Option('--order <by>', 'by the seller’s name, or the largest first')
-        .choices(['seller', 'total'] as const)
-        .default('seller' as const),
-    )
+    .option('--top <count>', 'the largest first, this many', readLimit)
     .option('--limit <count>', 'how many at most', readLimit, DEFAULT_LIMIT)
     .option('--cursor <cursor>', 'go on where a list ended (its next_cursor)')
     .action((flags) =>
       launch(async (session) =>
         (await import('../actions/read-wallets.ts')).listWalletsCommand(session, {
           currency: flags.currency ?? null,
-          order: flags.order,
-          limit: flags.limit,
+          order: flags.top === undefined ? 'seller' : 'total',
+          limit: flags.top ?? flags.limit,
           cursor: flags.cursor ?? null,
         }),
       ),

@@ -8,7 +8,10 @@ export function csvText(records: readonly object[]): string {
   const rows = records.map((record) => flatten(record));
   const columns = [...new Set(rows.flatMap((row) => [...row.keys()]))];
   if (columns.length === 0) return '';
-  const lines = [columns.map(cell), ...rows.map((row) => columns.map((column) => cell(row.get(column) ?? '')))];
+  const lines = [
+    columns.map(cell),
+    ...rows.map((row) => columns.map((column) => cell(row.get(column) ?? ''))),
+  ];
   return lines.map((line) => `${line.join(',')}\r\n`).join('');
 }
 

@@ -2,7 +2,7 @@
  * A command's result, and its text in each output format. Knows no domain: values come as text, or as JSON
  * that is a contract.
  */
-import { unreachable } from "../../core/errors.ts";
+import { unreachable } from '../../core/errors.ts';
 import { csvText } from './csv.ts';
 import type { Block } from './table.ts';
 

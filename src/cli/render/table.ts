@@ -56,7 +56,8 @@ function renderBlock(block: Block, surface: Surface): readonly string[] {
     case 'facts': {
       const width = Math.max(0, ...block.facts.map(([label]) => stringWidth(label)));
       return block.facts.map(
-        ([label, value]) => `${paint(pad(label, width, 'left'), 'dim', surface)}${GAP}${painted(value, plain(value), surface)}`,
+        ([label, value]) =>
+          `${paint(pad(label, width, 'left'), 'dim', surface)}${GAP}${painted(value, plain(value), surface)}`,
       );
     }
     case 'table':
@@ -71,7 +72,7 @@ function tableLines(table: Extract<Block, { kind: 'table' }>, surface: Surface):
   const widths = table.columns.map((column, i) =>
     Math.max(stringWidth(column.title), ...texts.map((row) => stringWidth(row[i] ?? ''))),
   );
-  const fitted = surface.width === null ? widths : fit(table.columns, widths, surface.width);
+  const fitted = surface.width === null ? widths : fitWidths(table.columns, widths, surface.width);
   const aligned = (text: string, i: number) =>
     pad(cut(text, fitted[i]!), fitted[i]!, table.columns[i]!.align ?? 'left');
   const header = table.columns.map((column, i) => aligned(column.title, i)).join(GAP);
@@ -82,7 +83,7 @@ function tableLines(table: Extract<Block, { kind: 'table' }>, surface: Surface):
 }
 
 /** Takes from the widest column that may shrink until the line fits. */
-function fit(columns: readonly Column[], widths: readonly number[], total: number): readonly number[] {
+function fitWidths(columns: readonly Column[], widths: readonly number[], total: number): readonly number[] {
   const fitted = [...widths];
   let excess = fitted.reduce((sum, width) => sum + width, 0) + GAP.length * (columns.length - 1) - total;
   while (excess > 0) {

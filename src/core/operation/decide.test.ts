@@ -95,10 +95,10 @@ describe('in doubt', () => {
   });
 
   test.each<[string, number, 'send' | 'enquire']>([
-    ['inside the key window', 20 * HOUR_MS - 1, 'send'],
-    ['at its end', 20 * HOUR_MS, 'enquire'],
-    ['past it', 30 * HOUR_MS, 'enquire'],
-  ])('%s it decides to %3$s', (_, firstSentAgoMs, action) => {
+    ['inside the key window it sends again', 20 * HOUR_MS - 1, 'send'],
+    ['at the end of it it enquires', 20 * HOUR_MS, 'enquire'],
+    ['past it it enquires', 30 * HOUR_MS, 'enquire'],
+  ])('%s (%i ms): %s', (_, firstSentAgoMs, action) => {
     for (const kind of ['unknown', 'not_sent', 'rate_limited', 'config_error'] as const) {
       expect(decide(situation(REPLY[kind], { before, firstSentAgoMs }))).toMatchObject({
         kind: 'again',

@@ -1,0 +1,143 @@
+/** Reads what the book says about every order, for the judgement. All SQL of the check on orders; no opinion. */
+import type { Db } from '../src/core/db/connection.ts';
+import type { SubState } from '../src/core/operation/operation.ts';
+
+/** An order as the book has it. */
+export type OrderFact = {
+  readonly orderId: bigint;
+  readonly paymentId: bigint;
+  readonly operationId: bigint;
+  readonly checkoutId: string;
+  readonly line: number;
+  readonly seller: string;
+  readonly amountMinor: bigint;
+  readonly currency: string;
+  readonly feeMinor: bigint;
+  readonly subState: SubState;
+  readonly attempts: number;
+  readonly openAttempts: number;
+  readonly sends: number;
+  /** Code of the open dead letter. */
+  readonly deadLetter: string | null;
+  readonly job: 'none' | 'ready' | 'leased';
+  /** Entries of kind charge_succeeded, and of kinds that put money into suspense. */
+  readonly successEntries: number;
+  readonly suspenseEntries: number;
+};
+
+export async function listOrderFacts(db: Db): Promise<readonly OrderFact[]> {
+  const { t } = db;
+  return db.sql<OrderFact[]>`
+    with tries as (
+      select operation_id, count(*)::integer as attempts, count(*) filter (where is_open)::integer as open_attempts,
+             sum(sends)::integer as sends
+        from ${t.attempt}
+       group by operation_id
+    ), booked as (
+      select split_part(cause, '/', 1) as operation,
+             count(*) filter (where kind = 'charge_succeeded')::integer as success_entries,
+             count(*) filter (where kind in ('late_success', 'surplus_success'))::integer as suspense_entries
+        from ${t.journalEntry}
+       group by 1
+    )
+    select po.id as order_id, po.payment_id, o.id as operation_id, p.checkout_id, po.line, po.seller, po.amount_minor,
+           po.currency, po.platform_fee_minor as fee_minor, o.sub_state, coalesce(a.attempts, 0) as attempts,
+           coalesce(a.open_attempts, 0) as open_attempts, coalesce(a.sends, 0) as sends, d.code as dead_letter,
+           coalesce(j.state, 'none') as job, coalesce(b.success_entries, 0) as success_entries,
+           coalesce(b.suspense_entries, 0) as suspense_entries
+      from ${t.paymentOrder} po
+      join ${t.payment} p on p.id = po.payment_id
+      join ${t.operation} o on o.payment_order_id = po.id
+      left join tries a on a.operation_id = o.id
+      left join ${t.deadLetter} d on d.operation_id = o.id and d.state = 'open'
+      left join ${t.job} j on j.operation_id = o.id
+      left join booked b on b.operation = 'op_' || o.id
+     order by po.id`;
+}
+
+/** A claim that sent, or may have sent, and of which nothing is known. */
+export type SilentSend = { readonly operationId: bigint; readonly why: string };
+
+/**
+ * Every claim that counts as a send left evidence under its fence: a reply, a late reply, an enquiry, or a lapse.
+ * A claim that only folded what was stored leaves an event without evidence instead.
+ */
+export async function listSilentSends(db: Db): Promise<readonly SilentSend[]> {
+  const { t } = db;
+  return db.sql<SilentSend[]>`
+    with claim as materialized (
+      select (data->>'operation')::bigint as operation_id, (data->>'fence')::integer as fence
+        from ${t.event}
+       where kind = 'operation_claimed' and data->>'action' = 'send'
+    ), told as materialized (
+      select distinct operation_id, fence from ${t.evidence} where fence is not null
+    ), folded as (
+      select (data->>'operation')::bigint as operation_id, count(*) as folds
+        from ${t.event}
+       where kind = 'operation_evidence' and json_typeof(data->'evidence') = 'null'
+       group by 1
+    ), silent as (
+      select c.operation_id, count(*) as silent
+        from claim c
+        left join told using (operation_id, fence)
+       where told.fence is null
+       group by c.operation_id
+    ), sent as (
+      select operation_id, sum(sends) as sends from ${t.attempt} group by operation_id
+    ), claimed as (
+      select operation_id, count(*) as claims from claim group by operation_id
+    )
+    select s.operation_id, s.silent || ' sends without evidence, ' || coalesce(f.folds, 0) || ' folds' as why
+      from silent s
+      left join folded f using (operation_id)
+     where s.silent > coalesce(f.folds, 0)
+    union all
+    select operation_id, coalesce(n.sends, 0) || ' sends on the attempt, ' || coalesce(c.claims, 0) || ' claims in the events'
+      from sent n
+      full join claimed c using (operation_id)
+     where coalesce(n.sends, 0) <> coalesce(c.claims, 0)
+     order by 1`;
+}
+
+export type RunCounts = {
+  readonly lateReplies: number;
+  readonly lapses: number;
+  readonly rescues: number;
+  readonly resends: number;
+  readonly foldedWithoutSending: number;
+};
+
+export async function countRun(db: Db): Promise<RunCounts> {
+  const { t } = db;
+  const [row] = await db.sql<RunCounts[]>`
+    select (select count(*) from ${t.evidence} where source = 'late_reply')::integer as late_replies,
+           (select count(*) from ${t.evidence} where source = 'lapse')::integer as lapses,
+           (select count(*) from ${t.event} where kind = 'job_rescued')::integer as rescues,
+           (select coalesce(sum(greatest(sends - 1, 0)), 0) from ${t.attempt})::integer as resends,
+           (select count(*) from ${t.event}
+             where kind = 'operation_evidence' and json_typeof(data->'evidence') = 'null')::integer
+             as folded_without_sending`;
+  return row!;
+}
+
+export async function countDeadLetters(db: Db): Promise<Readonly<Record<string, number>>> {
+  const rows = await db.sql<{ code: string; letters: number }[]>`
+    select code, count(*)::integer as letters from ${db.t.deadLetter} where state = 'open' group by code order by code`;
+  return Object.fromEntries(rows.map((row) => [row.code, row.letters]));
+}
+
+/** What the run's queue still held when it was given up: named, because it should have ended. */
+export async function describeJobsLeft(db: Db): Promise<readonly string[]> {
+  const { t } = db;
+  const rows = await db.sql<{ line: string }[]>`
+    select 'op_' || j.operation_id || ' is ' || j.state || ' to ' || j.action || ', ' || o.sub_state
+           || coalesce(', held by ' || d.name || case when d.stopped_at is null then '' else ' (stopped)' end, '')
+           || ', fence ' || j.fence || ', burned ' || j.burned || ', waits ' || j.waits || ', rescues ' || j.rescues
+           || ', due in ' || round(extract(epoch from j.run_at - now())) || ' s' as line
+      from ${t.job} j
+      join ${t.operation} o on o.id = j.operation_id
+      left join ${t.daemon} d on d.id = j.daemon_id
+     order by j.operation_id
+     limit 20`;
+  return rows.map((row) => row.line);
+}

@@ -1,0 +1,111 @@
+/**
+ * `npm run chaos`: real daemons, real sandbox and real Postgres, killed and starved while they work; afterwards
+ * every order is accounted for. Reads the arguments; the run is in run.ts, the scenario in sigstop.ts.
+ */
+import { parseArgs } from 'node:util';
+import type { ChildJob } from './child.ts';
+import { CHILD_FLAG } from './processes.ts';
+
+const USAGE = `npm run chaos -- [--orders 5000] [--kills 30] [--seed 7] [--daemons 3] [--json] [--logs FOLDER]
+npm run chaos -- --scenario sigstop [--seed 7] [--json] [--logs FOLDER]
+
+Exit code 0: nothing lost, charged twice, unexplained or out of balance, and every kill found orders in flight.
+1: it did not hold; the differences are named. 2: wrong arguments.`;
+
+const EXIT_NOT_OK = 1;
+const EXIT_USAGE = 2;
+const MAX_DAEMONS = 8;
+
+type Wishes = {
+  readonly seed: number;
+  readonly orders: number;
+  readonly kills: number;
+  readonly daemons: number;
+  readonly json: boolean;
+  readonly scenario: 'sigstop' | null;
+  readonly logFolder: string | null;
+};
+
+if (process.argv[2] === CHILD_FLAG) await runAsChild(process.argv[3] ?? '');
+else process.exitCode = await runAsParent(process.argv.slice(2)).catch(sayWhy);
+
+/** The run itself could not be done or finished: that proves nothing, so it is not 0. */
+function sayWhy(error: unknown): number {
+  const isForPeople = error instanceof Error && 'code' in error;
+  console.error(isForPeople ? error.message : error);
+  return EXIT_NOT_OK;
+}
+
+async function runAsChild(job: string): Promise<void> {
+  const { runChild } = await import('./child.ts');
+  try {
+    await runChild(JSON.parse(job) as ChildJob);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    process.exit(EXIT_NOT_OK);
+  }
+}
+
+async function runAsParent(args: readonly string[]): Promise<number> {
+  const wishes = readWishes(args);
+  if (typeof wishes === 'string') {
+    console.error(`${wishes}\n\n${USAGE}`);
+    return EXIT_USAGE;
+  }
+  const { createProgress } = await import('./progress.ts');
+  const progress = createProgress(wishes.kills, (line) => process.stderr.write(`${line}\n`));
+  if (wishes.scenario === 'sigstop') {
+    const { runSigstop } = await import('./sigstop.ts');
+    const result = await runSigstop(wishes, progress);
+    for (const line of result.wrong) process.stderr.write(`${line}\n`);
+    process.stdout.write(`${wishes.json ? JSON.stringify(result) : JSON.stringify(result, null, 2)}\n`);
+    return result.ok ? 0 : EXIT_NOT_OK;
+  }
+  const { runChaos } = await import('./run.ts');
+  const { detailsText, isOk, resultJson, summaryText } = await import('./report.ts');
+  const result = await runChaos(wishes, progress);
+  const details = detailsText(result);
+  if (details !== '') process.stderr.write(`${details}\n`);
+  const shown = wishes.json
+    ? JSON.stringify(resultJson(result, wishes.kills))
+    : summaryText(result, wishes.kills);
+  process.stdout.write(`${shown}\n`);
+  return isOk(result, wishes.kills) ? 0 : EXIT_NOT_OK;
+}
+
+/** The arguments, or what is wrong with them. */
+function readWishes(args: readonly string[]): Wishes | string {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        orders: { type: 'string', default: '5000' },
+        kills: { type: 'string', default: '30' },
+        seed: { type: 'string', default: '1' },
+        daemons: { type: 'string', default: '3' },
+        json: { type: 'boolean', default: false },
+        scenario: { type: 'string' },
+        logs: { type: 'string' },
+      },
+    });
+    if (values.scenario !== undefined && values.scenario !== 'sigstop')
+      return `there is no scenario ${values.scenario}`;
+    return {
+      seed: readNumber('seed', values.seed, 0, 2 ** 31),
+      orders: readNumber('orders', values.orders, 1, 1_000_000),
+      kills: readNumber('kills', values.kills, 0, 10_000),
+      daemons: readNumber('daemons', values.daemons, 2, MAX_DAEMONS),
+      json: values.json,
+      scenario: values.scenario ?? null,
+      logFolder: values.logs ?? null,
+    };
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function readNumber(name: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+  throw new Error(`--${name} ${text} is not a whole number from ${least} to ${most}`);
+}

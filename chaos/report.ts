@@ -1,0 +1,125 @@
+/** The result of a run as one JSON object, as text for people, and as yes or no. Decides only. */
+import type { Killed } from './kill.ts';
+import type { RunResult } from './run.ts';
+
+/** Differing orders shown. */
+const MAX_NAMES = 20;
+
+/** The contract of `npm run chaos -- --json`; further counts may be added. */
+export function resultJson(result: RunResult, wantedKills: number) {
+  const { checked, submissions, settling, keys } = result;
+  const counted = result.kills.filter((killed) => killed.inFlight > 0);
+  return {
+    seed: result.plan.seed,
+    orders: result.plan.orders,
+    kills: counted.length,
+    lost: checked.lost,
+    charged_twice: checked.chargedTwice,
+    unexplained: checked.unexplained,
+    imbalance: checked.imbalance,
+    wallet_differences: checked.walletDifferences,
+    replay_differences: checked.replayDifferences,
+    second_attempts: checked.secondAttempts,
+    silent_sends: checked.silentSends,
+    contradictory_answers: checked.contradictions,
+    ok: isOk(result, wantedKills),
+    duration_s: result.durationS,
+    kills_by_kind: countBy(counted.map((killed) => killed.kind)),
+    kills_not_counted: result.kills.length - counted.length,
+    in_flight_at_kills: spread(counted.map((killed) => killed.inFlight)),
+    states: checked.states,
+    charged_at_sandbox: checked.chargedIntents,
+    unknown_open: checked.unknownOpen,
+    dead_letters: checked.deadLetters,
+    resends: checked.counts.resends,
+    rescues: checked.counts.rescues,
+    lapses: checked.counts.lapses,
+    fenced_late_replies: checked.counts.lateReplies,
+    folded_without_sending: checked.counts.foldedWithoutSending,
+    requests_seen_again: keys.seenAgain,
+    requests_with_a_fault: keys.faultedOnce,
+    requests_with_several_faults: keys.faultedAgain,
+    submitter_kills: submissions.submitterKills,
+    files_submitted_twice: submissions.filesTwice,
+    events: checked.events,
+    settled: settling.end,
+    settled_s: settling.seconds,
+    jobs_left: settling.jobsLeft,
+    unexpected_ends: result.unexpectedEnds.length,
+    unclean_stops: result.uncleanStops + result.kills.filter((killed) => killed.note !== null).length,
+    log: result.logCounts,
+  };
+}
+
+/** The seven measures are zero, nothing was silent or contradicted, and the kills were real. */
+export function isOk(result: RunResult, wantedKills: number): boolean {
+  const { checked } = result;
+  const bad =
+    checked.lost +
+    checked.chargedTwice +
+    checked.unexplained +
+    checked.imbalance +
+    checked.walletDifferences +
+    checked.replayDifferences +
+    checked.secondAttempts +
+    checked.silentSends +
+    checked.contradictions;
+  return bad === 0 && result.kills.filter((killed) => killed.inFlight > 0).length >= wantedKills;
+}
+
+function countBy(names: readonly string[]): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}
+
+function spread(numbers: readonly number[]): { least: number; median: number; most: number } {
+  const sorted = [...numbers].sort((left, right) => left - right);
+  return { least: sorted[0] ?? 0, median: sorted[sorted.length >> 1] ?? 0, most: sorted.at(-1) ?? 0 };
+}
+
+/** For standard error: the names of what differs, and what nobody expected. */
+export function detailsText(result: RunResult): string {
+  const { names } = result.checked;
+  const more = names.length > MAX_NAMES ? [`… and ${names.length - MAX_NAMES} more`] : [];
+  return [
+    ...names.slice(0, MAX_NAMES),
+    ...more,
+    ...result.unexpectedEnds,
+    ...result.alarms.map((line) => `log: ${line}`),
+  ].join('\n');
+}
+
+/** For people, where no JSON was asked for. */
+export function summaryText(result: RunResult, wantedKills: number): string {
+  const json = resultJson(result, wantedKills);
+  const kills = result.kills.map(describeKill);
+  const list = (counts: Readonly<Record<string, number>>) =>
+    Object.entries(counts)
+      .map(([name, count]) => `${count} ${name}`)
+      .join(', ') || 'none';
+  return [
+    `Chaos run with seed ${json.seed}: ${json.ok ? 'nothing lost, nothing charged twice, all explained' : 'NOT OK'}`,
+    '',
+    `  orders             ${json.orders} in ${json.duration_s} s; ${list(json.states)}`,
+    `  at the sandbox     ${json.charged_at_sandbox} charged`,
+    `  kills that counted ${json.kills} of ${wantedKills} (${list(json.kills_by_kind)})`,
+    `  in flight at them  ${json.in_flight_at_kills.least} to ${json.in_flight_at_kills.most}, median ${json.in_flight_at_kills.median}`,
+    `  submitters         ${json.submitter_kills} killed, ${json.files_submitted_twice} files submitted twice at once`,
+    `  resends            ${json.resends}; rescues ${json.rescues}; late replies kept ${json.fenced_late_replies}`,
+    `  faults             on ${json.requests_with_a_fault} requests, several on ${json.requests_with_several_faults}`,
+    `  open               ${json.unknown_open} unknown; dead letters: ${list(json.dead_letters)}`,
+    `  settled            ${json.settled} after ${json.settled_s} s`,
+    '',
+    `  lost ${json.lost}, charged twice ${json.charged_twice}, unexplained ${json.unexplained}, imbalance ${json.imbalance},`,
+    `  wallet differences ${json.wallet_differences}, replay differences ${json.replay_differences},`,
+    `  second attempts ${json.second_attempts}, silent sends ${json.silent_sends}`,
+    '',
+    ...kills,
+  ].join('\n');
+}
+
+function describeKill(killed: Killed, number: number): string {
+  const counts = killed.inFlight > 0 ? `${killed.inFlight} in flight` : 'nothing in flight, does not count';
+  return `  kill ${String(number + 1).padStart(3)}  ${killed.kind.padEnd(18)} ${counts}`;
+}

@@ -1,0 +1,207 @@
+/**
+ * The named scenario: a daemon with orders in flight is stopped for longer than its lease, another one rescues
+ * and settles them, and the first goes on. It must not settle any of them; its late replies must be kept; and
+ * the sandbox must have taken the money once.
+ */
+import type { Db } from '../src/core/db/connection.ts';
+import { list } from '../src/core/db/connection.ts';
+import { inFlightOf, lookUntil } from './census.ts';
+import { openAsOwner } from './database.ts';
+import { makePlan } from './plan.ts';
+import { pause } from './processes.ts';
+import type { Progress } from './progress.ts';
+import { createSubmissions, submitWave } from './submit.ts';
+import { type World, withWorld } from './world.ts';
+
+const ORDERS = 40;
+/** Long enough to be stopped in the middle of a call, and far below the PSP time-out (ms). */
+const LATENCY_MS = 1_500;
+/** So long that a reply waiting in a stopped daemon's socket is still read afterwards (ms). */
+const PSP_TIMEOUT_MS = 60_000;
+/** Another daemon may rescue only when it has been steady for a whole lease of 6 s (ms). */
+const STEADY_MS = 7_500;
+const LIMIT_MS = 60_000;
+
+export type SigstopResult = {
+  readonly scenario: 'sigstop';
+  readonly seed: number;
+  readonly ok: boolean;
+  /** Orders the stopped daemon had in flight. */
+  readonly held: number;
+  readonly rescued: number;
+  readonly settled_by_others: number;
+  readonly settled_by_the_stopped: number;
+  readonly late_replies_kept: number;
+  readonly late_replies_that_succeeded: number;
+  readonly charged_once: number;
+  readonly charged_twice: number;
+  readonly not_charged: number;
+  readonly entries: number;
+  readonly stopped_s: number;
+  readonly wrong: readonly string[];
+};
+
+export async function runSigstop(
+  wishes: { readonly seed: number; readonly logFolder: string | null },
+  progress: Progress,
+): Promise<SigstopResult> {
+  const worldWishes = {
+    ...wishes,
+    daemons: 2,
+    latencyMs: LATENCY_MS,
+    faults: 'off' as const,
+    maxConcurrent: ORDERS / 4,
+    pspTimeoutMs: PSP_TIMEOUT_MS,
+    releaseAfterDays: 0,
+  };
+  return withWorld(worldWishes, async (world) => {
+    const db = openAsOwner(world.database.owner);
+    try {
+      return await play(world, db, wishes.seed, progress);
+    } finally {
+      await db.close();
+    }
+  });
+}
+
+async function play(world: World, db: Db, seed: number, progress: Progress): Promise<SigstopResult> {
+  const [stopped] = world.daemons;
+  if (stopped === undefined) throw new Error('there is no daemon');
+  progress.say('waiting until both daemons are steady');
+  await pause(STEADY_MS);
+  const submissions = createSubmissions();
+  const { folder, document, database, mark, log } = world;
+  const wave = {
+    ...makePlan({ seed, orders: ORDERS, kills: 1 }).waves[0]!,
+    mode: 'once' as const,
+    submitterKills: [],
+  };
+  const submitted = submitWave({ folder, document, connection: database.app, mark, log, submissions }, wave);
+
+  const pid = stopped.pid();
+  const census = await lookUntil(db, (seen) => inFlightOf(seen, [pid]) >= ORDERS / 8, LIMIT_MS);
+  if (census === null) throw new Error('the daemon never had enough orders in flight');
+  // The sandbox has the requests, and answers while the daemon is stopped.
+  await pause(LATENCY_MS / 3);
+  const stoppedAt = performance.now();
+  stopped.stop();
+  const held = await listHeld(db, pid);
+  progress.say(`stopped daemon with ${held.length} orders in flight`);
+  await submitted;
+  const settledWhileStopped = await waitUntilEnded(db, held);
+  const stoppedS = Math.round((performance.now() - stoppedAt) / 100) / 10;
+  stopped.go();
+  progress.say('continued');
+  await lookUntil(db, (seen) => seen.jobs === 0, LIMIT_MS);
+  await waitForLateReplies(db, held);
+  return judge(world, db, { seed, held, settledWhileStopped, stoppedS, pid });
+}
+
+type Held = { readonly operationId: bigint; readonly fence: number };
+
+async function listHeld(db: Db, pid: number): Promise<readonly Held[]> {
+  return db.sql<Held[]>`
+    select j.operation_id, j.fence
+      from ${db.t.job} j
+      join ${db.t.daemon} d on d.id = j.daemon_id
+     where j.state = 'leased'
+       and d.name like ${`%/${pid}`}
+     order by j.operation_id`;
+}
+
+async function waitUntilEnded(db: Db, held: readonly Held[]): Promise<number> {
+  const ids = list(held.map((job) => job.operationId));
+  const deadline = performance.now() + LIMIT_MS;
+  for (;;) {
+    const [row] = await db.sql<{ ended: number }[]>`
+      select count(*)::integer as ended from ${db.t.attempt}
+       where operation_id = any(${ids}::bigint[]) and not is_open`;
+    if ((row?.ended ?? 0) === held.length || performance.now() > deadline) return row?.ended ?? 0;
+    await pause(200);
+  }
+}
+
+async function waitForLateReplies(db: Db, held: readonly Held[]): Promise<void> {
+  const deadline = performance.now() + 15_000;
+  while ((await countLate(db, held)).kept < held.length && performance.now() < deadline) await pause(200);
+}
+
+async function countLate(db: Db, held: readonly Held[]): Promise<{ kept: number; succeeded: number }> {
+  const [row] = await db.sql<{ kept: number; succeeded: number }[]>`
+    select count(*)::integer as kept, count(*) filter (where e.kind = 'succeeded')::integer as succeeded
+      from unnest(${list(held.map((job) => job.operationId))}::bigint[],
+                  ${list(held.map((job) => job.fence))}::integer[]) as h (operation_id, fence)
+      join ${db.t.evidence} e on e.operation_id = h.operation_id and e.fence = h.fence and e.source = 'late_reply'`;
+  return row!;
+}
+
+type Played = {
+  readonly seed: number;
+  readonly held: readonly Held[];
+  readonly settledWhileStopped: number;
+  readonly stoppedS: number;
+  readonly pid: number;
+};
+
+async function judge(world: World, db: Db, played: Played): Promise<SigstopResult> {
+  const { held, pid } = played;
+  const ids = list(held.map((job) => job.operationId));
+  const { t } = db;
+  const [counts] = await db.sql<{ rescued: number; settledByTheStopped: number; entries: number }[]>`
+    select (select count(distinct data->>'operation') from ${t.event}
+             where kind = 'job_rescued' and (data->>'operation')::bigint = any(${ids}::bigint[]))::integer as rescued,
+           (select count(*) from ${t.event}
+             where kind = 'operation_evidence' and (data->>'operation')::bigint = any(${ids}::bigint[])
+               and json_typeof(data->'operation_row') = 'object' and principal like ${`%/${pid}`})::integer
+             as settled_by_the_stopped,
+           (select count(*) from ${t.journalEntry}
+             where cause in (select 'op_' || id from unnest(${ids}::bigint[]) as h (id)))::integer as entries`;
+  const late = await countLate(db, held);
+  const charges = await countCharges(world, db, ids);
+  const result = {
+    scenario: 'sigstop' as const,
+    seed: played.seed,
+    held: held.length,
+    rescued: counts!.rescued,
+    settled_by_others: played.settledWhileStopped,
+    settled_by_the_stopped: counts!.settledByTheStopped,
+    late_replies_kept: late.kept,
+    late_replies_that_succeeded: late.succeeded,
+    charged_once: charges.once,
+    charged_twice: charges.twice,
+    not_charged: charges.never,
+    entries: counts!.entries,
+    stopped_s: played.stoppedS,
+  };
+  const wrong = [
+    held.length === 0 ? 'nothing was in flight' : null,
+    result.rescued === held.length ? null : 'not every order was rescued',
+    result.settled_by_others === held.length
+      ? null
+      : 'not every order was settled while the daemon was stopped',
+    result.settled_by_the_stopped === 0 ? null : 'the stopped daemon settled an order',
+    result.late_replies_kept === held.length ? null : 'not every late reply was kept',
+    result.charged_twice === 0 ? null : 'an order was charged twice',
+    result.entries === result.charged_once ? null : 'entries differ from charges',
+  ].filter((line) => line !== null);
+  return { ...result, ok: wrong.length === 0, wrong };
+}
+
+/** How often the sandbox took the money of each order; declined ones never. */
+async function countCharges(
+  world: World,
+  db: Db,
+  ids: string,
+): Promise<{ once: number; twice: number; never: number }> {
+  const orders = await db.sql<{ name: string }[]>`
+    select 'ord_' || payment_order_id as name from ${db.t.operation} where id = any(${ids}::bigint[])`;
+  const intents = (await world.sandbox.truth()).filter((intent) => intent.status === 'succeeded');
+  const counts = { once: 0, twice: 0, never: 0 };
+  for (const { name } of orders) {
+    const charged = intents.filter((intent) => intent.metadata.paygate_order === name).length;
+    if (charged === 0) counts.never += 1;
+    else if (charged === 1) counts.once += 1;
+    else counts.twice += 1;
+  }
+  return counts;
+}

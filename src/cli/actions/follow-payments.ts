@@ -1,0 +1,79 @@
+/** `--wait`: watches payments until each has ended or needs a person. Reads only. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Db } from '../../core/db/connection.ts';
+import { isEnded, publicStateOf, type SubState } from '../../core/operation/operation.ts';
+import { listOrderStates, type OrderState } from '../../core/payment/payment-progress-store.ts';
+import { listLiveDaemons } from '../../core/queue/queue-store.ts';
+import { EXIT } from '../exit-codes.ts';
+import { startProgress } from '../progress.ts';
+import type { Session } from '../session.ts';
+
+/** Payments looked at in one query. */
+const LOOK = 1_000;
+/** Between two looks (ms); a look at many payments is followed by a longer pause. */
+const MIN_PAUSE_MS = 100;
+const MAX_PAUSE_MS = 500;
+
+export type Followed = {
+  /** Orders by where they stand now. */
+  readonly outcomes: ReadonlyMap<SubState, number>;
+  /** Orders that have not ended: in doubt, waiting for somebody, or still under way when time was up. */
+  readonly open: number;
+  readonly end: 'all_settled' | 'timed_out' | 'stopped';
+};
+
+export async function followPayments(
+  session: Session,
+  db: Db,
+  paymentIds: readonly bigint[],
+  waitS: number,
+): Promise<Followed> {
+  const deadline = performance.now() + waitS * 1_000;
+  const { signal } = session.host.interrupt;
+  const settled = new Map<bigint, readonly OrderState[]>();
+  const latest = new Map<bigint, readonly OrderState[]>();
+  const progress = startProgress(session, { label: 'settled', noun: 'payment', total: paymentIds.length });
+  await warnWithoutDaemon(session, db);
+  let waiting = [...paymentIds];
+  try {
+    while (waiting.length > 0 && !signal.aborted && performance.now() < deadline) {
+      const asked = waiting.slice(0, LOOK);
+      const states = Map.groupBy(await listOrderStates(db, asked), (state) => state.paymentId);
+      const still: bigint[] = [];
+      for (const id of asked) {
+        const orders = states.get(id) ?? [];
+        latest.set(id, orders);
+        if (orders.every((order) => isEnded(order.subState) || order.needsPerson)) settled.set(id, orders);
+        else still.push(id);
+      }
+      waiting = [...waiting.slice(LOOK), ...still];
+      progress.update(settled.size);
+      const isMoving = still.length < asked.length;
+      if (still.length > 0)
+        await sleep(isMoving ? MIN_PAUSE_MS : MAX_PAUSE_MS, undefined, { signal }).catch(() => undefined);
+    }
+  } finally {
+    await progress.end();
+  }
+  const end = waiting.length === 0 ? 'all_settled' : signal.aborted ? 'stopped' : 'timed_out';
+  return { ...countUp([...latest.values()].flat()), end };
+}
+
+async function warnWithoutDaemon(session: Session, db: Db): Promise<void> {
+  if ((await listLiveDaemons(db)).length > 0) return;
+  session.note('No daemon is alive, so nothing is being charged yet. Start one: paygate daemon run');
+}
+
+function countUp(orders: readonly OrderState[]): Pick<Followed, 'outcomes' | 'open'> {
+  const outcomes = new Map<SubState, number>();
+  for (const { subState } of orders) outcomes.set(subState, (outcomes.get(subState) ?? 0) + 1);
+  const open = orders.filter((order) => !isEnded(order.subState)).length;
+  return { outcomes: new Map([...outcomes].sort(([left], [right]) => (left < right ? -1 : 1))), open };
+}
+
+/** 4 while anything is open, 1 when anything failed, else 0. */
+export function exitCodeOfFollowed(followed: Followed): number {
+  if (followed.open > 0 || followed.end !== 'all_settled') return EXIT.unknownOutcome;
+  const hasFailed = [...followed.outcomes.keys()].some((subState) => publicStateOf(subState) === 'FAILED');
+  return hasFailed ? EXIT.answerIsNo : EXIT.done;
+}
