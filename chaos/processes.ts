@@ -26,9 +26,11 @@ export type Lines = {
 };
 
 const running = new Set<ChildProcess>();
+let isOver = false;
 
 /** @param mark stands in the command line, so that a later run can tell what an earlier, killed one left */
 export function startChild(job: ChildJob, mark: string, lines: Lines): Child {
+  if (isOver) throw new Error('the run is over: nothing is started any more');
   const process_ = spawn(process.execPath, [MAIN, CHILD_FLAG, JSON.stringify(job), mark], {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, NODE_OPTIONS: process.env.NODE_OPTIONS ?? '' },
@@ -55,8 +57,9 @@ export function startChild(job: ChildJob, mark: string, lines: Lines): Child {
   };
 }
 
-/** Ends every child that is left, stopped ones too. */
-export function killAllChildren(): void {
+/** Ends every child that is left, stopped ones too; from here on none is started any more. */
+export function endAllChildren(): void {
+  isOver = true;
   for (const child of running) child.kill('SIGKILL');
 }
 

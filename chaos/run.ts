@@ -96,7 +96,7 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
         keys,
         logCounts: log.counts(),
         alarms: log.alarms(),
-        unexpectedEnds,
+        unexpectedEnds: [...unexpectedEnds],
         uncleanStops,
         durationS,
       };

@@ -23,8 +23,8 @@ const REPEATED: readonly FaultName[] = [
   'key_in_use',
   'unauthorized',
 ];
-/** Requests that a burst refuses. */
-const BURST_REQUESTS = 25;
+/** Requests that a burst refuses: a few more would only make the breakers wait, one probe at a time. */
+const BURST_REQUESTS = 10;
 /** Between two looks for orders that wait in the queue (ms). */
 const LOOK_PAUSE_MS = 250;
 const MAX_LOOKS = 20;

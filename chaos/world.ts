@@ -14,7 +14,7 @@ import { createDaemon, type Daemon } from './daemons.ts';
 import { createDatabase, type Database } from './database.ts';
 import { createLogBook, type LogBook } from './log-book.ts';
 import { BLOCKED_BUYER } from './plan.ts';
-import { killAllChildren } from './processes.ts';
+import { endAllChildren } from './processes.ts';
 import { createSandbox, type Sandbox } from './sandbox.ts';
 
 /** Folder name: who made it, so that a later run can clear up after one that was killed. */
@@ -56,7 +56,7 @@ export async function withWorld<T>(wishes: WorldWishes, work: (world: World) => 
   try {
     return await work(await buildWorld(wishes, folder));
   } finally {
-    killAllChildren();
+    endAllChildren();
     await removeFolder(folder);
     forget();
   }
@@ -131,7 +131,7 @@ async function removeFolder(folder: string): Promise<void> {
 /** A signal ends the run: children first, then the server, then the folders, then we. */
 function removeOnSignal(folder: string): () => void {
   const onSignal = (name: NodeJS.Signals): void => {
-    killAllChildren();
+    endAllChildren();
     void removeFolder(folder)
       .catch(() => rmSync(folder, { recursive: true, force: true }))
       .finally(() => process.exit(name === 'SIGINT' ? 130 : 143));

@@ -88,11 +88,23 @@ function asksForJson(args: readonly string[]): boolean {
 export async function run(loaders: Loaders): Promise<void> {
   const { openProcessHost } = await import('./process-host.ts');
   const host = openProcessHost(loaders);
-  const exitCode = await execute(process.argv.slice(2), host);
+  const args = process.argv.slice(2);
+  process.on('uncaughtException', (error) => void endOnSurprise(error, args, host));
+  const exitCode = await execute(args, host);
   process.exitCode = exitCode;
   // What is still open after a signal is not waited for; otherwise something forgot to close, and may not keep us.
   if (host.interrupt.signal.aborted) process.exit(exitCode);
   setTimeout(() => process.exit(exitCode), EXIT_GRACE_MS).unref();
+}
+
+/** What nobody awaited. Programs that stay write to a log, where the stack belongs. */
+async function endOnSurprise(error: unknown, args: readonly string[], host: Host): Promise<never> {
+  const isLog = args.includes('run') || args.includes('-v') || args.includes('--verbose');
+  const exitCode = await reportError(error, host.stderr, {
+    format: asksForJson(args) ? 'json' : 'text',
+    detail: isLog ? 'stack' : 'message',
+  });
+  process.exit(exitCode);
 }
 
 /** After its last word a command has this long to close what it opened (ms). */

@@ -6,7 +6,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { createInterface } from 'node:readline';
 import { ReadStream } from 'node:tty';
-import { exitCodeOfSignal } from './exit-codes.ts';
+import { EXIT, exitCodeOfSignal } from './exit-codes.ts';
 import type { Answer, Host, Interrupt, Loaders } from './host.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -28,16 +28,17 @@ export function openProcessHost(loaders: Loaders): Host {
   };
 }
 
-/** A reader that has seen enough (`| head`) is no error; a log that is gone is not worth a crash. */
+/** A reader that has seen enough (`| head`) is no error; a full disk is, and what was done stays done. */
 function endQuietlyOnBrokenPipe(): void {
-  const onError = (error: NodeJS.ErrnoException): void => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  };
-  process.stdout.on('error', onError);
-  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.done);
+    process.stderr.write(
+      `error: The result can't be written (${error.code}); what the command did is done.\n`,
+    );
+    process.exit(EXIT.failed);
   });
+  // A log that is gone is not worth a crash.
+  process.stderr.on('error', () => undefined);
 }
 
 /** The first signal asks, the second one ends the process at once. */
@@ -93,12 +94,16 @@ function readLine(input: NodeJS.ReadableStream, signal: AbortSignal): Promise<An
   return new Promise((resolve) => {
     const lines = createInterface({ input, terminal: false });
     const onAbort = (): void => lines.close();
+    let answered = false;
     lines.once('line', (text) => {
+      answered = true;
       resolve({ kind: 'answer', text });
       lines.close();
     });
     lines.once('close', () => {
       signal.removeEventListener('abort', onAbort);
+      // After Ctrl-C or Ctrl-D the cursor still stands behind the question.
+      if (!answered) process.stderr.write('\n');
       resolve({ kind: 'closed' });
     });
     signal.addEventListener('abort', onAbort, { once: true });

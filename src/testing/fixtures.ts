@@ -51,14 +51,15 @@ export async function openTestBook(): Promise<TestBook> {
     return pool;
   };
   const db = await openBook({ connection: database.appConnection, book: BOOK, max: 8 });
-  pools.push(db);
+
   return {
     database,
     db,
     owner: open(database.connection, 4),
     connect: (max) => open(database.appConnection, max),
     close: async () => {
-      await Promise.all(pools.map((pool) => pool.close()));
+      // A connection that a test has cut keeps `close` waiting for as long as it is given (s).
+      await Promise.all([db, ...pools].map((pool) => pool.sql.end({ timeout: 1 })));
       await database.drop();
     },
   };
@@ -226,6 +227,26 @@ export async function until(isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
+/**
+ * Runs `work` and collects what would have ended the process meanwhile: exceptions that nobody could catch.
+ * The runner's own listeners are put back afterwards.
+ */
+export async function collectUncaught(work: () => Promise<void>): Promise<readonly unknown[]> {
+  const uncaught: unknown[] = [];
+  const listeners = process.listeners('uncaughtException');
+  process.removeAllListeners('uncaughtException');
+  process.on('uncaughtException', (error) => uncaught.push(error));
+  try {
+    await work();
+    // What was scheduled by the last turn of the event loop still runs.
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  } finally {
+    process.removeAllListeners('uncaughtException');
+    for (const listener of listeners) process.on('uncaughtException', listener);
+  }
+  return uncaught;
+}
+
 /** As if the attempt had first been sent so long ago. */
 export async function setFirstSentBack(owner: Db, operationId: bigint, interval: string): Promise<void> {
   await owner.sql`
@@ -247,11 +268,7 @@ export async function claimOne(daemon: TestDaemon, pspAccount: string): Promise<
 }
 
 /** Records one reply of a claimed task. */
-export async function record(
-  daemon: TestDaemon,
-  task: Task,
-  reply: EnquiryReply | null,
-): Promise<Recorded> {
+export async function record(daemon: TestDaemon, task: Task, reply: EnquiryReply | null): Promise<Recorded> {
   const [result] = await recordFindings(daemon.context, [findingOf(task, reply)]);
   return result!;
 }
@@ -370,7 +387,11 @@ export async function balanceOf(db: Db, code: string, currency: string): Promise
 }
 
 /** Every row of the named tables as text, in key order: equal texts are equal books. */
-export async function dumpTables(db: Db, book: string, tables: readonly string[]): Promise<readonly string[]> {
+export async function dumpTables(
+  db: Db,
+  book: string,
+  tables: readonly string[],
+): Promise<readonly string[]> {
   const dumps: string[] = [];
   for (const table of tables) {
     const rows = await db.sql<{ row: string }[]>`

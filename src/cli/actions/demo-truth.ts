@@ -63,7 +63,9 @@ function inStripeUnits(amountMinor: bigint, currency: Currency): string {
 
 /** Money really moved, per order, as texts like "1250 eur"; two texts are two charges. */
 async function readTruth(url: string): Promise<{ intents: number; moved: Map<string, string[]> }> {
-  const response = await fetch(`${url}/_sandbox/truth?format=ndjson`, { signal: AbortSignal.timeout(TRUTH_TIMEOUT_MS) });
+  const response = await fetch(`${url}/_sandbox/truth?format=ndjson`, {
+    signal: AbortSignal.timeout(TRUTH_TIMEOUT_MS),
+  });
   const lines = (await response.text()).split('\n').filter((line) => line !== '');
   if (!response.ok || lines.length === 0) {
     throw new OperatorError(

@@ -15,8 +15,8 @@ const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 500;
 
 export type Followed = {
-  /** Orders by where they stand now. */
-  readonly outcomes: ReadonlyMap<SubState, number>;
+  /** Orders by where they stand now; null when stopped before all were looked at. */
+  readonly outcomes: ReadonlyMap<SubState, number> | null;
   /** Orders that have not ended: in doubt, waiting for somebody, or still under way when time was up. */
   readonly open: number;
   readonly end: 'all_settled' | 'timed_out' | 'stopped';
@@ -30,33 +30,42 @@ export async function followPayments(
 ): Promise<Followed> {
   const deadline = performance.now() + waitS * 1_000;
   const { signal } = session.host.interrupt;
-  const settled = new Map<bigint, readonly OrderState[]>();
   const latest = new Map<bigint, readonly OrderState[]>();
   const progress = startProgress(session, { label: 'settled', noun: 'payment', total: paymentIds.length });
   await warnWithoutDaemon(session, db);
-  let waiting = [...paymentIds];
+  let waiting: readonly bigint[] = paymentIds;
   try {
     while (waiting.length > 0 && !signal.aborted && performance.now() < deadline) {
       const asked = waiting.slice(0, LOOK);
-      const states = Map.groupBy(await listOrderStates(db, asked), (state) => state.paymentId);
-      const still: bigint[] = [];
-      for (const id of asked) {
-        const orders = states.get(id) ?? [];
-        latest.set(id, orders);
-        if (orders.every((order) => isEnded(order.subState) || order.needsPerson)) settled.set(id, orders);
-        else still.push(id);
-      }
+      const still = await look(db, asked, latest);
+      // Those that are not settled go to the end: each has its turn.
       waiting = [...waiting.slice(LOOK), ...still];
-      progress.update(settled.size);
-      const isMoving = still.length < asked.length;
-      if (still.length > 0)
-        await sleep(isMoving ? MIN_PAUSE_MS : MAX_PAUSE_MS, undefined, { signal }).catch(() => undefined);
+      progress.update(paymentIds.length - waiting.length);
+      const pauseMs = still.length < asked.length ? MIN_PAUSE_MS : MAX_PAUSE_MS;
+      if (still.length > 0) await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
     }
+    if (signal.aborted) return { outcomes: null, open: waiting.length, end: 'stopped' };
+    const unseen = waiting.filter((id) => !latest.has(id));
+    for (let start = 0; start < unseen.length; start += LOOK)
+      await look(db, unseen.slice(start, start + LOOK), latest);
   } finally {
     await progress.end();
   }
-  const end = waiting.length === 0 ? 'all_settled' : signal.aborted ? 'stopped' : 'timed_out';
-  return { ...countUp([...latest.values()].flat()), end };
+  return { ...countUp([...latest.values()].flat()), end: waiting.length === 0 ? 'all_settled' : 'timed_out' };
+}
+
+/** Looks at the payments and notes what is seen; returns those that are not settled. */
+async function look(
+  db: Db,
+  asked: readonly bigint[],
+  latest: Map<bigint, readonly OrderState[]>,
+): Promise<readonly bigint[]> {
+  const states = Map.groupBy(await listOrderStates(db, asked), (state) => state.paymentId);
+  return asked.filter((id) => {
+    const orders = states.get(id) ?? [];
+    latest.set(id, orders);
+    return !orders.every((order) => isEnded(order.subState) || order.needsPerson);
+  });
 }
 
 async function warnWithoutDaemon(session: Session, db: Db): Promise<void> {
@@ -74,6 +83,8 @@ function countUp(orders: readonly OrderState[]): Pick<Followed, 'outcomes' | 'op
 /** 4 while anything is open, 1 when anything failed, else 0. */
 export function exitCodeOfFollowed(followed: Followed): number {
   if (followed.open > 0 || followed.end !== 'all_settled') return EXIT.unknownOutcome;
-  const hasFailed = [...followed.outcomes.keys()].some((subState) => publicStateOf(subState) === 'FAILED');
+  const hasFailed = [...(followed.outcomes?.keys() ?? [])].some(
+    (subState) => publicStateOf(subState) === 'FAILED',
+  );
   return hasFailed ? EXIT.answerIsNo : EXIT.done;
 }

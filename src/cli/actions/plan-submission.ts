@@ -97,11 +97,18 @@ function conflict(code: string, message: string, paymentId: bigint): Fate {
 }
 
 /** For a person, before anything happens. */
-export function planText(plan: Plan, source: string): string {
+export function planText(plan: Plan, input: PaymentInput): string {
   const { fresh, existing, deduplicated, conflicts } = plan;
-  const lines = [
-    `${source}: ${countText(plan.payments, 'payment')}, ${countText(plan.orders, 'order')}, ${totalsText(plan.totals)}`,
-  ];
+  const amount = totalsText(plan.totals);
+  const { checkoutId, buyer, orders } = input.payments[0]!.request;
+  const lines =
+    input.file === null
+      ? [
+          `Charge ${amount} to ${buyer} for ${orders.map((order) => order.seller).join(', ')}, checkout ${checkoutId}`,
+        ]
+      : [
+          `${input.file.source}: ${countText(plan.payments, 'payment')}, ${countText(plan.orders, 'order')}, ${amount}`,
+        ];
   const known = existing + deduplicated;
   if (known > 0) lines.push(`  there already: ${known}, which will not be charged again`);
   if (conflicts.length > 0) lines.push(`  in conflict: ${conflicts.length}, which will not be charged`);

@@ -148,7 +148,7 @@ function faultTable(faults: readonly FileFault[]): Block {
     rows: faults.map((fault) => [
       fault.line === null ? '' : String(fault.line),
       fault.column ?? '',
-      fault.message,
+      fault.line === null && fault.column === null ? `the file ${fault.message}` : fault.message,
     ]),
   };
 }

@@ -30,10 +30,14 @@ export async function singleResult(
     replayed: 'was accepted before',
     deduplicated: 'is there already, under another key',
   };
+  const isBlocked = answer.risk.decision === 'block';
   return {
     json: { ...answer, result },
     blocks: [
-      { kind: 'line', text: `${answer.payment_id} ${words[result]}` },
+      {
+        kind: 'line',
+        text: `${answer.payment_id} ${isBlocked ? 'is stored, and stopped by the risk check' : words[result]}`,
+      },
       {
         kind: 'facts',
         facts: [
@@ -132,12 +136,12 @@ export function alreadySubmittedResult(batch: Batch, plan: Plan, followed: Follo
 }
 
 function followedJson(followed: Followed | null) {
-  if (followed === null) return {};
+  if (followed === null || followed.outcomes === null) return {};
   return { outcomes: Object.fromEntries(followed.outcomes), open_orders: followed.open };
 }
 
 function followedBlocks(followed: Followed | null): readonly Block[] {
-  if (followed === null) return [];
+  if (followed === null || followed.outcomes === null) return [];
   return [
     {
       kind: 'table',

@@ -15,6 +15,7 @@ import { EXIT, exitCodeOfSignal } from '../exit-codes.ts';
 import { loadConfig } from '../load-config.ts';
 import { type Book, explainDatabaseError, withBook } from '../open-book.ts';
 import { startProgress } from '../progress.ts';
+import { terminalText } from '../render/terminal-text.ts';
 import type { Session } from '../session.ts';
 import { countText, timeText, totalsCode, totalsText } from '../words.ts';
 import { exitCodeOfFollowed, type Followed, followPayments } from './follow-payments.ts';
@@ -70,7 +71,7 @@ async function submit(submission: Submission): Promise<number> {
   const earlier = input.file === null ? null : await findBatch(book.db, input.file.sha256);
   if (earlier !== null && earlier.submittedAt !== null) return sayAlreadySubmitted(submission, earlier);
   if (earlier !== null) session.note(`${batchName(earlier)} was interrupted; this resumes it.`);
-  session.note(planText(plan, input.file?.source ?? 'one payment'));
+  session.note(planText(plan, input));
   if (session.globals.dryRun) {
     const advice = plan.fresh === 0 ? '' : ` To submit unasked: --confirm ${totalsCode(plan.totals)}`;
     await session.print({
@@ -92,7 +93,11 @@ async function sayAlreadySubmitted(submission: Submission, batch: Batch): Promis
   const followed =
     flags.waitS === null ? null : await followPayments(session, book.db, plan.knownPaymentIds, flags.waitS);
   await session.print(alreadySubmittedResult(batch, plan, followed));
-  return followed === null ? EXIT.done : exitCodeAfterWait(session, followed);
+  return followed === null ? EXIT.done : exitCodeAfterWait(session, followed, lookUpOf(batch));
+}
+
+function lookUpOf(batch: Batch): string {
+  return `paygate payments list --batch ${batchName(batch)} --status EXECUTING`;
 }
 
 function batchName(batch: Batch): string {
@@ -103,7 +108,12 @@ async function confirm({ session, input, plan, flags }: Submission): Promise<voi
   const where: AskWhere = flags.file === '-' ? 'terminal' : 'stdin';
   if (plan.payments > 1) return confirmTotal(session, plan.totals, where);
   const { buyer } = input.payments[0]!.request;
-  await confirmOne(session, `Charge ${totalsText(plan.totals)} to ${buyer}?`, plan.totals, where);
+  await confirmOne(
+    session,
+    `Charge ${totalsText(plan.totals)} to ${terminalText(buyer)}?`,
+    plan.totals,
+    where,
+  );
 }
 
 async function accept(submission: Submission): Promise<number> {
@@ -224,12 +234,11 @@ async function finishBatch(
   if (tally.conflicts.some((conflict) => conflict.code !== 'request_in_progress')) return EXIT.refused;
   if (tally.conflicts.length > 0) return EXIT.failed;
   if (items.length === 1 && tally.riskBlocked === 1) return EXIT.refused;
-  const lookUp = `paygate payments list --batch ${batchName(batch)} --status EXECUTING`;
-  return followed === null ? EXIT.done : exitCodeAfterWait(session, followed, lookUp);
+  return followed === null ? EXIT.done : exitCodeAfterWait(session, followed, lookUpOf(batch));
 }
 
 /** A signal during the wait ends only the wait. */
-function exitCodeAfterWait(session: Session, followed: Followed, lookUp = 'paygate dlq list'): number {
+function exitCodeAfterWait(session: Session, followed: Followed, lookUp: string): number {
   if (followed.end === 'stopped') {
     session.note(`Stopped waiting; the payments go on. Look: ${lookUp}`);
     return exitCodeOfSignal(session.host.interrupt.signal.reason);

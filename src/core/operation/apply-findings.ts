@@ -203,7 +203,7 @@ function judge(
     subState,
     attemptState: attemptStateOf(outcome.kind),
     entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : [],
-    letter: step?.kind === 'bury' ? step : contradiction,
+    letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : contradiction,
   };
 }
 
@@ -440,37 +440,34 @@ function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[])
     return {
       kind: 'operation_evidence',
       paymentId: subject.paymentId,
-      data: JSON.stringify(
-        {
-          operation: subject.operationId,
-          attempt: subject.attemptNumber,
-          evidence: evidence && {
-            source: evidence.source,
-            kind: evidence.kind,
-            reason: evidence.reason,
-            fence: evidence.fence,
-          },
-          from: subject.subState,
-          to: verdict.subState,
-          attempt_row: attempt && {
-            state: attempt.state,
-            is_open: attempt.isOpen,
-            maybe_sent: attempt.maybeSent,
-            psp_reference: attempt.pspReference,
-            reason: attempt.reason,
-            resolved_by: attempt.resolvedBy,
-          },
-          operation_row: operation && {
-            sub_state: operation.subState,
-            reason: operation.reason,
-            psp_reference: operation.pspReference,
-            fence: operation.fence,
-          },
-          dead_letter: verdict.letter,
-          entries: posted.filter((entry) => entry.status === 'posted').map(entryJson),
+      data: JSON.stringify({
+        operation: subject.operationId.toString(),
+        attempt: subject.attemptNumber,
+        evidence: evidence && {
+          source: evidence.source,
+          kind: evidence.kind,
+          reason: evidence.reason,
+          fence: evidence.fence,
         },
-        (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value),
-      ),
+        from: subject.subState,
+        to: verdict.subState,
+        attempt_row: attempt && {
+          state: attempt.state,
+          is_open: attempt.isOpen,
+          maybe_sent: attempt.maybeSent,
+          psp_reference: attempt.pspReference,
+          reason: attempt.reason,
+          resolved_by: attempt.resolvedBy,
+        },
+        operation_row: operation && {
+          sub_state: operation.subState,
+          reason: operation.reason,
+          psp_reference: operation.pspReference,
+          fence: operation.fence,
+        },
+        dead_letter: verdict.letter,
+        entries: posted.filter((entry) => entry.status === 'posted').map(entryJson),
+      }),
     };
   });
 }

@@ -4,6 +4,7 @@ import {
   balanceOf,
   claim,
   claimOne,
+  collectUncaught,
   lapse,
   makeDue,
   makeSteady,
@@ -31,7 +32,7 @@ import { chargeSucceeded } from '../ledger/posting-rules.ts';
 import type { Connector, EnquiryReply } from '../psp/psp.ts';
 import { MAX_BURNED, MAX_ENQUIRIES } from '../queue/job.ts';
 import { callPsp, findingOf, recordFindings, type Task } from './execute-operations.ts';
-import { rescueOperations } from './rescue-operations.ts';
+import { giveBackOrphans, rescueOperations } from './rescue-operations.ts';
 
 let book: TestBook;
 beforeAll(async () => {
@@ -78,7 +79,12 @@ describe('one order', () => {
     const daemon = await startTestDaemon(book.db);
     const feesBefore = await balanceOf(book.db, 'platform:fees', 'EUR');
     const result = await turn(daemon, account, scriptedConnector([REPLY.succeeded]));
-    expect(result).toMatchObject({ right: 'settled', from: 'claimed', to: 'succeeded', outcome: 'succeeded' });
+    expect(result).toMatchObject({
+      right: 'settled',
+      from: 'claimed',
+      to: 'succeeded',
+      outcome: 'succeeded',
+    });
     expect(await standingOf(book.db, operationId)).toEqual({
       subState: 'succeeded',
       attemptState: 'succeeded',
@@ -135,7 +141,11 @@ describe('one order', () => {
     const told = [REPLY.not_sent, REPLY.rate_limited, REPLY.config_error, REPLY.not_sent, REPLY.succeeded];
     const states = await through(daemon, account, operationId, told);
     expect(states).toEqual(['retry_wait', 'retry_wait', 'held_config', 'retry_wait', 'succeeded']);
-    expect(await standingOf(book.db, operationId)).toMatchObject({ attempts: 1, sends: 5, entries: ['charge_succeeded'] });
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      attempts: 1,
+      sends: 5,
+      entries: ['charge_succeeded'],
+    });
   });
 
   test('that is pending is asked for, not sent again, until the PSP knows', async () => {
@@ -183,7 +193,13 @@ describe('the named sequence', () => {
       attempts: 1,
       sends: 5,
       maybeSent: true,
-      evidence: ['reply unknown', 'reply not_sent', 'reply config_error', 'reply rate_limited', 'reply succeeded'],
+      evidence: [
+        'reply unknown',
+        'reply not_sent',
+        'reply config_error',
+        'reply rate_limited',
+        'reply succeeded',
+      ],
       deadLetters: [],
       entries: ['charge_succeeded'],
     });
@@ -194,7 +210,11 @@ describe('the named sequence', () => {
     const account = uniqueName('acct');
     const { operationId } = await queueCharge(book.db, account);
     const daemon = await startTestDaemon(book.db);
-    const states = await through(daemon, account, operationId, [REPLY.unknown, REPLY.rejected, REPLY.succeeded]);
+    const states = await through(daemon, account, operationId, [
+      REPLY.unknown,
+      REPLY.rejected,
+      REPLY.succeeded,
+    ]);
     expect(states).toEqual(['unknown', 'unknown', 'succeeded']);
     const { evidence, deadLetters } = await standingOf(book.db, operationId);
     expect(evidence).toEqual(['reply unknown', 'reply rejected', 'enquiry succeeded']);
@@ -205,7 +225,13 @@ describe('the named sequence', () => {
     const account = uniqueName('acct');
     const { operationId } = await queueCharge(book.db, account);
     const daemon = await startTestDaemon(book.db);
-    for (const reply of [REPLY.unknown, REPLY.not_sent, REPLY.config_error, REPLY.rate_limited, REPLY.rejected]) {
+    for (const reply of [
+      REPLY.unknown,
+      REPLY.not_sent,
+      REPLY.config_error,
+      REPLY.rate_limited,
+      REPLY.rejected,
+    ]) {
       await makeDue(book.owner, account);
       await turn(daemon, account, scriptedConnector([reply]));
       expect(await standingOf(book.db, operationId)).toMatchObject({ maybeSent: true, isOpen: true });
@@ -236,7 +262,10 @@ describe('the key window', () => {
     const connector = scriptedConnector([REPLY.succeeded]);
     await turn(daemon, account, connector);
     expect(connector.calls).toEqual(['enquire']);
-    expect(await standingOf(book.db, operationId)).toMatchObject({ subState: 'succeeded', resolvedBy: 'enquiry' });
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'succeeded',
+      resolvedBy: 'enquiry',
+    });
   });
 
   test('a miss is a dead letter and stays unknown, never FAILED; a late success still books it', async () => {
@@ -423,7 +452,10 @@ describe('a stalled daemon', () => {
     const task = await claimOne(rescuer, account);
     await record(stalled, late, REPLY.succeeded);
     expect(await record(rescuer, task, REPLY.unknown)).toMatchObject({ right: 'settled', to: 'succeeded' });
-    expect(await standingOf(book.db, operationId)).toMatchObject({ entries: ['charge_succeeded'], job: null });
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      entries: ['charge_succeeded'],
+      job: null,
+    });
   });
 
   test('wakes a job that waits for its next try', async () => {
@@ -465,10 +497,27 @@ describe('a stalled daemon', () => {
   });
 });
 
+function oneCent(account: string, seller: string) {
+  return chargeSucceeded({
+    pspAccount: account,
+    seller,
+    currency: money('1', 'EUR').currency,
+    grossMinor: 1n,
+    feeMinor: 0n,
+    release: 'available',
+  });
+}
+
 /** A batch of tasks in one lane, claimed. */
-async function claimedBatch(size: number): Promise<{ account: string; daemon: TestDaemon; tasks: readonly Task[] }> {
+async function claimedBatch(
+  size: number,
+): Promise<{ account: string; daemon: TestDaemon; tasks: readonly Task[] }> {
   const account = uniqueName('acct');
-  await queueCharges(book.db, account, Array.from({ length: size }, () => paymentRequest()));
+  await queueCharges(
+    book.db,
+    account,
+    Array.from({ length: size }, () => paymentRequest()),
+  );
   const daemon = await startTestDaemon(book.db);
   const tasks = await claim(daemon, account);
   expect(tasks).toHaveLength(size);
@@ -489,16 +538,9 @@ describe('a batch of replies', () => {
   test('with one item that the books refuse: the others are recorded, that one waits for a person', async () => {
     const { account, daemon, tasks } = await claimedBatch(7);
     const offender = tasks[4]!;
-    const entry = chargeSucceeded({
-      pspAccount: account,
-      seller: 'Somebody else',
-      currency: money('1', 'EUR').currency,
-      grossMinor: 1n,
-      feeMinor: 0n,
-      release: 'available',
-    });
+    const cause = `op_${offender.job.operationId}`;
     await transact(book.db, (tx) =>
-      postEntries(tx, 'test', [{ cause: `op_${offender.job.operationId}`, ...entry }]),
+      postEntries(tx, 'test', [{ cause, ...oneCent(account, 'Somebody else') }]),
     );
     const results = await recordFindings(
       daemon.context,
@@ -519,29 +561,36 @@ describe('a batch of replies', () => {
           deadLetters: ['quarantined'],
         });
       } else {
-        expect(standing).toMatchObject({ subState: 'succeeded', entries: ['charge_succeeded'], deadLetters: [] });
+        expect(standing).toMatchObject({
+          subState: 'succeeded',
+          entries: ['charge_succeeded'],
+          deadLetters: [],
+        });
       }
     }
     expect(await receivable(account)).toBe(6n * 1250n + 1n);
   });
 
-  test('with one reply that the database cannot even store: the others are recorded, that one waits for a person', async () => {
-    const { daemon, tasks } = await claimedBatch(3);
-    const replies: EnquiryReply[] = [
-      REPLY.succeeded,
-      { kind: 'declined', reason: 'card\u0000declined', mayRetryAsNew: false, pspReference: null },
-      REPLY.succeeded,
+  test('whatever characters a PSP sends, its answer is stored and the batch goes through', async () => {
+    const reasons = [
+      'card\u0000declined',
+      'half a \ud83d pair',
+      '{NULL,"\\"}',
+      'a'.repeat(100_000),
+      'line\nline',
     ];
-    const results = await recordFindings(
-      daemon.context,
-      tasks.map((task, i) => findingOf(task, replies[i]!)),
-    );
-    expect(results.map((result) => result.operationId)).toEqual(tasks.map((task) => task.job.operationId));
-    expect(await standingOf(book.db, tasks[0]!.job.operationId)).toMatchObject({ subState: 'succeeded' });
-    expect(await standingOf(book.db, tasks[2]!.job.operationId)).toMatchObject({ subState: 'succeeded' });
-    const standing = await standingOf(book.db, tasks[1]!.job.operationId);
-    expect(standing.job).toBeNull();
-    expect(standing.evidence).toHaveLength(1);
+    const { daemon, tasks } = await claimedBatch(reasons.length + 1);
+    const findings = tasks.map((task, i) => {
+      const reason = reasons[i];
+      if (reason === undefined) return findingOf(task, REPLY.succeeded);
+      return findingOf(task, { kind: 'declined', reason, mayRetryAsNew: false, pspReference: reason });
+    });
+    await recordFindings(daemon.context, findings);
+    const states = await Promise.all(tasks.map((task) => standingOf(book.db, task.job.operationId)));
+    expect(states.map((standing) => [standing.subState, standing.evidence.length])).toEqual([
+      ...reasons.map(() => ['declined', 1]),
+      ['succeeded', 1],
+    ]);
   });
 
   test('with two replies of one operation (its stale holder and its new one) records both', async () => {
@@ -581,44 +630,32 @@ describe('a batch of replies', () => {
 
   test('whose connection is lost in the middle leaves nothing half-written, and a second try records it', async () => {
     const { account, daemon, tasks } = await claimedBatch(4);
-    const ids = tasks.map((task) => task.job.operationId);
-    const standings = () => Promise.all(ids.map((id) => standingOf(book.db, id)));
+    const standings = () => Promise.all(tasks.map((task) => standingOf(book.db, task.job.operationId)));
     const before = await standings();
     const findings = tasks.map((task) => findingOf(task, REPLY.succeeded));
-    // Its last step waits for a balance that we hold; then its connection is cut.
-    const seller = await transact(book.db, (tx) =>
-      postEntries(tx, 'test', [
-        {
-          cause: uniqueName('cause'),
-          ...chargeSucceeded({
-            pspAccount: account,
-            seller: 'Café Ana',
-            currency: money('1', 'EUR').currency,
-            grossMinor: 1n,
-            feeMinor: 0n,
-            release: 'available',
-          }),
-        },
-      ]),
+    await transact(book.db, (tx) =>
+      postEntries(tx, 'test', [{ cause: uniqueName('cause'), ...oneCent(account, 'Café Ana') }]),
     );
-    expect(seller).toHaveLength(1);
-    await transact(book.owner, async (tx) => {
-      await tx.sql`
-        select 1 from ${tx.t.accountBalance} b
-          join ${tx.t.account} a on a.id = b.account_id
-         where a.code = ${`psp:${account}:receivable`} for update of b`;
-      const recording = recordFindings(daemon.context, findings);
-      recording.catch(() => undefined);
-      await untilBlocked(book.owner, 'insert into "paygate"."posting"');
-      await tx.sql`
-        select pg_terminate_backend(pid) from pg_stat_activity
-         where wait_event_type = 'Lock' and position('"posting"' in query) > 0 and datname = current_database()`;
-      const error = await recording.then(
-        () => null,
-        (reason: unknown) => reason,
-      );
-      expect(['57P01', 'CONNECTION_CLOSED', 'ECONNRESET']).toContain(errorCode(error));
-    });
+    // Its last step waits for a balance that we hold; then its connection is cut. That a cut connection must
+    // not end the process either is a test of its own, beside the connection.
+    await collectUncaught(() =>
+      transact(book.owner, async (tx) => {
+        await tx.sql`
+          select 1 from ${tx.t.accountBalance} b
+            join ${tx.t.account} a on a.id = b.account_id
+           where a.code = ${`psp:${account}:receivable`} for update of b`;
+        const recording = recordFindings(daemon.context, findings).then(
+          () => null,
+          (reason: unknown) => reason,
+        );
+        await untilBlocked(book.owner, 'insert into "paygate"."posting"');
+        await tx.sql`
+          select pg_terminate_backend(pid) from pg_stat_activity
+           where wait_event_type = 'Lock' and position('insert into "paygate"."posting"' in query) > 0
+             and datname = current_database() and pid <> pg_backend_pid()`;
+        expect(['57P01', 'CONNECTION_CLOSED', 'ECONNRESET']).toContain(errorCode(await recording));
+      }),
+    );
     expect(await standings()).toEqual(before);
     const results = await recordFindings(daemon.context, findings);
     expect(results.every((result) => result.right === 'settled')).toBe(true);
@@ -649,39 +686,87 @@ describe('a batch of replies', () => {
     expect((await receivable(accounts[0]!)) + (await receivable(accounts[1]!))).toBe(2n * 5n * 12n * 1250n);
   });
 
-  test('about the same operations, by a stale holder and a person at once, in opposite order, end all', async () => {
-    const { daemon, tasks } = await claimedBatch(10);
+  test('about the same operations, by a stale holder and the new one, in opposite order: both end', async () => {
+    const { account, daemon, tasks } = await claimedBatch(10);
     const rescuer = await rescueFrom(daemon);
-    const again = await Promise.all([claim(rescuer, await laneOwner(tasks[0]!), 100)]);
-    const findings = tasks.map((task) => findingOf(task, REPLY.succeeded));
-    const inHand = again[0].map((task) => findingOf(task, REPLY.succeeded));
-    await Promise.all([
-      recordFindings(daemon.context, findings),
-      recordFindings(rescuer.context, [...inHand].reverse()),
-    ]);
+    const inHand = await claim(rescuer, account);
+    const late = tasks.map((task) => findingOf(task, REPLY.succeeded));
+    const current = inHand.map((task) => findingOf(task, REPLY.succeeded)).reverse();
+    await Promise.all([recordFindings(daemon.context, late), recordFindings(rescuer.context, current)]);
     for (const task of tasks) {
       const standing = await standingOf(book.db, task.job.operationId);
-      expect(standing).toMatchObject({ subState: 'succeeded', entries: ['charge_succeeded'] });
+      expect(standing).toMatchObject({ subState: 'succeeded', entries: ['charge_succeeded'], job: null });
     }
+    expect(await receivable(account)).toBe(10n * 1250n);
   });
 });
 
-async function laneOwner(task: Task): Promise<string> {
-  const [row] = await book.db.sql<{ pspAccount: string }[]>`
-    select psp_account from ${book.db.t.operation} where id = ${task.job.operationId}`;
-  return row!.pspAccount;
-}
+describe('a claim whose answer was lost', () => {
+  /** A second claim fails after it was committed: what is stored of its jobs cannot be read. */
+  async function lostClaim(): Promise<{ account: string; daemon: TestDaemon; operationId: bigint }> {
+    const account = uniqueName('acct');
+    const { operationId } = await queueCharge(book.db, account);
+    const daemon = await startTestDaemon(book.db);
+    await record(daemon, await claimOne(daemon, account), REPLY.unknown);
+    await makeDue(book.owner, account);
+    await book.owner.sql`revoke select on ${book.owner.t.evidence} from paygate_app`;
+    try {
+      await expect(claim(daemon, account)).rejects.toMatchObject({ code: '42501' });
+    } finally {
+      await book.owner.sql`grant select on ${book.owner.t.evidence} to paygate_app`;
+    }
+    return { account, daemon, operationId };
+  }
 
-test('a claim whose stored evidence cannot be read does not keep its jobs from everybody else for ever', async () => {
-  const account = uniqueName('acct');
-  const { operationId } = await queueCharge(book.db, account);
-  const daemon = await startTestDaemon(book.db);
-  await record(daemon, await claimOne(daemon, account), REPLY.unknown);
-  await makeDue(book.owner, account);
-  await book.owner.sql`revoke select on ${book.owner.t.evidence} from paygate_app`;
-  await expect(claim(daemon, account)).rejects.toMatchObject({ code: '42501' });
-  await book.owner.sql`grant select on ${book.owner.t.evidence} to paygate_app`;
-  // The daemon lives on and beats: nobody will rescue the job from it.
-  await makeDue(book.owner, account);
-  expect((await claim(daemon, account)).map((task) => task.job.operationId)).toEqual([operationId]);
+  function giveBack(
+    daemon: TestDaemon,
+    account: string,
+    holds: (operationId: bigint, fence: number) => boolean,
+  ) {
+    const lanes = [`${account}/online`, `${account}/batch`];
+    return giveBackOrphans(book.db, { daemonId: daemon.id, principal: 'test', lanes, holds });
+  }
+
+  test('leaves jobs that the daemon gives back, in doubt, under a new fence', async () => {
+    const { account, daemon, operationId } = await lostClaim();
+    const before = await standingOf(book.db, operationId);
+    expect(before.job).toMatchObject({ state: 'leased' });
+    const jobs = await giveBack(daemon, account, () => false);
+    expect(jobs.map((job) => job.operationId)).toEqual([operationId]);
+    const after = await standingOf(book.db, operationId);
+    expect(after).toMatchObject({ subState: 'unknown', maybeSent: true, isOpen: true });
+    expect(after.evidence).toEqual(['reply unknown', 'lapse unknown']);
+    expect(after.job).toMatchObject({ state: 'ready', fence: before.job!.fence + 1 });
+    expect((await claimOne(daemon, account)).job.operationId).toBe(operationId);
+  });
+
+  test('what the daemon has in hand stays in its hand', async () => {
+    const account = uniqueName('acct');
+    const { operationId } = await queueCharge(book.db, account);
+    const daemon = await startTestDaemon(book.db);
+    const { job } = await claimOne(daemon, account);
+    const held = (id: bigint, fence: number) => id === operationId && fence === job.fence;
+    expect(await giveBack(daemon, account, held)).toEqual([]);
+    const older = (id: bigint, fence: number) => id === operationId && fence === job.fence - 1;
+    expect(await giveBack(daemon, account, older)).toHaveLength(1);
+  });
+
+  test("another daemon's jobs are not given back", async () => {
+    const account = uniqueName('acct');
+    await queueCharge(book.db, account);
+    const [daemon, other] = [await startTestDaemon(book.db), await startTestDaemon(book.db)];
+    await claimOne(other, account);
+    expect(await giveBack(daemon, account, () => false)).toEqual([]);
+  });
+
+  test('a job given back too often becomes a dead letter', async () => {
+    const { account, daemon, operationId } = await lostClaim();
+    await book.owner.sql`update ${book.owner.t.job} set rescues = 5 where operation_id = ${operationId}`;
+    await giveBack(daemon, account, () => false);
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'unknown',
+      job: null,
+      deadLetters: ['rescued_too_often'],
+    });
+  });
 });

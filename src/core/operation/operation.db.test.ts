@@ -7,12 +7,18 @@ import {
   openTestBook,
   queueCharge,
   REPLY_KINDS,
-  startTestDaemon,
   standingOf,
+  startTestDaemon,
   type TestBook,
   uniqueName,
 } from '../../testing/fixtures.ts';
-import { type AttemptState, type EvidenceKind, type EvidenceSource, isOpenAttempt, merge } from './evidence.ts';
+import {
+  type AttemptState,
+  type EvidenceKind,
+  type EvidenceSource,
+  isOpenAttempt,
+  merge,
+} from './evidence.ts';
 import { SUB_STATES, type SubState, transition } from './operation.ts';
 import { rescueOperations } from './rescue-operations.ts';
 
@@ -109,22 +115,25 @@ describe('the rescue', () => {
     ['awaiting_customer', ['awaiting_customer']],
   ];
 
-  test.each(KNOWN)('moves an operation that is %s, knowing %j, as evidence of a doubt would', async (state, known) => {
-    const account = uniqueName('acct');
-    const { operationId } = await queueCharge(book.db, account);
-    const [daemon, rescuer] = [await startTestDaemon(book.db), await startTestDaemon(book.db)];
-    await claimOne(daemon, account);
-    await putInto(state, operationId);
-    await lapse(book.owner, daemon);
-    await makeSteady(book.owner, rescuer);
-    await rescueOperations(book.db, { daemonId: rescuer.id, principal: 'test', resendDelayMs: 0 });
-    const evidence = [...known, 'unknown' as const].map((kind) => ({
-      source: 'reply' as const,
-      kind,
-      reason: null,
-      pspReference: null,
-    }));
-    const { subState } = await standingOf(book.db, operationId);
-    expect(subState).toBe(transition(state, merge(evidence).kind));
-  });
+  test.each(KNOWN)(
+    'moves an operation that is %s, knowing %j, as evidence of a doubt would',
+    async (state, known) => {
+      const account = uniqueName('acct');
+      const { operationId } = await queueCharge(book.db, account);
+      const [daemon, rescuer] = [await startTestDaemon(book.db), await startTestDaemon(book.db)];
+      await claimOne(daemon, account);
+      await putInto(state, operationId);
+      await lapse(book.owner, daemon);
+      await makeSteady(book.owner, rescuer);
+      await rescueOperations(book.db, { daemonId: rescuer.id, principal: 'test', resendDelayMs: 0 });
+      const evidence = [...known, 'unknown' as const].map((kind) => ({
+        source: 'reply' as const,
+        kind,
+        reason: null,
+        pspReference: null,
+      }));
+      const { subState } = await standingOf(book.db, operationId);
+      expect(subState).toBe(transition(state, merge(evidence).kind));
+    },
+  );
 });

@@ -101,7 +101,9 @@ describe('the fence', () => {
     const stale = { ...hold, fence: hold.fence + by };
     expect(await transact(book.db, (tx) => rescheduleHeldJobs(tx, [again(stale)]))).toEqual([]);
     expect(await jobRow(hold.operationId)).toEqual(before);
-    expect(await transact(book.db, (tx) => rescheduleHeldJobs(tx, [again(hold)]))).toEqual([hold.operationId]);
+    expect(await transact(book.db, (tx) => rescheduleHeldJobs(tx, [again(hold)]))).toEqual([
+      hold.operationId,
+    ]);
     expect(await jobRow(hold.operationId)).toMatchObject({
       state: 'ready',
       daemonId: null,
@@ -139,7 +141,9 @@ describe('the fence', () => {
     expect(await transact(book.db, (tx) => buryPoisonJobs(tx, [stale]))).toEqual([]);
     expect(await jobRow(hold.operationId)).toEqual(before);
     expect(await letters(hold.operationId)).toEqual([]);
-    expect(await transact(book.db, (tx) => buryPoisonJobs(tx, [poisonOf(ready)]))).toEqual([hold.operationId]);
+    expect(await transact(book.db, (tx) => buryPoisonJobs(tx, [poisonOf(ready)]))).toEqual([
+      hold.operationId,
+    ]);
     expect(await letters(hold.operationId)).toEqual(['rescued_too_often']);
   });
 
@@ -226,7 +230,11 @@ describe('claiming', () => {
 
   test('jobs that another transaction holds are passed over, not waited for', async () => {
     const account = uniqueName('acct');
-    const charges = await queueCharges(book.db, account, [paymentRequest(), paymentRequest(), paymentRequest()]);
+    const charges = await queueCharges(book.db, account, [
+      paymentRequest(),
+      paymentRequest(),
+      paymentRequest(),
+    ]);
     const daemon = await startTestDaemon(book.db);
     const claimed = await transact(book.db, async (tx) => {
       await tx.sql`
@@ -238,7 +246,11 @@ describe('claiming', () => {
 
   test('in order of time, then of acceptance; never more than asked for', async () => {
     const account = uniqueName('acct');
-    const charges = await queueCharges(book.db, account, Array.from({ length: 6 }, () => paymentRequest()));
+    const charges = await queueCharges(
+      book.db,
+      account,
+      Array.from({ length: 6 }, () => paymentRequest()),
+    );
     const ids = charges.map((charge) => charge.operationId);
     await book.owner.sql`
       update ${book.owner.t.job} set run_at = now() - interval '1 minute' where operation_id = ${ids[4]!}`;
@@ -262,7 +274,10 @@ describe('claiming', () => {
     expect(await nextDueInMs(book.db, [laneOf(account, 'batch')])).toBeNull();
     const lanes = await countLanes(book.db);
     expect(lanes.find((lane) => lane.lane === online)).toMatchObject({ ready: 0, waiting: 1, leased: 0 });
-    expect(lanes.find((lane) => lane.lane === laneOf(other, 'online'))).toMatchObject({ ready: 1, waiting: 0 });
+    expect(lanes.find((lane) => lane.lane === laneOf(other, 'online'))).toMatchObject({
+      ready: 1,
+      waiting: 0,
+    });
   });
 
   test.each<[string, (daemon: TestDaemon) => Promise<unknown>]>([
@@ -329,7 +344,8 @@ describe('claiming', () => {
     const { operationId } = await queueCharge(book.db, account);
     const daemon = await startTestDaemon(book.db);
     await record(daemon, await claimOne(daemon, account), REPLY.config_error);
-    await book.owner.sql`update ${book.owner.t.attempt} set sends = 32767 where operation_id = ${operationId}`;
+    await book.owner
+      .sql`update ${book.owner.t.attempt} set sends = 32767 where operation_id = ${operationId}`;
     await makeDue(book.owner, account);
     expect((await claim(daemon, account)).length).toBe(1);
   });

@@ -59,13 +59,9 @@ async function startRelay(target: ConnectionOptions): Promise<Relay> {
       return;
     }
     const upstream = connect(`${target.host}/.s.PGSQL.${target.port}`);
-    let committing = false;
-    client.on('data', (bytes) => {
-      committing ||= mode === 'cut_at_commit' && /commit/i.test(bytes.toString('latin1'));
-      upstream.write(bytes);
-    });
+    client.on('data', (bytes) => upstream.write(bytes));
     upstream.on('data', (bytes) => {
-      if (committing) client.destroy();
+      if (mode === 'cut_at_commit' && bytes.includes('COMMIT\0')) client.destroy();
       else client.write(bytes);
     });
     for (const [socket, other] of [
