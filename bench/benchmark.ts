@@ -16,6 +16,8 @@ export type Measured = {
   readonly programCpuMs: number | null;
   /** Processor time of all of Postgres in the measured time; null where unknown. */
   readonly postgresCpuMs: number | null;
+  /** Of the sandbox's process, where there is one. */
+  readonly sandboxCpuMs?: number | null;
 };
 
 /** The last line of stdout. */
@@ -99,6 +101,7 @@ export function reportRatio(input: RatioInput): BenchReport {
   const value = median(rates);
   const peerValue = input.peer === null ? null : median(peerRates);
   const ratio = peerValue === null ? null : value / peerValue;
+  const dropped = input.ours.reduce((sum, run) => sum + run.dropped, 0);
   const peerDropped = input.peer?.runs.reduce((sum, run) => sum + run.dropped, 0) ?? 0;
   return {
     name: input.name,
@@ -111,9 +114,9 @@ export function reportRatio(input: RatioInput): BenchReport {
     goal: input.goal,
     floor: input.floor,
     goal_kind: 'ratio',
-    met: ratio !== null && ratio >= input.goal,
+    met: ratio !== null && ratio >= input.goal && dropped === 0,
     runs: input.ours.length,
-    dropped: input.ours.reduce((sum, run) => sum + run.dropped, 0),
+    dropped,
     notes: [
       'ratio = median of ours / median of the peer, run in turn on the same server',
       `ours ${spread(rates)}${peerRates.length > 0 ? `, peer ${spread(peerRates)}` : ''} ${input.unit} (lowest–highest)`,
@@ -137,10 +140,10 @@ function cpuNotes(side: string, runs: readonly Measured[]): readonly string[] {
     });
     return values.length === 0 ? null : `${shown(median(values))} µs`;
   };
-  const program = perItem((run) => run.programCpuMs);
-  const postgres = perItem((run) => run.postgresCpuMs);
-  if (program === null && postgres === null) return [];
-  return [
-    `${side}, processor time per item: Node ${program ?? 'unknown'}, Postgres ${postgres ?? 'unknown'}`,
-  ];
+  const parts = [
+    ['Node', perItem((run) => run.programCpuMs)],
+    ['Postgres', perItem((run) => run.postgresCpuMs)],
+    ['sandbox', perItem((run) => run.sandboxCpuMs ?? null)],
+  ].flatMap(([name, time]) => (time === null ? [] : [`${name} ${time}`]));
+  return parts.length === 0 ? [] : [`${side}, processor time per item: ${parts.join(', ')}`];
 }

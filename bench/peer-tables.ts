@@ -65,6 +65,7 @@ export function poolOf(connection: BenchConnection, max: number): pg.Pool {
   });
   // A connection that breaks while nobody uses it: the next query says so.
   pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return pool;
 }
 

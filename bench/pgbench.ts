@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Bug } from '../src/core/errors.ts';
 import { type BenchContext, inTurn, type Measured, type RatioInput, scaled } from './benchmark.ts';
+import { processorTimeBetween, readProcessorTime } from './processor-time.ts';
 import type { BenchConnection } from './server.ts';
 
 const run = promisify(execFile);
@@ -36,13 +37,15 @@ export async function openPgbench(context: BenchContext): Promise<Pgbench | null
   const seconds = scaled(context, SECONDS, 2);
   return {
     run: async () => {
+      const before = readProcessorTime(server.postmasterPid);
       const output = await call(program, connection, [
         `--client=${CLIENTS}`,
         `--jobs=${THREADS}`,
         '--protocol=prepared',
         `--time=${seconds}`,
       ]);
-      return readResult(output);
+      const { postgresCpuMs } = processorTimeBetween(before, readProcessorTime(server.postmasterPid));
+      return { ...readResult(output), postgresCpuMs };
     },
   };
 }

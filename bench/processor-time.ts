@@ -27,6 +27,12 @@ export function processorTimeBetween(before: ProcessorTime, after: ProcessorTime
   };
 }
 
+/** Of one process, its ended children left out; null when it can't be seen. */
+export function processTimeMs(pid: number): number | null {
+  const times = readTimes(String(pid));
+  return times === null ? null : times.own * TICK_MS;
+}
+
 type Times = { readonly parent: number; readonly own: number; readonly reaped: number };
 
 /** The postmaster, its living children, and those that have ended since it started. */

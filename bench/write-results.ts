@@ -65,8 +65,9 @@ function renderReadme(results: readonly Result[]): string {
   );
   return `# Benchmarks
 
-Made by \`npm run bench -- all\`; do not edit. Each figure is the median of several runs, ours and the peer in
-turn on the same server with fsync on. The JSON files beside this page hold everything, older results too.
+Made by \`npm run bench -- all\`; do not edit. Rates are medians of several runs, ours and the peer in turn
+on the same server with fsync on; what a figure leaves out stands below it. The JSON files beside this page
+hold everything, older results too.
 
 | benchmark | ours | peer | ratio | goal | met | dropped |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -79,7 +80,7 @@ function renderDetails(result: Result): string {
   const notes = [`peer: ${result.peer ?? 'none'}`, ...result.notes].map((note) => `- ${note}`);
   return `## ${result.name}
 
-${result.what}. \`${result.command}\`, ${result.date}; ${machineText(result.machine)}; ${result.runs} runs.
+${result.what}. \`${result.command}\`, ${result.date}; ${machineText(result.machine)}; runs: ${result.runs}.
 
 ${notes.join('\n')}
 `;

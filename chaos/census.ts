@@ -1,5 +1,6 @@
 /** Looks at the book while the run goes on: what is in flight, and what has ended. Changes nothing. */
 import type { Db } from '../src/core/db/connection.ts';
+import type { Eyes } from './database.ts';
 import { pause, within } from './processes.ts';
 
 export type Census = {
@@ -17,13 +18,12 @@ const LOOK_TIMEOUT_MS = 3_000;
 const LOOK_PAUSE_MS = 150;
 
 /** Null when the database does not answer now. */
-export async function look(db: Db): Promise<Census | null> {
-  try {
-    const result = await within(ask(db), LOOK_TIMEOUT_MS);
-    return result === 'late' ? null : result;
-  } catch {
-    return null;
-  }
+export async function look(eyes: Eyes): Promise<Census | null> {
+  const asking = ask(eyes.db()).catch(() => 'failed' as const);
+  const result = await within(asking, LOOK_TIMEOUT_MS);
+  if (typeof result !== 'string') return result;
+  eyes.renew();
+  return null;
 }
 
 async function ask(db: Db): Promise<Census> {
@@ -54,13 +54,13 @@ async function ask(db: Db): Promise<Census> {
 
 /** Looks until `wanted` holds; null when it did not within `limitMs`. */
 export async function lookUntil(
-  db: Db,
+  eyes: Eyes,
   wanted: (census: Census) => boolean,
   limitMs: number,
 ): Promise<Census | null> {
   const deadline = performance.now() + limitMs;
   for (;;) {
-    const census = await look(db);
+    const census = await look(eyes);
     if (census !== null && wanted(census)) return census;
     if (performance.now() >= deadline) return null;
     await pause(LOOK_PAUSE_MS);

@@ -1,6 +1,6 @@
 /**
- * What the processes that a chaos run starts do: a daemon, the sandbox, a submitter of one file. Each gets its
- * job as one JSON argument and leaves when its parent is gone, however that one ended.
+ * What the run's own kinds of process do: the sandbox, and a submitter of one file. (Daemons are started by the
+ * command line, as anybody would.) Each gets its job as one JSON argument and leaves when its parent is gone.
  */
 import { readFile } from 'node:fs/promises';
 import { readConfig } from '../src/core/config.ts';
@@ -14,7 +14,6 @@ import { getBookKey } from '../src/core/queue/queue-store.ts';
 import type { SandboxOptions } from '../src/daemon/sandbox/main.ts';
 
 export type ChildJob =
-  | { readonly role: 'daemon'; readonly document: unknown; readonly connection: ConnectionOptions }
   | { readonly role: 'sandbox'; readonly options: SandboxOptions }
   | {
       readonly role: 'submitter';
@@ -31,7 +30,9 @@ export type SubmitterLine =
 
 /** The PSP account of the run. The key opens nothing but the sandbox. */
 export const PSP_ACCOUNT = 'sandbox';
-const SANDBOX_KEY = 'sk_test_chaos';
+export const SANDBOX_KEY = 'sk_test_chaos';
+/** The variable that holds the key of {@link PSP_ACCOUNT}. */
+export const KEY_VARIABLE = `PAYGATE_PSP_${PSP_ACCOUNT.toUpperCase()}_API_KEY`;
 
 /** Payments of one transaction: small, so that a killed submitter has always some done and some not. */
 const SUBMIT_BATCH = 15;
@@ -43,11 +44,6 @@ const MAX_IN_PROGRESS = 30;
 export async function runChild(job: ChildJob): Promise<void> {
   leaveWithParent();
   switch (job.role) {
-    case 'daemon': {
-      const { runDaemon } = await import('../src/daemon/main.ts');
-      await runDaemon({ config: configOf(job.document), connection: job.connection, listenConnection: null });
-      return;
-    }
     case 'sandbox': {
       const { startSandbox } = await import('../src/daemon/sandbox/main.ts');
       const sandbox = await startSandbox(job.options);
@@ -64,7 +60,7 @@ function leaveWithParent(): void {
   process.stdin.resume();
   process.stdin.once('end', () => process.exit(9));
   process.stdin.once('error', () => process.exit(9));
-  // A graceful daemon must end by itself; this must not keep it alive.
+  // A submitter ends by itself; this must not keep it alive.
   const { stdin } = process;
   if ('unref' in stdin) stdin.unref();
 }
@@ -78,7 +74,7 @@ function configOf(document: unknown) {
     env: 'development',
     document,
     origin: 'the configuration of the chaos run',
-    environment: { [`PAYGATE_PSP_${PSP_ACCOUNT.toUpperCase()}_API_KEY`]: SANDBOX_KEY },
+    environment: { [KEY_VARIABLE]: SANDBOX_KEY },
     readSecret: () => '',
   });
 }

@@ -1,7 +1,9 @@
-/** The run's daemons, each a process of its own in a numbered place; a place whose daemon ended gets a new one. */
-import type { ConnectionOptions } from '../src/core/db/connection.ts';
+/**
+ * The run's daemons, each `paygate daemon run` in a process of its own and a numbered place; a place whose daemon
+ * ended gets a new one.
+ */
 import type { LogBook } from './log-book.ts';
-import { type Child, type Ending, startChild, within } from './processes.ts';
+import { type Child, type Ending, startCommand, within } from './processes.ts';
 
 /** A daemon waits up to 30 s for a database that is away. */
 const READY_TIMEOUT_MS = 60_000;
@@ -24,9 +26,9 @@ export type Daemon = {
 };
 
 export type DaemonWishes = {
-  readonly document: unknown;
-  readonly connection: ConnectionOptions;
-  readonly mark: string;
+  readonly configPath: string;
+  /** Where the database is, and the key of the PSP account. */
+  readonly env: Readonly<Record<string, string>>;
   readonly log: LogBook;
   readonly onUnexpectedEnd: (place: number, ending: Ending) => void;
 };
@@ -37,12 +39,12 @@ export function createDaemon(place: number, wishes: DaemonWishes): Daemon {
   const expected = new WeakSet<Child>();
 
   const start = async (): Promise<void> => {
-    const { document, connection, mark, log } = wishes;
+    const { configPath, env, log } = wishes;
     let ready: () => void = () => undefined;
     const isReady = new Promise<'ready'>((resolve) => {
       ready = () => resolve('ready');
     });
-    const started = startChild({ role: 'daemon', document, connection }, mark, {
+    const started = startCommand(['--config', configPath, 'daemon', 'run'], env, {
       onStdout: (line) => log.note(`daemon ${place}`, line),
       onStderr: (line) => {
         if (log.noteJson(`daemon ${place}`, line) === 'ready') ready();

@@ -58,7 +58,7 @@ export async function createDatabase(stateDir: string, seed: number): Promise<Da
 
 /** The sandbox draws its faults by idempotency key: with the book's key fixed they follow from the seed. */
 async function setBookKey(owner: ConnectionOptions, seed: number): Promise<void> {
-  const db = openAsOwner(owner);
+  const db = openAsOwner(owner, BOOK);
   try {
     const bookKey = (seed >>> 0).toString(16).padStart(12, '0');
     await db.sql`update ${db.t.book} set book_key = ${bookKey}`;
@@ -68,6 +68,26 @@ async function setBookKey(owner: ConnectionOptions, seed: number): Promise<void>
 }
 
 /** A few connections for looking at everything; plans for whole tables. */
-export function openAsOwner(owner: ConnectionOptions, book = BOOK): Db {
+export function openAsOwner(owner: ConnectionOptions, book: string): Db {
   return connect({ connection: owner, book, max: 2, workload: 'report', applicationName: 'paygate chaos' });
+}
+
+/** A look at the book that gets over a killed server at once: after a failure, `renew` opens a fresh pool. */
+export type Eyes = {
+  db(): Db;
+  renew(): void;
+  close(): Promise<void>;
+};
+
+/** The driver waits longer and longer between connects, up to 20 s; who watches cannot wait for that. */
+export function openEyes(owner: ConnectionOptions): Eyes {
+  let db = openAsOwner(owner, BOOK);
+  return {
+    db: () => db,
+    renew: () => {
+      void db.close().catch(() => undefined);
+      db = openAsOwner(owner, BOOK);
+    },
+    close: () => db.close(),
+  };
 }

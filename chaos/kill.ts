@@ -2,9 +2,9 @@
  * Does one planned kill: waits until the part to be killed has orders in flight, kills or starves it, and brings
  * it back. A kill that met nothing in flight is done all the same and does not count.
  */
-import type { Db } from '../src/core/db/connection.ts';
 import { inFlightOf, lookUntil } from './census.ts';
 import type { Daemon } from './daemons.ts';
+import type { Eyes } from './database.ts';
 import type { KillPlan } from './plan.ts';
 import { pause } from './processes.ts';
 import type { World } from './world.ts';
@@ -22,24 +22,24 @@ export type Killed = KillPlan & {
   readonly note: string | null;
 };
 
-export async function killPart(world: World, db: Db, plan: KillPlan): Promise<Killed> {
+export async function killPart(world: World, eyes: Eyes, plan: KillPlan): Promise<Killed> {
   switch (plan.kind) {
     case 'daemon_kill':
     case 'daemon_stop':
     case 'daemon_term':
-      return killDaemon(world, db, plan);
+      return killDaemon(world, eyes, plan);
     case 'sandbox_kill':
     case 'sandbox_away':
-      return killSandbox(world, db, plan);
+      return killSandbox(world, eyes, plan);
     case 'postgres_kill':
     case 'postgres_immediate':
     case 'postgres_away':
-      return killPostgres(world, db, plan);
+      return killPostgres(world, eyes, plan);
   }
 }
 
-async function killDaemon(world: World, db: Db, plan: KillPlan): Promise<Killed> {
-  const { daemon, inFlight } = await chooseDaemon(world, db, plan.choice);
+async function killDaemon(world: World, eyes: Eyes, plan: KillPlan): Promise<Killed> {
+  const { daemon, inFlight } = await chooseDaemon(world, eyes, plan.choice);
   daemon.state = 'busy';
   const free = (): void => {
     daemon.state = 'running';
@@ -66,7 +66,7 @@ async function killDaemon(world: World, db: Db, plan: KillPlan): Promise<Killed>
 /** The chosen daemon if it has something in flight, else the next one that has. */
 async function chooseDaemon(
   world: World,
-  db: Db,
+  eyes: Eyes,
   choice: number,
 ): Promise<{ daemon: Daemon; inFlight: number }> {
   const deadline = performance.now() + FREE_DAEMON_LIMIT_MS;
@@ -76,7 +76,7 @@ async function chooseDaemon(
     await pause(100);
   }
   const census = await lookUntil(
-    db,
+    eyes,
     (seen) => free().some((d) => inFlightOf(seen, [d.pid()]) > 0),
     IN_FLIGHT_LIMIT_MS,
   );
@@ -89,15 +89,15 @@ async function chooseDaemon(
 }
 
 /** What all running daemons have in flight, as soon as it is something. */
-async function waitForAny(world: World, db: Db): Promise<number> {
+async function waitForAny(world: World, eyes: Eyes): Promise<number> {
   const pids = () =>
     world.daemons.filter((daemon) => daemon.state === 'running').map((daemon) => daemon.pid());
-  const census = await lookUntil(db, (seen) => inFlightOf(seen, pids()) > 0, IN_FLIGHT_LIMIT_MS);
+  const census = await lookUntil(eyes, (seen) => inFlightOf(seen, pids()) > 0, IN_FLIGHT_LIMIT_MS);
   return census === null ? 0 : inFlightOf(census, pids());
 }
 
-async function killSandbox(world: World, db: Db, plan: KillPlan): Promise<Killed> {
-  const inFlight = await waitForAny(world, db);
+async function killSandbox(world: World, eyes: Eyes, plan: KillPlan): Promise<Killed> {
+  const inFlight = await waitForAny(world, eyes);
   if (plan.kind === 'sandbox_away') {
     await world.sandbox.leave(plan.downMs);
     await pause(plan.downMs);
@@ -109,8 +109,8 @@ async function killSandbox(world: World, db: Db, plan: KillPlan): Promise<Killed
   return { ...plan, inFlight, done: Promise.resolve(), note: null };
 }
 
-async function killPostgres(world: World, db: Db, plan: KillPlan): Promise<Killed> {
-  const inFlight = await waitForAny(world, db);
+async function killPostgres(world: World, eyes: Eyes, plan: KillPlan): Promise<Killed> {
+  const inFlight = await waitForAny(world, eyes);
   if (plan.kind === 'postgres_kill') await world.database.kill();
   else await world.database.crash();
   await pause(plan.downMs);

@@ -2,6 +2,7 @@
  * `npm run chaos`: real daemons, real sandbox and real Postgres, killed and starved while they work; afterwards
  * every order is accounted for. Reads the arguments; the run is in run.ts, the scenario in sigstop.ts.
  */
+import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { ChildJob } from './child.ts';
 import { CHILD_FLAG } from './processes.ts';
@@ -11,6 +12,9 @@ npm run chaos -- --scenario sigstop [--seed 7] [--json] [--logs FOLDER]
 
 Exit code 0: nothing lost, charged twice, unexplained or out of balance, and every kill found orders in flight.
 1: it did not hold; the differences are named. 2: wrong arguments.`;
+
+/** The daemons run from here. */
+const BUILT = new URL('../dist/cli/main.js', import.meta.url);
 
 const EXIT_NOT_OK = 1;
 const EXIT_USAGE = 2;
@@ -50,6 +54,10 @@ async function runAsParent(args: readonly string[]): Promise<number> {
   const wishes = readWishes(args);
   if (typeof wishes === 'string') {
     console.error(`${wishes}\n\n${USAGE}`);
+    return EXIT_USAGE;
+  }
+  if (!existsSync(BUILT)) {
+    console.error('paygate is not built yet: there is no dist/ folder. Run: npm run build');
     return EXIT_USAGE;
   }
   const { createProgress } = await import('./progress.ts');

@@ -146,8 +146,14 @@ function planWave(random: Random, seed: number, number: number, orders: number):
     mode: random.pick<SubmitMode>(['once', 'once', 'twice', 'two_keys']),
     submitterKills,
     saboteur: Array.from({ length: 4 }, () => random.unit()),
-    burst: random.pick<WavePlan['burst']>(['none', 'none', 'none', 'none', 'refusals', 'limits']),
+    burst: planBurst(random),
   };
+}
+
+/** Rare: after a refused key the breakers stay open for 10 s, and nothing is in flight to be killed. */
+function planBurst(random: Random): WavePlan['burst'] {
+  if (random.chance(0.06)) return 'refusals';
+  return random.chance(0.1) ? 'limits' : 'none';
 }
 
 /** Names of several scripts among plain ones; the first few are hot. */

@@ -4,6 +4,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { ChildJob } from './child.ts';
 
+/** The command line, built. */
+const COMMAND = fileURLToPath(new URL('../bin/paygate.mjs', import.meta.url));
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
 
 /** The first argument of a child, before its job. */
@@ -28,31 +30,49 @@ export type Lines = {
 const running = new Set<ChildProcess>();
 let isOver = false;
 
-/** @param mark stands in the command line, so that a later run can tell what an earlier, killed one left */
+/** One of the run's own kinds of process. @param mark stands in the command line, for who clears up after us */
 export function startChild(job: ChildJob, mark: string, lines: Lines): Child {
-  if (isOver) throw new Error('the run is over: nothing is started any more');
-  const process_ = spawn(process.execPath, [MAIN, CHILD_FLAG, JSON.stringify(job), mark], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...process.env, NODE_OPTIONS: process.env.NODE_OPTIONS ?? '' },
+  const args = [MAIN, CHILD_FLAG, JSON.stringify(job), mark];
+  return follow(spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] }), lines);
+}
+
+/** The command line as it is installed. It has a channel to us and ends well when we are gone. */
+export function startCommand(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  lines: Lines,
+): Child {
+  const command = spawn(process.execPath, [COMMAND, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    env: { ...process.env, ...env },
   });
-  if (process_.pid === undefined) throw new Error(`a ${job.role} could not be started`);
-  running.add(process_);
-  // Writing is never done; the other side's end is what tells a child that we are gone.
-  process_.stdin.on('error', () => undefined);
-  createInterface({ input: process_.stdout }).on('line', lines.onStdout);
-  createInterface({ input: process_.stderr }).on('line', lines.onStderr);
+  return follow(command, lines);
+}
+
+function follow(started: ChildProcess, lines: Lines): Child {
+  if (started.pid === undefined) throw new Error(`${started.spawnfile} could not be started`);
+  if (isOver) {
+    started.kill('SIGKILL');
+    throw new Error('the run is over: nothing is started any more');
+  }
+  running.add(started);
+  // Nothing is ever written; the end of the pipe is what tells a child that we are gone.
+  started.stdin?.on('error', () => undefined);
+  started.on('error', () => undefined);
+  if (started.stdout !== null) createInterface({ input: started.stdout }).on('line', lines.onStdout);
+  if (started.stderr !== null) createInterface({ input: started.stderr }).on('line', lines.onStderr);
   const ended = new Promise<Ending>((resolve) => {
-    process_.once('exit', (code, signal) => {
-      running.delete(process_);
+    started.once('exit', (code, signal) => {
+      running.delete(started);
       resolve({ code, signal });
     });
   });
   return {
-    pid: process_.pid,
+    pid: started.pid,
     ended,
-    isRunning: () => running.has(process_),
+    isRunning: () => running.has(started),
     signal: (name) => {
-      if (running.has(process_)) process_.kill(name);
+      if (running.has(started)) started.kill(name);
     },
   };
 }

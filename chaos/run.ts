@@ -2,10 +2,9 @@
  * One chaos run: submits in waves, kills once per wave, calms everything down, waits until nothing moves any
  * more, and has the books checked against the sandbox's truth.
  */
-import type { Db } from '../src/core/db/connection.ts';
-import { type Census, inFlightOf, look } from './census.ts';
+import { type Census, inFlightOf, look, lookUntil } from './census.ts';
 import { type Checked, checkEverything } from './check.ts';
-import { openAsOwner } from './database.ts';
+import { type Eyes, openEyes } from './database.ts';
 import { type Killed, killPart } from './kill.ts';
 import { type KillPlan, makePlan, type Plan, planKill, type WavePlan } from './plan.ts';
 import { pause } from './processes.ts';
@@ -19,10 +18,12 @@ import { type World, withWorld } from './world.ts';
 const MAX_CONCURRENT = 8;
 /** The daemons' PSP time-out for the run (ms): sandbox hangs outlast it. */
 const PSP_TIMEOUT_MS = 2_000;
-/** A wave should keep the daemons busy for about this long (ms). */
-const WAVE_MS = 4_500;
+/** A wave would keep the daemons busy for about this long (ms), were there no faults and no kills. */
+const WAVE_MS = 2_500;
 const MIN_LATENCY_MS = 50;
 const MAX_LATENCY_MS = 1_000;
+/** Before a wave the ones before it should have ended, so that all of them are killed at; but not longer (ms). */
+const BACKLOG_LIMIT_MS = 12_000;
 /** Kills that met nothing in flight are made up for at most so often. */
 const MAX_EXTRA_KILLS = 20;
 /** Everything must have ended or come to rest within this time after the last kill (ms). */
@@ -53,6 +54,8 @@ export type RunResult = {
 };
 
 export type Settling = {
+  /** Orders that had ended when the faults were turned off. */
+  readonly endedBefore: number;
   readonly end: 'queue_empty' | 'nothing_moves' | 'limit';
   readonly seconds: number;
   readonly jobsLeft: number;
@@ -71,16 +74,16 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
     releaseAfterDays: plan.releaseAfterDays,
   };
   return withWorld(worldWishes, async (world) => {
-    const db = openAsOwner(world.database.owner);
-    const stopWatching = watch(db, progress, world);
+    const eyes = openEyes(world.database.owner);
+    const stopWatching = watch(eyes, progress, world);
     try {
       const submissions = createSubmissions();
-      const kills = await killAndSubmit(world, db, plan, submissions, progress);
-      const settling = await settle(world, db, progress);
+      const kills = await killAndSubmit(world, eyes, plan, submissions, progress);
+      const settling = await settle(world, eyes, progress);
       const keys = await countKeys(world);
       const uncleanStops = await stopDaemons(world, progress);
       progress.say('checking the books against the truth of the sandbox');
-      const checked = await checkEverything(world, db, {
+      const checked = await checkEverything(world, eyes.db(), {
         plan,
         submissions,
         jobsMayBeLeft: settling.jobsLeft > 0,
@@ -102,7 +105,7 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
       };
     } finally {
       stopWatching();
-      await db.close();
+      await eyes.close();
     }
   });
 }
@@ -114,12 +117,12 @@ function latencyOf(wishes: RunWishes, plan: Plan): number {
   return Math.round(Math.min(Math.max(latencyMs, MIN_LATENCY_MS), MAX_LATENCY_MS));
 }
 
-function watch(db: Db, progress: Progress, world: World): () => void {
+function watch(eyes: Eyes, progress: Progress, world: World): () => void {
   let last: Census | null = null;
   let stopped = false;
   const loop = async (): Promise<void> => {
     while (!stopped) {
-      last = await look(db);
+      last = await look(eyes);
       if (stopped) return;
       const pids = world.daemons.map((daemon) => daemon.pid());
       progress.status(
@@ -138,7 +141,7 @@ function watch(db: Db, progress: Progress, world: World): () => void {
 
 async function killAndSubmit(
   world: World,
-  db: Db,
+  eyes: Eyes,
   plan: Plan,
   submissions: Submissions,
   progress: Progress,
@@ -150,16 +153,18 @@ async function killAndSubmit(
   const kills: Killed[] = [];
   const startWave = (wave: WavePlan): void => {
     waves.push(submitWave(context, wave));
-    void sabotage(world, db, wave, random).catch((error: unknown) => log.note('saboteur', String(error)));
+    void sabotage(world, eyes, wave, random).catch((error: unknown) => log.note('saboteur', String(error)));
   };
   const queue: KillPlan[] = [...plan.kills];
   let extra = 0;
   for (let number = 0; number < queue.length || number < plan.waves.length; number += 1) {
     const wave = plan.waves[number];
+    const few = plan.orders / plan.waves.length / 2;
+    if (number > 0) await lookUntil(eyes, (seen) => seen.jobs <= few, BACKLOG_LIMIT_MS);
     if (wave !== undefined) startWave(wave);
     const planned = queue[number];
     if (planned === undefined) continue;
-    const killed = await killOnce(world, db, planned, progress);
+    const killed = await killOnce(world, eyes, planned, progress);
     kills.push(killed);
     if (killed.inFlight === 0 && extra < MAX_EXTRA_KILLS) {
       extra += 1;
@@ -170,9 +175,9 @@ async function killAndSubmit(
   return kills;
 }
 
-async function killOnce(world: World, db: Db, plan: KillPlan, progress: Progress): Promise<Killed> {
+async function killOnce(world: World, eyes: Eyes, plan: KillPlan, progress: Progress): Promise<Killed> {
   await pause(plan.afterMs);
-  const killed = await killPart(world, db, plan);
+  const killed = await killPart(world, eyes, plan);
   progress.kill(killed);
   if (killed.note !== null) world.log.note('kill', killed.note);
   await pause(plan.restMs);
@@ -180,24 +185,25 @@ async function killOnce(world: World, db: Db, plan: KillPlan, progress: Progress
 }
 
 /** Faults off, customers answer, and everybody works until the queue is empty or nothing moves any more. */
-async function settle(world: World, db: Db, progress: Progress): Promise<Settling> {
+async function settle(world: World, eyes: Eyes, progress: Progress): Promise<Settling> {
   progress.say('faults off; waiting until nothing moves any more');
+  const endedBefore = (await look(eyes))?.ended ?? 0;
   await world.sandbox.calmDown();
   const random = createRandom(1);
   const startedAt = performance.now();
   let moved = { event: -1n, at: startedAt };
   for (;;) {
     await answerChallenges(world, random);
-    const census = await look(db);
+    const census = await look(eyes);
     const now = performance.now();
     const seconds = Math.round((now - startedAt) / 1000);
     if (census !== null) {
-      if (census.jobs === 0) return { end: 'queue_empty', seconds, jobsLeft: 0 };
+      if (census.jobs === 0) return { end: 'queue_empty', endedBefore, seconds, jobsLeft: 0 };
       if (census.lastEvent !== moved.event) moved = { event: census.lastEvent, at: now };
     }
     const jobsLeft = census?.jobs ?? -1;
-    if (now - moved.at > QUIET_MS) return { end: 'nothing_moves', seconds, jobsLeft };
-    if (now - startedAt > SETTLE_LIMIT_MS) return { end: 'limit', seconds, jobsLeft };
+    if (now - moved.at > QUIET_MS) return { end: 'nothing_moves', endedBefore, seconds, jobsLeft };
+    if (now - startedAt > SETTLE_LIMIT_MS) return { end: 'limit', endedBefore, seconds, jobsLeft };
     await pause(1_000);
   }
 }

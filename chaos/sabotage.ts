@@ -2,8 +2,8 @@
  * Faults beyond the drawn ones: the same fault several times on one order's request, and bursts that refuse
  * everybody. Steers the sandbox only. What it queues is forgotten when the sandbox is killed: so be it.
  */
-import type { Db } from '../src/core/db/connection.ts';
 import type { FaultRates } from '../src/daemon/sandbox/faults.ts';
+import type { Eyes } from './database.ts';
 import type { WavePlan } from './plan.ts';
 import { pause } from './processes.ts';
 import type { Random } from './random.ts';
@@ -23,20 +23,23 @@ const REPEATED: readonly FaultName[] = [
   'key_in_use',
   'unauthorized',
 ];
-/** Requests that a burst refuses: a few more would only make the breakers wait, one probe at a time. */
-const BURST_REQUESTS = 10;
+/** A burst ends after so many requests or so long (ms); more would only keep the breakers open. */
+const BURST_REQUESTS = 20;
+const BURST_MS = 1_500;
 /** Between two looks for orders that wait in the queue (ms). */
 const LOOK_PAUSE_MS = 250;
 const MAX_LOOKS = 20;
 
-export async function sabotage(world: World, db: Db, wave: WavePlan, random: Random): Promise<void> {
+export async function sabotage(world: World, eyes: Eyes, wave: WavePlan, random: Random): Promise<void> {
   if (wave.burst !== 'none') {
     const fault: FaultName = wave.burst === 'refusals' ? 'unauthorized' : 'rate_limited';
     const match = { method: 'POST', path_prefix: '/v1/payment_intents' };
     await world.sandbox.post('faults', { match, sequence: [fault], repeat: BURST_REQUESTS });
+    await pause(BURST_MS);
+    await world.sandbox.clearFaults();
   }
   for (const choice of wave.saboteur) {
-    const key = await findWaitingKey(db, choice);
+    const key = await findWaitingKey(eyes, choice);
     if (key === null) return;
     const fault = random.pick(REPEATED);
     const sequence = Array.from({ length: random.between(2, 4) }, () => fault);
@@ -45,8 +48,9 @@ export async function sabotage(world: World, db: Db, wave: WavePlan, random: Ran
 }
 
 /** The key of an order that waits in the queue and was never sent; null when there is none for a while. */
-async function findWaitingKey(db: Db, choice: number): Promise<string | null> {
+async function findWaitingKey(eyes: Eyes, choice: number): Promise<string | null> {
   for (let look = 0; look < MAX_LOOKS; look += 1) {
+    const db = eyes.db();
     const rows = await db.sql<{ key: string }[]>`
       select a.idempotency_key as key
         from ${db.t.job} j

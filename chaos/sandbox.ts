@@ -74,6 +74,8 @@ export type Sandbox = {
   truth(): Promise<readonly TrueIntent[]>;
   /** How often each idempotency key was seen, and hit by a drawn fault. */
   keys(): Promise<readonly z.infer<typeof keySchema>[]>;
+  /** Forgets what was queued; drawn faults go on. */
+  clearFaults(): Promise<void>;
   /** No fault and no waiting any more, also for connections under way. */
   calmDown(): Promise<void>;
 };
@@ -125,6 +127,9 @@ export async function createSandbox(wishes: SandboxWishes): Promise<Sandbox> {
       return lines.map((line) => intentSchema.parse(JSON.parse(line)));
     },
     keys: async () => keysSchema.parse(JSON.parse(await call('GET', 'keys?limit=1000000'))).keys,
+    clearFaults: async () => {
+      await call('DELETE', 'faults');
+    },
     calmDown: async () => {
       await call('DELETE', 'faults');
       await post('config', { rates: {}, get_rates: {}, latency_ms: 0 });

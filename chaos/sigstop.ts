@@ -6,7 +6,7 @@
 import type { Db } from '../src/core/db/connection.ts';
 import { list } from '../src/core/db/connection.ts';
 import { inFlightOf, lookUntil } from './census.ts';
-import { openAsOwner } from './database.ts';
+import { type Eyes, openEyes } from './database.ts';
 import { makePlan } from './plan.ts';
 import { pause } from './processes.ts';
 import type { Progress } from './progress.ts';
@@ -55,16 +55,17 @@ export async function runSigstop(
     releaseAfterDays: 0,
   };
   return withWorld(worldWishes, async (world) => {
-    const db = openAsOwner(world.database.owner);
+    const eyes = openEyes(world.database.owner);
     try {
-      return await play(world, db, wishes.seed, progress);
+      return await play(world, eyes, wishes.seed, progress);
     } finally {
-      await db.close();
+      await eyes.close();
     }
   });
 }
 
-async function play(world: World, db: Db, seed: number, progress: Progress): Promise<SigstopResult> {
+async function play(world: World, eyes: Eyes, seed: number, progress: Progress): Promise<SigstopResult> {
+  const db = eyes.db();
   const [stopped] = world.daemons;
   if (stopped === undefined) throw new Error('there is no daemon');
   progress.say('waiting until both daemons are steady');
@@ -79,7 +80,7 @@ async function play(world: World, db: Db, seed: number, progress: Progress): Pro
   const submitted = submitWave({ folder, document, connection: database.app, mark, log, submissions }, wave);
 
   const pid = stopped.pid();
-  const census = await lookUntil(db, (seen) => inFlightOf(seen, [pid]) >= ORDERS / 8, LIMIT_MS);
+  const census = await lookUntil(eyes, (seen) => inFlightOf(seen, [pid]) >= ORDERS / 8, LIMIT_MS);
   if (census === null) throw new Error('the daemon never had enough orders in flight');
   // The sandbox has the requests, and answers while the daemon is stopped.
   await pause(LATENCY_MS / 3);
@@ -92,7 +93,7 @@ async function play(world: World, db: Db, seed: number, progress: Progress): Pro
   const stoppedS = Math.round((performance.now() - stoppedAt) / 100) / 10;
   stopped.go();
   progress.say('continued');
-  await lookUntil(db, (seen) => seen.jobs === 0, LIMIT_MS);
+  await lookUntil(eyes, (seen) => seen.jobs === 0, LIMIT_MS);
   await waitForLateReplies(db, held);
   return judge(world, db, { seed, held, settledWhileStopped, stoppedS, pid });
 }

@@ -3,13 +3,15 @@
  * and clears up after runs that were killed before they could.
  */
 import { rmSync } from 'node:fs';
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { stringify } from 'smol-toml';
+import type { ConnectionOptions } from '../src/core/db/connection.ts';
 import { stopServer } from '../src/core/db/embedded-cluster.ts';
 import { resolveFolders } from '../src/core/db/embedded-folders.ts';
 import { isAlive, readStartTicks } from '../src/core/db/embedded-process.ts';
-import { PSP_ACCOUNT } from './child.ts';
+import { KEY_VARIABLE, PSP_ACCOUNT, SANDBOX_KEY } from './child.ts';
 import { createDaemon, type Daemon } from './daemons.ts';
 import { createDatabase, type Database } from './database.ts';
 import { createLogBook, type LogBook } from './log-book.ts';
@@ -80,11 +82,13 @@ async function buildWorld(wishes: WorldWishes, folder: string): Promise<World> {
     onUnexpectedEnd: (ending) => noteEnd('sandbox', ending),
   });
   const document = documentOf(wishes, sandbox.url);
+  const configPath = join(ownFolder, 'paygate.toml');
+  await writeFile(configPath, stringify(document), { mode: 0o600 });
+  const env = { PAYGATE_DATABASE_URL: urlOf(database.app), [KEY_VARIABLE]: SANDBOX_KEY };
   const daemons = Array.from({ length: wishes.daemons }, (_, place) =>
     createDaemon(place, {
-      document,
-      connection: database.app,
-      mark,
+      configPath,
+      env,
       log,
       onUnexpectedEnd: (at, ending) => {
         noteEnd(`daemon ${at}`, ending);
@@ -118,6 +122,11 @@ function documentOf(wishes: WorldWishes, sandboxUrl: string) {
     release: { after_days: wishes.releaseAfterDays },
     risk: { blocked_buyers: [BLOCKED_BUYER] },
   };
+}
+
+/** libpq's way of writing down a server behind a Unix socket. */
+function urlOf({ host, port, database, user }: ConnectionOptions): string {
+  return `postgresql:///${database}?${new URLSearchParams({ host: String(host), port: String(port), user })}`;
 }
 
 /** Stops the server of a run and removes its folders. */
@@ -156,10 +165,10 @@ async function removeAbandoned(): Promise<void> {
   }
 }
 
-/** Processes that carry the mark as an argument of their own: only our children do. */
+/** Processes that carry the mark in an argument, alone or in a path: only children of that run do. */
 async function killMarked(mark: string): Promise<void> {
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (commandLine.split('\0').includes(mark)) process.kill(Number(pid), 'SIGKILL');
+    if (commandLine.split('\0').some((word) => word.includes(mark))) process.kill(Number(pid), 'SIGKILL');
   }
 }

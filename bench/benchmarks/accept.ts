@@ -43,8 +43,8 @@ async function measure(context: BenchContext): Promise<BenchReport> {
       peer,
       notes: [
         `a CSV file of ${payments} payments of one order each; the clock runs from opening the file to the last commit`,
-        'batches of 200 payments, 4 on their way at once; fingerprint, fee, risk and frozen PSP request included',
-        'left out: starting the process and connecting',
+        'the loop of `payments submit`: batches of 200 payments, several on their way at once; fingerprint, fee, risk and frozen PSP request included',
+        'left out: starting the process, connecting, and the preview that the command shows before it asks',
         ...notes,
         ...server.notes,
       ],

@@ -12,6 +12,7 @@ import {
 } from '../benchmark.ts';
 import { type BenchBook, countDropped, createBook, fillBook, SELLERS } from '../book.ts';
 import { openPeer, type Peer } from '../peer.ts';
+import { processTimeMs } from '../processor-time.ts';
 import { runProgram, startProgram } from '../start-program.ts';
 
 type Shape = {
@@ -129,11 +130,15 @@ async function runPeer(
 }
 
 /** A fresh sandbox for each run, so that none is slowed by what it remembers of earlier ones. */
-async function withSandbox<T>(shape: Shape, work: (url: string | null) => Promise<T>): Promise<T> {
+async function withSandbox(shape: Shape, work: (url: string | null) => Promise<Measured>): Promise<Measured> {
   if (shape.psp === 'null') return work(null);
   const sandbox = startProgram('sandbox', { latencyMs: 0, trace: 'nothing' });
   try {
-    return await work((await sandbox.ready).url);
+    const { url } = await sandbox.ready;
+    const before = processTimeMs(sandbox.pid);
+    const run = await work(url);
+    const after = processTimeMs(sandbox.pid);
+    return { ...run, sandboxCpuMs: before === null || after === null ? null : after - before };
   } finally {
     await sandbox.stop();
   }

@@ -6,13 +6,14 @@ import { openBook } from '../../src/core/db/connection.ts';
 import type { Connector, PspAccount } from '../../src/core/psp/psp.ts';
 import { openConnectors } from '../../src/core/psp/registry.ts';
 import { capabilitiesOf } from '../../src/core/psp/request.ts';
-import { type Executor, startExecutor } from '../../src/daemon/executor.ts';
+import { startExecutor } from '../../src/daemon/executor.ts';
 import { takeLease } from '../../src/daemon/lease.ts';
 import { openLog } from '../../src/daemon/log.ts';
 import type { Measured } from '../benchmark.ts';
 import { BOOK, POOL_SIZE, pspAccount } from '../book.ts';
 import { processorTimeBetween, readProcessorTime } from '../processor-time.ts';
 import type { BenchConnection } from '../server.ts';
+import { waitForCount } from '../wait-for-count.ts';
 
 export type OurExecutorInput = {
   readonly connection: BenchConnection;
@@ -23,11 +24,6 @@ export type OurExecutorInput = {
   readonly maxConcurrent: number;
   readonly postmasterPid: number | null;
 };
-
-/** The clock is stopped this exactly (ms). */
-const LOOK_EVERY_MS = 5;
-/** Nothing recorded for this long: what is left counts as dropped (ms). */
-const STUCK_MS = 20_000;
 
 export async function run(input: OurExecutorInput): Promise<Measured> {
   const db = await openBook({ connection: input.connection, book: BOOK, max: POOL_SIZE });
@@ -49,7 +45,7 @@ export async function run(input: OurExecutorInput): Promise<Measured> {
     connectors,
     log: openLog('warn', {}),
   });
-  const done = await untilRecorded(executor, input.orders);
+  const done = await waitForCount(() => executor.snapshot().recorded, input.orders);
   const elapsedMs = performance.now() - startedMs;
   const after = readProcessorTime(input.postmasterPid);
   await executor.drain();
@@ -57,19 +53,6 @@ export async function run(input: OurExecutorInput): Promise<Measured> {
   for (const connector of connectors.values()) await connector.close();
   await db.close();
   return { done, dropped: input.orders - done, elapsedMs, ...processorTimeBetween(before, after) };
-}
-
-async function untilRecorded(executor: Executor, orders: number): Promise<number> {
-  let seen = 0;
-  let seenAtMs = performance.now();
-  for (;;) {
-    const { recorded } = executor.snapshot();
-    const nowMs = performance.now();
-    if (recorded >= orders || (recorded === seen && nowMs - seenAtMs > STUCK_MS))
-      return Math.min(recorded, orders);
-    if (recorded > seen) [seen, seenAtMs] = [recorded, nowMs];
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
-  }
 }
 
 async function connectorsFor(account: PspAccount): Promise<ReadonlyMap<string, Connector>> {

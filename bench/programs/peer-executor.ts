@@ -12,6 +12,7 @@ import type { Measured } from '../benchmark.ts';
 import { FEES, poolOf, RECEIVABLE } from '../peer-tables.ts';
 import { processorTimeBetween, readProcessorTime } from '../processor-time.ts';
 import type { BenchConnection } from '../server.ts';
+import { waitForCount } from '../wait-for-count.ts';
 
 export type PeerExecutorInput = {
   readonly connection: BenchConnection;
@@ -39,8 +40,7 @@ export async function run(input: PeerExecutorInput): Promise<Measured> {
   const queuePool = poolOf(input.connection, input.concurrentJobs);
   const pool = poolOf(input.connection, input.concurrentJobs);
   const charge = input.sandboxUrl === null ? null : stripeCharge(input.sandboxUrl, input.concurrentJobs);
-  let done = 0;
-  const all = Promise.withResolvers<void>();
+  let ended = 0;
   const before = readProcessorTime(input.postmasterPid);
   const startedMs = performance.now();
   const runner = await runWorker({
@@ -51,8 +51,7 @@ export async function run(input: PeerExecutorInput): Promise<Measured> {
       charge: async (payload) => {
         const { id } = payload as { id: number };
         await executeOrder(pool, id, charge);
-        done += 1;
-        if (done === input.orders) all.resolve();
+        ended += 1;
       },
     },
     preset: {
@@ -65,7 +64,7 @@ export async function run(input: PeerExecutorInput): Promise<Measured> {
       },
     },
   });
-  await all.promise;
+  const done = await waitForCount(() => ended, input.orders);
   const elapsedMs = performance.now() - startedMs;
   const after = readProcessorTime(input.postmasterPid);
   await runner.stop();

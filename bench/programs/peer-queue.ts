@@ -4,6 +4,7 @@ import type { Measured } from '../benchmark.ts';
 import { poolOf } from '../peer-tables.ts';
 import { processorTimeBetween, readProcessorTime } from '../processor-time.ts';
 import type { BenchConnection } from '../server.ts';
+import { waitForCount } from '../wait-for-count.ts';
 
 export type PeerQueueInput = {
   readonly connection: BenchConnection;
@@ -19,8 +20,7 @@ const BATCHED = { localQueue: { size: 500 }, completeJobBatchDelay: 0, failJobBa
 
 export async function run(input: PeerQueueInput): Promise<Measured> {
   const pool = poolOf(input.connection, CONCURRENT_JOBS + 1);
-  let done = 0;
-  const all = Promise.withResolvers<void>();
+  let ended = 0;
   const before = readProcessorTime(input.postmasterPid);
   const startedMs = performance.now();
   const runner = await runWorker({
@@ -29,8 +29,7 @@ export async function run(input: PeerQueueInput): Promise<Measured> {
     logger: new Logger(() => () => undefined),
     taskList: {
       nothing: async () => {
-        done += 1;
-        if (done === input.jobs) all.resolve();
+        ended += 1;
       },
     },
     preset: {
@@ -41,7 +40,7 @@ export async function run(input: PeerQueueInput): Promise<Measured> {
       },
     },
   });
-  await all.promise;
+  const done = await waitForCount(() => ended, input.jobs);
   const elapsedMs = performance.now() - startedMs;
   const after = readProcessorTime(input.postmasterPid);
   await runner.stop();

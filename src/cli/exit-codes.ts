@@ -10,6 +10,7 @@ export const EXIT = {
   refused: 5,
 } as const;
 
+/** The exit code of a message for the operator. */
 export function exitCodeOf(kind: OperatorErrorKind): number {
   switch (kind) {
     case 'usage':

@@ -27,7 +27,7 @@ export type Interrupt = {
   isTakenOver(): boolean;
 };
 
-export type DaemonModule = {
+type DaemonModule = {
   /** Runs until it is told to stop by a signal to the process. */
   runDaemon(options: {
     readonly config: Config;
@@ -36,7 +36,7 @@ export type DaemonModule = {
   }): Promise<unknown>;
 };
 
-export type SandboxModule = {
+type SandboxModule = {
   startSandbox(options: {
     readonly port: number;
     readonly journalPath: string | null;

@@ -49,7 +49,7 @@ export function loadConfig(session: Session): LoadedConfig {
 }
 
 function readEnv(session: Session): Config['env'] {
-  const wanted = session.globals.env ?? session.host.env.PAYGATE_ENV ?? 'development';
+  const wanted = session.globals.env ?? (session.host.env.PAYGATE_ENV || 'development');
   const known = ENVIRONMENTS.find((name) => name === wanted);
   if (known !== undefined) return known;
   throw new OperatorError('env_unknown', `PAYGATE_ENV must be ${ENVIRONMENTS.join(' or ')}.`);
@@ -57,7 +57,7 @@ function readEnv(session: Session): Config['env'] {
 
 function findConfigFile(session: Session): string | null {
   const { host, globals } = session;
-  const named = globals.configPath ?? host.env.PAYGATE_CONFIG ?? null;
+  const named = globals.configPath ?? (host.env.PAYGATE_CONFIG || null);
   if (named !== null) {
     const path = resolve(host.cwd, named);
     if (isThere(path)) return path;
@@ -138,7 +138,10 @@ const SECRET_VARIABLE = /^PAYGATE_(?:DATABASE_URL|DATABASE_OWNER_URL|PSP_[A-Z0-9
 
 /** `PAYGATE_X_FILE=path` gives PAYGATE_X the content of the file. */
 function withSecretFiles(session: Session): Readonly<Record<string, string | undefined>> {
-  const environment = { ...session.host.env };
+  // An empty variable is an unset one: that is how shells and unit files take a value away.
+  const environment: Record<string, string | undefined> = Object.fromEntries(
+    Object.entries(session.host.env).filter(([, value]) => value !== ''),
+  );
   for (const [name, path] of Object.entries(session.host.env)) {
     if (path === undefined || path === '' || !SECRET_VARIABLE.test(name)) continue;
     const target = name.slice(0, -'_FILE'.length);

@@ -11,6 +11,7 @@ import {
   errorCode,
   openBook,
 } from '../core/db/connection.ts';
+import type { EmbeddedServer } from '../core/db/embedded.ts';
 import { OperatorError, TransientError } from '../core/errors.ts';
 import { loadConfig } from './load-config.ts';
 import type { Session } from './session.ts';
@@ -36,6 +37,8 @@ export type BookOptions = {
 /** A database that is just starting is waited for about this long (ms). */
 const START_WAIT_MS = 5_000;
 const START_RETRIES = { retries: 8, minTimeout: 100, maxTimeout: 1_000, maxRetryTime: START_WAIT_MS };
+/** A start that takes longer than this (ms) is remarked on. */
+const SLOW_START_MS = 800;
 /** What a database that is about to come up answers. */
 const COMING_UP = new Set(['57P03', 'ECONNREFUSED', 'ECONNRESET', 'CONNECTION_CLOSED']);
 
@@ -117,12 +120,20 @@ export async function locateDatabase(
   const url = role === 'owner' ? (config.database.ownerUrl ?? config.database.url) : config.database.url;
   if (url !== null) return readUrl(session, url);
   refuseEmbeddedInProduction(config);
-  const { embeddedConnection, startEmbedded } = await import('../core/db/embedded.ts');
-  const server = await startEmbedded();
+  const { embeddedConnection } = await import('../core/db/embedded.ts');
+  const server = await startEmbeddedServer(session);
   if (server.startedNow) session.note(`started the embedded database in ${server.stateDir}`);
   return embeddedConnection(server, role);
 }
 
+/** The running embedded server; a start that takes long is remarked on. */
+export async function startEmbeddedServer(session: Session): Promise<EmbeddedServer> {
+  const { startEmbedded } = await import('../core/db/embedded.ts');
+  const slow = setTimeout(() => session.note('starting the embedded database …'), SLOW_START_MS);
+  return startEmbedded().finally(() => clearTimeout(slow));
+}
+
+/** @throws OperatorError embedded_in_production */
 export function refuseEmbeddedInProduction(config: Config): void {
   if (config.env !== 'production') return;
   throw new OperatorError(
@@ -131,6 +142,7 @@ export function refuseEmbeddedInProduction(config: Config): void {
   );
 }
 
+/** @throws OperatorError database_url_invalid */
 export async function readUrl(session: Session, url: string): Promise<ConnectionOptions> {
   const { parseDatabaseUrl } = await import('../core/db/database-url.ts');
   return parseDatabaseUrl(url, { user: session.host.user.name });

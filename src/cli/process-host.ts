@@ -11,6 +11,7 @@ import type { Answer, Host, Interrupt, Loaders } from './host.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
+/** Takes over signals and output errors of this process; once per process. */
 export function openProcessHost(loaders: Loaders): Host {
   endQuietlyOnBrokenPipe();
   const interrupt = watchSignals();

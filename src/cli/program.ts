@@ -35,6 +35,7 @@ export type ProgramOptions = {
   readonly launch: (globals: Globals, work: Work) => Promise<void>;
 };
 
+/** A fresh tree: commander keeps what it parsed, so one is good for one command line. */
 export function createProgram({ host, messages, launch }: ProgramOptions) {
   const root = new Command('paygate')
     .description('A payment gateway: charges exactly once, books every movement, shows where it stands.')

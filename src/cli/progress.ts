@@ -27,6 +27,7 @@ const SCREEN_AFTER_MS = 300;
 /** Works of one thing say nothing. */
 const MIN_TOTAL = 2;
 
+/** Starts showing at nothing done; the caller ends it, whatever happens. */
 export function startProgress(session: Session, plan: ProgressPlan): Progress {
   if (session.globals.quiet || plan.total < MIN_TOTAL)
     return { update: () => undefined, end: async () => undefined };
@@ -93,6 +94,7 @@ export type Pace = {
   readonly leftS: number | null;
 };
 
+/** Average since the start; `elapsedMs` in milliseconds. */
 export function paceOf(done: number, total: number, elapsedMs: number): Pace {
   const perSecond = elapsedMs > 0 ? (done * 1_000) / elapsedMs : 0;
   return { perSecond, leftS: perSecond > 0 ? Math.ceil((total - done) / perSecond) : null };

@@ -9,7 +9,7 @@ import type { Block } from './render/table.ts';
 import { terminalText } from './render/terminal-text.ts';
 
 export const OUTPUT_FORMATS = ['table', 'json', 'ndjson', 'csv'] as const;
-export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
+type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
 /** The global options. */
 export type Globals = {
@@ -41,6 +41,7 @@ export type Session = {
   progressLine(text: string, facts: Readonly<Record<string, unknown>>): void;
 };
 
+/** Binds the global options to the host; decides once where colours and remarks are welcome. */
 export function createSession(host: Host, globals: Globals): Session {
   const isJson = globals.output === 'json' || globals.output === 'ndjson';
   const allowsEscapes = globals.color && !host.env.NO_COLOR && host.env.TERM !== 'dumb';

@@ -45,6 +45,7 @@ export function totalsCode(totals: Totals): string {
     .join(',');
 }
 
+/** As JSON carries money, sorted by code. */
 export function totalsJson(totals: Totals): readonly MoneyJson[] {
   return [...totals].map(([currency, amountMinor]) => toMoneyJson({ amountMinor, currency }));
 }
@@ -59,6 +60,7 @@ export function countText(count: number | bigint, noun: string): string {
   return `${count} ${noun}${count === 1 || count === 1n ? '' : 's'}`;
 }
 
+/** The colour of a state; null for none. */
 export function toneOf(state: PublicState): Tone | null {
   switch (state) {
     case 'SUCCESS':

@@ -22,6 +22,7 @@ export type Followed = {
   readonly end: 'all_settled' | 'timed_out' | 'stopped';
 };
 
+/** Looks again and again until all are settled, time is up (`waitS`, seconds), or a signal comes. */
 export async function followPayments(
   session: Session,
   db: Db,

@@ -18,16 +18,17 @@ import {
   migrateBook,
   type Role,
   refuseEmbeddedInProduction,
+  startEmbeddedServer,
   withBook,
 } from '../open-book.ts';
 import type { Block } from '../render/table.ts';
 import { refuseDryRun, type Session } from '../session.ts';
 
+/** Starts the embedded server and migrates; exit 0 also when it ran already. */
 export async function startDatabase(session: Session): Promise<number> {
   refuseDryRun(session);
   const config = requireEmbedded(session, 'started');
-  const { startEmbedded } = await import('../../core/db/embedded.ts');
-  const server = await startEmbedded();
+  const server = await startEmbeddedServer(session);
   const migrated = await migrateBook(session, config);
   const url = embeddedUrl(server, 'app');
   await session.print({
@@ -56,6 +57,7 @@ export async function startDatabase(session: Session): Promise<number> {
   return EXIT.done;
 }
 
+/** Exit 0 also when it was not running. */
 export async function stopDatabase(session: Session): Promise<number> {
   refuseDryRun(session);
   requireEmbedded(session, 'stopped');
@@ -80,6 +82,7 @@ function requireEmbedded(session: Session, verb: 'started' | 'stopped'): Config 
   return config;
 }
 
+/** Exit 0 when it runs, else 1; a database of one's own that does not answer is an error, 3. */
 export async function showDatabase(session: Session): Promise<number> {
   const { config } = loadConfig(session);
   if (config.database.url !== null) return showOwnDatabase(session, config.database.url);
@@ -160,6 +163,7 @@ function embeddedUrl(server: { readonly socketDir: string; readonly port: number
   return `postgres://${user}@/${DATABASE}?${query.toString()}`;
 }
 
+/** Prints the URL and nothing else, without passwords; exit 1 when the embedded server does not run. */
 export async function printDatabaseUrl(session: Session, role: Role): Promise<number> {
   const { config } = loadConfig(session);
   const url = await urlFor(config, role);
@@ -182,6 +186,7 @@ async function urlFor(config: Config, role: Role): Promise<string> {
   );
 }
 
+/** Applies what is missing, as the owner. */
 export async function migrateDatabase(session: Session): Promise<number> {
   refuseDryRun(session);
   const { config } = loadConfig(session);

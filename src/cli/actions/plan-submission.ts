@@ -32,6 +32,7 @@ export type Plan = {
 /** Names looked up in one query. */
 const LOOKUP = 1_000;
 
+/** Looks up every name of the input; `requests` in the order of its payments. Changes nothing. */
 export async function planSubmission(
   on: Queryable,
   input: PaymentInput,
@@ -116,6 +117,7 @@ export function planText(plan: Plan, input: PaymentInput): string {
   return lines.join('\n');
 }
 
+/** The plan in `--dry-run -o json`; `confirm` is what --confirm takes. */
 export function planJson(plan: Plan) {
   return {
     payments: plan.payments,
@@ -134,6 +136,7 @@ export function planJson(plan: Plan) {
 /** A person looks at the first conflicts; all are counted. */
 const MAX_LISTED_CONFLICTS = 1_000;
 
+/** The first 1,000, as every result lists them. */
 export function conflictsJson(conflicts: readonly Conflict[]) {
   return conflicts.slice(0, MAX_LISTED_CONFLICTS).map(({ line, checkoutId, code, message, paymentId }) => ({
     line,
@@ -144,6 +147,7 @@ export function conflictsJson(conflicts: readonly Conflict[]) {
   }));
 }
 
+/** The first 1,000, for people. */
 export function conflictTable(conflicts: readonly Conflict[]): Block {
   return {
     kind: 'table',

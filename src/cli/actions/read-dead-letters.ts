@@ -19,6 +19,7 @@ export type DeadLetterListFlags = {
   readonly cursor: string | null;
 };
 
+/** One page, newest first. */
 export async function listDeadLettersCommand(session: Session, flags: DeadLetterListFlags): Promise<number> {
   const filter = {
     id: null,
@@ -35,6 +36,7 @@ export async function listDeadLettersCommand(session: Session, flags: DeadLetter
   });
 }
 
+/** Exit 1 when there is none. */
 export async function showDeadLetter(session: Session, text: string): Promise<number> {
   const id = requireId('deadLetter', text);
   return withBook(session, async ({ db }) => {

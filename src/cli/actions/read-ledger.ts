@@ -27,6 +27,7 @@ export type AccountListFlags = {
   readonly cursor: string | null;
 };
 
+/** One page, by code and currency. */
 export async function listAccountsCommand(session: Session, flags: AccountListFlags): Promise<number> {
   const [code, currency] = flags.cursor === null ? [null, null] : decodeCursor(flags.cursor);
   const filter = {
@@ -97,6 +98,7 @@ function accountTable(accounts: readonly AccountBalance[]): Block {
 /** One account has so many currencies at most that one page holds them. */
 const MAX_CURRENCIES = 1_000;
 
+/** Exit 1 for an account nothing was posted to, and for a trial balance that does not balance. */
 export async function showBalance(session: Session, account: string | null): Promise<number> {
   if (account === null) return showTrialBalance(session);
   const code = readAccountPattern(account);
@@ -182,6 +184,7 @@ export type EntryListFlags = {
   readonly cursor: string | null;
 };
 
+/** One page, newest first; the limit counts entries, not postings. */
 export async function listEntries(session: Session, flags: EntryListFlags): Promise<number> {
   const currency = requireCurrency(flags.currency);
   if (currency !== null && flags.account === null) {

@@ -21,7 +21,7 @@ import type { Session } from '../session.ts';
 import { countText, sumUp, type Totals } from '../words.ts';
 
 /** What one payment's flags are called in a body. */
-export type PaymentFields = {
+type PaymentFields = {
   readonly checkout_id: string | undefined;
   readonly idempotency_key: string | undefined;
   readonly buyer: string | undefined;
@@ -44,7 +44,7 @@ export type SubmitFlags = {
 };
 
 /** A file's bytes name its batch; the flags of one payment make none. */
-export type FileIdentity = { readonly sha256: string; readonly source: string; readonly rowCount: number };
+type FileIdentity = { readonly sha256: string; readonly source: string; readonly rowCount: number };
 
 export type PaymentInput = {
   readonly payments: readonly FilePayment[];

@@ -21,6 +21,7 @@ import type { Session } from '../session.ts';
 import { moneyOf, requireId, sumUp, timeText, toneOf, totalsText } from '../words.ts';
 import { askFor, listResult, pageOf } from './page.ts';
 
+/** Exit 1 when there is none. */
 export async function showPayment(session: Session, name: string): Promise<number> {
   return withBook(session, async ({ db }) => {
     const rows = await findPaymentRows(db, name);
@@ -118,6 +119,7 @@ export type PaymentListFlags = {
   readonly cursor: string | null;
 };
 
+/** One page, newest first. */
 export async function listPayments(session: Session, flags: PaymentListFlags): Promise<number> {
   const filter = {
     beforeId: flags.cursor === null ? null : requireId('payment', flags.cursor),

@@ -17,6 +17,7 @@ export type WalletListFlags = {
   readonly cursor: string | null;
 };
 
+/** One page by seller, or the largest ones. */
 export async function listWalletsCommand(session: Session, flags: WalletListFlags): Promise<number> {
   if (flags.cursor !== null && flags.order === 'total') {
     throw new OperatorError('cursor_invalid', '--top gives one page: leave out --cursor.');
@@ -46,6 +47,7 @@ export async function listWalletsCommand(session: Session, flags: WalletListFlag
 /** Sellers have so many currencies at most that one page holds them. */
 const MAX_WALLETS_OF_SELLER = 1_000;
 
+/** All currencies of a seller; exit 1 when there are none. */
 export async function showWallet(session: Session, seller: string): Promise<number> {
   return withBook(session, async ({ db }) => {
     const wallets = await listWallets(db, {

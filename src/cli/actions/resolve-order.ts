@@ -18,6 +18,7 @@ export type ResolveFlags = {
   readonly pspReference: string | null;
 };
 
+/** Asks before it stores; exit 5 when it is not confirmed, was never sent, or has ended. */
 export async function resolveOrder(session: Session, flags: ResolveFlags): Promise<number> {
   const orderId = requireId('order', flags.order);
   return withBook(session, async (book) => {

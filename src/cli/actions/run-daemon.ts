@@ -4,6 +4,7 @@ import { loadConfig } from '../load-config.ts';
 import { locateDatabase, migrateBook, readUrl } from '../open-book.ts';
 import { refuseDryRun, type Session } from '../session.ts';
 
+/** Exit 0 after a drain in good order. */
 export async function runDaemonCommand(session: Session): Promise<number> {
   refuseDryRun(session);
   const { config } = loadConfig(session);

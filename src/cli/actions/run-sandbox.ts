@@ -11,6 +11,7 @@ export type SandboxFlags = {
   readonly latencyMs: number;
 };
 
+/** Prints its address once it listens; exit 0 when a signal ends it. */
 export async function runSandbox(session: Session, flags: SandboxFlags): Promise<number> {
   refuseDryRun(session);
   const { host } = session;

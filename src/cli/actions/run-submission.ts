@@ -41,6 +41,7 @@ export type SubmissionOptions = {
   readonly onProgress: (done: number) => void;
 };
 
+/** Nothing done yet. */
 export function emptyTally(): Tally {
   return {
     accepted: 0,

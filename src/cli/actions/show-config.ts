@@ -15,6 +15,7 @@ type Setting = {
   readonly key?: string;
 };
 
+/** `with`: also where each setting comes from. */
 export async function showConfig(session: Session, origin: 'with' | 'without'): Promise<number> {
   const loaded = loadConfig(session);
   const settings = settingsOf(loaded.config).map((setting) => ({

@@ -14,6 +14,7 @@ import type { Block } from '../render/table.ts';
 import type { Session } from '../session.ts';
 import { countText, timeText } from '../words.ts';
 
+/** Exit 1 when no daemon is alive. */
 export async function showDaemons(session: Session): Promise<number> {
   return withBook(
     session,

@@ -56,6 +56,7 @@ function orderText(order: AcceptedAnswer['payment_orders'][number]): string {
   return `${order.payment_order_id}: ${order.amount} ${order.currency} for ${order.seller}, fee ${order.platform_fee}`;
 }
 
+/** `followed`: null without --wait. */
 export function batchResult(
   batch: Batch,
   plan: Plan,
@@ -111,6 +112,7 @@ export function batchResult(
   };
 }
 
+/** For a file whose bytes were submitted whole before. */
 export function alreadySubmittedResult(batch: Batch, plan: Plan, followed: Followed | null): Result {
   return {
     json: {

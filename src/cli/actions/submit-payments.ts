@@ -42,6 +42,7 @@ type Submission = {
   readonly flags: SubmitFlags;
 };
 
+/** Exit 0 accepted or there already, 2 bad input, 5 not confirmed, conflict or blocked; with --wait also 1 and 4. */
 export async function submitPaymentsCommand(session: Session, flags: SubmitFlags): Promise<number> {
   const policy = requirePolicy(session);
   const input = await readPaymentInput(session, flags, policy);
@@ -170,7 +171,8 @@ function interruptedBy(error: unknown, submission: Submission, tally: Tally): un
   const explained = explainDatabaseError(error, book.connection);
   const isOurs = explained instanceof OperatorError || explained instanceof TransientError;
   if (explained instanceof Bug || !(isOurs || isConnection)) return error;
-  const cause = explained instanceof Error ? explained.message : '';
+  const lost = 'The connection to the database was lost.';
+  const cause = isConnection || !(explained instanceof Error) ? lost : explained.message;
   const lookUp =
     input.file === null ? `paygate payments show ${input.payments[0]!.request.checkoutId}` : null;
   const how =

@@ -7,6 +7,7 @@ import type { Block, Cell } from '../render/table.ts';
 import type { Session } from '../session.ts';
 import { countText } from '../words.ts';
 
+/** Exit 1 when anything differs, and when there is nothing to verify. */
 export async function verifyLedgerCommand(session: Session): Promise<number> {
   return withBook(
     session,

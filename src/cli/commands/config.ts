@@ -3,6 +3,7 @@ import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
 import { nounCommand } from './options.ts';
 
+/** Adds the commands to the program; `launch` runs what an action does. */
 export function registerConfig(program: CommandUnknownOpts, launch: Launch): void {
   const config = nounCommand(program, 'config', 'the configuration in force');
   config

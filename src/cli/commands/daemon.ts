@@ -3,6 +3,7 @@ import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
 import { nounCommand } from './options.ts';
 
+/** Adds the commands to the program; `launch` runs what an action does. */
 export function registerDaemon(program: CommandUnknownOpts, launch: Launch): void {
   const daemon = nounCommand(program, 'daemon', 'the process that charges; any number may run');
   daemon

@@ -3,6 +3,7 @@ import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
 import { nounCommand } from './options.ts';
 
+/** Adds the commands to the program; `launch` runs what an action does. */
 export function registerDb(program: CommandUnknownOpts, launch: Launch): void {
   const db = nounCommand(program, 'db', 'the database: embedded Postgres, or your own');
   db.command('start')

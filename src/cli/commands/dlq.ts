@@ -3,6 +3,7 @@ import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
 import { DEFAULT_LIMIT, nounCommand, readLimit } from './options.ts';
 
+/** Adds the commands to the program; `launch` runs what an action does. */
 export function registerDlq(program: CommandUnknownOpts, launch: Launch): void {
   const dlq = nounCommand(program, 'dlq', 'dead letters: operations that need a person');
   dlq

@@ -5,6 +5,7 @@ import type { OutStream } from '../host.ts';
 
 const TOPICS: Readonly<Record<string, string>> = { 'exit-codes': EXIT_CODES_HELP };
 
+/** Adds `help`, which writes to standard output. */
 export function registerHelp(program: CommandUnknownOpts, stdout: OutStream): void {
   program
     .command('help')

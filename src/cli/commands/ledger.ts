@@ -3,6 +3,7 @@ import type { CommandUnknownOpts } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
 import { DEFAULT_LIMIT, nounCommand, readLimit } from './options.ts';
 
+/** Adds the commands to the program; `launch` runs what an action does. */
 export function registerLedger(program: CommandUnknownOpts, launch: Launch): void {
   const ledger = nounCommand(program, 'ledger', 'accounts, balances and entries of the books');
   ledger

@@ -3,6 +3,7 @@ import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import type { Launch } from '../program.ts';
 import { collect, DEFAULT_LIMIT, nounCommand, readLimit, readWhole } from './options.ts';
 
+/** Adds the commands to the program; `launch` runs what an action does. */
 export function registerPayments(program: CommandUnknownOpts, launch: Launch): void {
   const payments = nounCommand(program, 'payments', 'submit payments and see what became of them');
   registerSubmit(payments, launch);
@@ -13,8 +14,9 @@ export function registerPayments(program: CommandUnknownOpts, launch: Launch): v
 const SUBMIT_HELP = `
 A batch file has one payment order per row. Columns (CSV header or NDJSON keys): checkout_id, buyer,
 seller, amount, currency, payment_method; optional idempotency_key, platform_fee, order_ref,
-customer_present, metadata_*. Rows that share a checkout_id are one payment. The whole file is checked
-first; nothing is submitted from a file with bad rows. The same file again charges nothing twice.
+customer_present, metadata_*. Rows that share a checkout_id are one payment. The whole file is
+checked first; nothing is submitted from a file with bad rows. The same file again charges nothing
+twice.
 
 Examples:
   paygate payments submit orders.csv
@@ -120,8 +122,8 @@ function registerReading(payments: CommandUnknownOpts, launch: Launch): void {
 }
 
 const RESOLVE_HELP = `
-For an order whose outcome only a person can tell: look it up at the PSP first. Your word is stored as
-evidence with your name; it ends a doubt, it never overrules what is known.
+For an order whose outcome only a person can tell: look it up at the PSP first. Your word is stored
+as evidence with your name; it ends a doubt, it never overrules what is known.
 
 Example:
   paygate payments resolve ord_13 --as succeeded \\

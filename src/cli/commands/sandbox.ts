@@ -13,6 +13,7 @@ The sandbox speaks Stripe's API on 127.0.0.1 and moves no money. Point an accoun
 
 Faults are chances per request, such as --fault act_then_drop=0.02 --fault fail_500=0.01`;
 
+/** Adds the commands to the program; `launch` runs what an action does. */
 export function registerSandbox(program: CommandUnknownOpts, launch: Launch): void {
   const sandbox = nounCommand(program, 'sandbox', 'a PSP to try things on');
   sandbox

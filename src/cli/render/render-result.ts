@@ -21,6 +21,7 @@ export type Surface = {
   readonly color: boolean;
 };
 
+/** Ends with a line break, or is empty for no records. */
 export async function renderResult(
   result: Result,
   format: 'table' | 'json' | 'ndjson' | 'csv',

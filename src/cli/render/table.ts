@@ -11,7 +11,7 @@ import { terminalText } from './terminal-text.ts';
 export type Tone = 'good' | 'bad' | 'warn' | 'dim';
 export type Cell = string | { readonly text: string; readonly tone: Tone | null };
 
-export type Column = {
+type Column = {
   readonly title: string;
   readonly align?: 'right';
   /** May be cut when the terminal is narrow; the widest one first. */

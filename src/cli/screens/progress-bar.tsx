@@ -6,6 +6,7 @@ const BAR_WIDTH = 24;
 
 type BarProps = { readonly plan: ProgressPlan; readonly done: number; readonly elapsedMs: number };
 
+/** `elapsedMs`: milliseconds since the start. */
 export function ProgressBar({ plan, done, elapsedMs }: BarProps) {
   const filled =
     plan.total === 0 ? BAR_WIDTH : Math.floor((Math.min(done, plan.total) * BAR_WIDTH) / plan.total);

@@ -28,7 +28,7 @@ const PROBLEMS = {
   shutting_down: [503, 'The server is shutting down'],
 } as const satisfies Readonly<Record<string, readonly [status: number, title: string]>>;
 
-export type ProblemCode = keyof typeof PROBLEMS;
+type ProblemCode = keyof typeof PROBLEMS;
 
 /** A field that is wrong; `code` is part of the contract. */
 export type ProblemFault = { readonly field: string; readonly code: string; readonly message: string };
@@ -47,7 +47,7 @@ export type Problem = {
   readonly errorId?: string;
 };
 
-export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
+const PROBLEM_MEDIA_TYPE = 'application/problem+json';
 
 /** How the same problem looks on the wire. */
 export type RenderedProblem = {
@@ -113,7 +113,7 @@ const SEND_AGAIN =
 /** Whether the request could have stored something before it failed. */
 export type RequestEffect = 'reads' | 'writes';
 
-export function databaseUnavailable(effect: RequestEffect): Problem {
+function databaseUnavailable(effect: RequestEffect): Problem {
   return {
     code: 'database_unavailable',
     detail: effect === 'writes' ? SEND_AGAIN : 'Try again in a moment.',
@@ -140,7 +140,7 @@ const PROBLEMS_BY_STATUS: ReadonlyMap<number, Problem> = new Map<number, Problem
 /** The problem that an error means, or null: it is our own mistake (500). */
 export function problemOf(error: unknown, effect: RequestEffect): Problem | null {
   const code = errorCode(error);
-  if (code === 'FST_ERR_HANDLER_TIMEOUT' || isDatabaseTrouble(error)) return databaseUnavailable(effect);
+  if (isDatabaseTrouble(error)) return databaseUnavailable(effect);
   const known = FASTIFY_PROBLEMS.get(code ?? '');
   if (known !== undefined) return known;
   const status = statusOf(error);

@@ -2,7 +2,7 @@
  * The HTTP API while the database goes away and comes back: every answer is 503 with the advice to send the same
  * again, and sending it again gives one payment. A relay between daemon and server is cut at the wanted moment.
  */
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   type ConnectionOptions,
@@ -26,7 +26,7 @@ beforeAll(async () => {
   direct = await openBook({ connection: database.appConnection, book: 'paygate', max: 1 });
   relay = await startRelay(database.appConnection);
   db = await openBook({ connection: relay.connection, book: 'paygate', max: 4 });
-  server = await startTestServer(db);
+  server = await startTestServer(db, { answerTimeoutMs: 500 });
 });
 
 afterEach(() => relay.pass());
@@ -41,63 +41,56 @@ afterAll(async () => {
 
 type Relay = {
   readonly connection: ConnectionOptions;
-  /** Hands everything on, new connections too. */
-  pass(): void;
+  /** Hands everything on, also what it has held back, and takes new connections. */
+  pass(): Promise<void>;
   /** Cuts what is there and refuses what comes, as a server that is gone does. */
   refuse(): void;
+  /** Holds everything back, as a network that has gone dead does. */
+  hold(): void;
   /** Hands the next commit on to the server, and cuts the connection when its answer comes, unseen. */
   cutAtCommit(): void;
   close(): Promise<void>;
 };
 
 async function startRelay(target: ConnectionOptions): Promise<Relay> {
-  let mode: 'pass' | 'refuse' | 'cut_at_commit' = 'pass';
-  const sockets = new Set<Socket>();
-  const relay: Server = createServer((client) => {
-    if (mode === 'refuse') {
-      client.destroy();
-      return;
-    }
+  let mode: 'pass' | 'hold' | 'cut_at_commit' = 'pass';
+  const clients = new Set<Socket>();
+  const relay = createServer((client) => {
     const upstream = connect(`${target.host}/.s.PGSQL.${target.port}`);
+    clients.add(client);
+    if (mode === 'hold') client.pause();
     client.on('data', (bytes) => upstream.write(bytes));
     upstream.on('data', (bytes) => {
       if (mode === 'cut_at_commit' && bytes.includes('COMMIT\0')) client.destroy();
       else client.write(bytes);
     });
-    for (const [socket, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      sockets.add(socket);
-      socket.on('error', () => undefined);
-      socket.on('close', () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-    }
+    client.on('error', () => undefined).on('close', () => clients.delete(client) && upstream.destroy());
+    upstream.on('error', () => undefined).on('close', () => client.destroy());
   });
-  await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve));
+  const listen = (port: number) => new Promise<void>((resolve) => relay.listen(port, '127.0.0.1', resolve));
+  await listen(0);
   const address = relay.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
-  const cut = (): void => {
-    for (const socket of sockets) socket.destroy();
+  const stop = (): void => {
+    relay.close();
+    for (const client of clients) client.destroy();
   };
   return {
     connection: { ...target, host: '127.0.0.1', port },
-    pass: () => {
+    pass: async () => {
       mode = 'pass';
+      for (const client of clients) client.resume();
+      if (!relay.listening) await listen(port);
     },
-    refuse: () => {
-      mode = 'refuse';
-      cut();
+    refuse: stop,
+    hold: () => {
+      mode = 'hold';
+      for (const client of clients) client.pause();
     },
     cutAtCommit: () => {
       mode = 'cut_at_commit';
     },
-    close: () => {
-      cut();
-      return new Promise((resolve) => relay.close(() => resolve()));
-    },
+    close: async () => stop(),
   };
 }
 
@@ -128,7 +121,7 @@ describe('the database goes away', () => {
     expectUnavailable(unknown);
     expect(unknown.json.detail).toContain('Send the same request again with the same idempotency key');
     expect(await paymentCount('cut at commit')).toBe(1);
-    relay.pass();
+    await relay.pass();
     const again = await postUntilAnswered('cut at commit');
     expect(again.status).toBe(202);
     expect(again.headers['idempotent-replayed']).toBe('true');
@@ -145,11 +138,23 @@ describe('the database goes away', () => {
     ]);
     for (const answer of answers) expectUnavailable(answer);
     expect((await call(server, { path: '/livez' })).status).toBe(200);
-    relay.pass();
-    const back = await postUntilAnswered('gone 0');
-    expect(back.status).toBe(202);
-    expect(back.headers['idempotent-replayed']).toBeUndefined();
+    await relay.pass();
+    expect((await postUntilAnswered('gone 0')).status).toBe(202);
     expect(await paymentCount('gone 0')).toBe(1);
+  });
+
+  it('answers 503 while nothing comes back, and the work that went on is found again', async () => {
+    relay.hold();
+    const silent = await Promise.all([
+      post(server, bodyOf('held back')),
+      call(server, { path: '/v1/payments/pay_1' }),
+      call(server, { path: '/readyz' }),
+    ]);
+    for (const answer of silent) expectUnavailable(answer);
+    expect(await paymentCount('held back')).toBe(0);
+    await relay.pass();
+    expect((await postUntilAnswered('held back')).status).toBe(202);
+    expect(await paymentCount('held back')).toBe(1);
   });
 
   it('answers 503 where the database does not exist any more', async () => {

@@ -551,6 +551,12 @@ describe('bytes that are not HTTP', () => {
     ],
     ['no host', 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n', 421, 'host_not_allowed'],
     [
+      'another host in the target',
+      'GET http://evil.example/livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+      421,
+      'host_not_allowed',
+    ],
+    [
       'an expectation',
       'GET /livez HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\n\r\n',
       417,

@@ -1,0 +1,79 @@
+/**
+ * Mends faults of postgres.js 3.4.9 after every install (run by `prepare`), until a release has them
+ * (porsager/postgres issues 1066, 1154, 1208; pull requests 1168, 1209):
+ * - a write that was deferred until after the connection had closed throws outside of any promise and ends the
+ *   process: a daemon would die with its database;
+ * - a query of a transaction whose connection has closed is written to nobody, and the connection is filed as
+ *   busy for ever: the pool loses it, and with the last one every query hangs;
+ * - closing forgets to disarm that write, so the connection never flushes again after it has reconnected, and
+ *   its queries hang for ever.
+ * Idempotent. Refuses to guess: other source than expected is an error that says what to look at.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const PATCHED_VERSION = '3.4.9';
+const entry = import.meta.resolve('postgres');
+const { version } = JSON.parse(readFileSync(new URL('../package.json', entry), 'utf8'));
+const file = fileURLToPath(new URL('./connection.js', entry));
+
+const EDITS = [
+  {
+    from: `  function execute(q) {
+    if (terminated)
+`,
+    to: `  function execute(q) {
+    if (socket === null && !terminated) {
+      queryError(q, Errors.connection('CONNECTION_CLOSED', options))
+      return true
+    }
+    if (terminated)
+`,
+  },
+  {
+    from: `  function nextWrite(fn) {
+    const x = socket.write(chunk, fn)
+`,
+    to: `  function nextWrite(fn) {
+    if (socket === null) {
+      chunk = nextWriteTimer = null
+      error(Errors.connection('CONNECTION_CLOSED', options))
+      return true
+    }
+    const x = socket.write(chunk, fn)
+`,
+  },
+  {
+    from: `    clearImmediate(nextWriteTimer)
+    if (socket) {
+`,
+    to: `    clearImmediate(nextWriteTimer)
+    chunk = nextWriteTimer = null
+    if (socket) {
+`,
+  },
+  {
+    from: `    clearImmediate(nextWriteTimer)
+    socket.removeListener('data', data)
+`,
+    to: `    clearImmediate(nextWriteTimer)
+    chunk = nextWriteTimer = null
+    socket.removeListener('data', data)
+`,
+  },
+];
+
+const source = readFileSync(file, 'utf8');
+const wanted = EDITS.filter(({ to }) => !source.includes(to));
+if (wanted.length > 0) {
+  if (version !== PATCHED_VERSION || wanted.some(({ from }) => source.split(from).length !== 2)) {
+    console.error(
+      `bin/patch-postgres.mjs knows postgres ${PATCHED_VERSION}; ${version} is installed. See whether it still needs the patch.`,
+    );
+    process.exit(1);
+  }
+  writeFileSync(
+    file,
+    wanted.reduce((text, { from, to }) => text.replace(from, to), source),
+  );
+}
