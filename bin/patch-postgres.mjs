@@ -5,6 +5,8 @@
  *   process: a daemon would die with its database;
  * - a query of a transaction whose connection has closed is written to nobody, and the connection is filed as
  *   busy for ever: the pool loses it, and with the last one every query hangs;
+ * - a transaction whose connection was lost goes on with its later queries on the new connection, outside of
+ *   any transaction;
  * - closing forgets to disarm that write, so the connection never flushes again after it has reconnected, and
  *   its queries hang for ever.
  * Idempotent. Refuses to guess: other source than expected is an error that says what to look at.
@@ -15,9 +17,9 @@ import { fileURLToPath } from 'node:url';
 const PATCHED_VERSION = '3.4.9';
 const entry = import.meta.resolve('postgres');
 const { version } = JSON.parse(readFileSync(new URL('../package.json', entry), 'utf8'));
-const file = fileURLToPath(new URL('./connection.js', entry));
 
-const EDITS = [
+/** Edits of src/connection.js and src/index.js. */
+const CONNECTION_EDITS = [
   {
     from: `  function execute(q) {
     if (terminated)
@@ -63,9 +65,35 @@ const EDITS = [
   },
 ];
 
-const source = readFileSync(file, 'utf8');
-const wanted = EDITS.filter(({ to }) => !source.includes(to));
-if (wanted.length > 0) {
+const POOL_EDITS = [
+  {
+    from: `      , connection
+      , prepare = null
+`,
+    to: `      , connection
+      , lost = null
+      , prepare = null
+`,
+  },
+  {
+    from: `new Promise((_, reject) => connection.onclose = reject)`,
+    to: `new Promise((_, reject) => connection.onclose = e => reject(lost = e))`,
+  },
+  {
+    from: `        q.catch(e => uncaughtError || (uncaughtError = e))
+`,
+    to: `        q.catch(e => uncaughtError || (uncaughtError = e))
+        if (lost)
+          return q.reject(lost)
+`,
+  },
+];
+
+function mend(name, edits) {
+  const file = fileURLToPath(new URL(name, entry));
+  const source = readFileSync(file, 'utf8');
+  const wanted = edits.filter(({ to }) => !source.includes(to));
+  if (wanted.length === 0) return;
   if (version !== PATCHED_VERSION || wanted.some(({ from }) => source.split(from).length !== 2)) {
     console.error(
       `bin/patch-postgres.mjs knows postgres ${PATCHED_VERSION}; ${version} is installed. See whether it still needs the patch.`,
@@ -74,6 +102,9 @@ if (wanted.length > 0) {
   }
   writeFileSync(
     file,
-    wanted.reduce((text, { from, to }) => text.replace(from, to), source),
+    wanted.reduce((text, { from, to }) => text.replace(from, () => to), source),
   );
 }
+
+mend('./connection.js', CONNECTION_EDITS);
+mend('./index.js', POOL_EDITS);

@@ -23,7 +23,7 @@ const WAVE_MS = 2_500;
 const MIN_LATENCY_MS = 50;
 const MAX_LATENCY_MS = 1_000;
 /** Before a wave the ones before it should have ended, so that all of them are killed at; but not longer (ms). */
-const BACKLOG_LIMIT_MS = 12_000;
+const BACKLOG_LIMIT_MS = 9_000;
 /** Kills that met nothing in flight are made up for at most so often. */
 const MAX_EXTRA_KILLS = 20;
 /** Everything must have ended or come to rest within this time after the last kill (ms). */

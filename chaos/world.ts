@@ -169,6 +169,11 @@ async function removeAbandoned(): Promise<void> {
 async function killMarked(mark: string): Promise<void> {
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (commandLine.split('\0').some((word) => word.includes(mark))) process.kill(Number(pid), 'SIGKILL');
+    if (!commandLine.split('\0').some((word) => word.includes(mark))) continue;
+    try {
+      process.kill(Number(pid), 'SIGKILL');
+    } catch {
+      // It has just ended by itself.
+    }
   }
 }

@@ -1,4 +1,5 @@
 /** recovery: one of two daemons is killed with charges in flight; how long until the other resumed them all. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { list } from '../../src/core/db/connection.ts';
 import { Bug } from '../../src/core/errors.ts';
 import { fingerprint } from '../../src/core/payment/accept-payments.ts';
@@ -14,6 +15,8 @@ const GOAL_S = 10;
 const ORDERS = 100;
 /** A charge takes longer than the lease, so that none of them ends before it is resumed (ms). */
 const LATENCY_MS = 12_000;
+/** Short enough that no charge ends before the kill. */
+const MAX_PAUSE_MS = 2_000;
 const CLAIM_TIMEOUT_MS = 20_000;
 const RESUME_TIMEOUT_MS = 60_000;
 const FINISH_TIMEOUT_MS = 120_000;
@@ -116,6 +119,8 @@ async function findBusiest(book: BenchBook, daemons: readonly Started<'daemon'>[
 /** Milliseconds from the kill until each of its jobs was claimed again: a rescue and a claim raise the fence once each. */
 async function killAndWait(book: BenchBook, victim: Victim): Promise<number> {
   const { sql, t } = book.db;
+  // Daemons beat and look once a second from when they started: the kill must not keep step with them.
+  await pause(Math.random() * MAX_PAUSE_MS);
   const killedAtMs = performance.now();
   void victim.process.kill();
   const resumed = await untilTrue(async () => {

@@ -3,7 +3,6 @@
  * code. Knows no command by itself.
  */
 import { CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
-import { OperatorError } from '../core/errors.ts';
 import { exitCodeOfSignal } from './exit-codes.ts';
 import type { Host, Loaders } from './host.ts';
 import { createProgram, type Work } from './program.ts';
@@ -100,31 +99,12 @@ export async function run(loaders: Loaders): Promise<void> {
 
 /** What nobody awaited. Programs that stay write to a log, where the stack belongs. */
 async function endOnSurprise(error: unknown, args: readonly string[], host: Host): Promise<void> {
-  const isCut = isWriteToCutConnection(error);
-  // The command hears of a cut connection by itself in most cases, and says it better than this.
-  if (isCut) await new Promise((resolve) => setTimeout(resolve, CUT_GRACE_MS));
   const isLog = args.includes('run') || args.includes('-v') || args.includes('--verbose');
-  const exitCode = await reportError(isCut ? connectionCut(host) : error, host.stderr, {
+  const exitCode = await reportError(error, host.stderr, {
     format: asksForJson(args) ? 'json' : 'text',
     detail: isLog ? 'stack' : 'message',
   });
   process.exit(exitCode);
-}
-
-const CUT_GRACE_MS = 2_000;
-
-/** postgres.js 3.4.9 writes to a socket that is gone when a transaction's connection is cut (its issue 1154). */
-function isWriteToCutConnection(error: unknown): boolean {
-  return error instanceof TypeError && /nextWrite.*postgres.src.connection/.test(error.stack ?? '');
-}
-
-function connectionCut(host: Host): OperatorError {
-  const message =
-    'The connection to the database was cut. What was accepted stays accepted: run the same command again to go on; ' +
-    'nothing is charged twice.';
-  return new OperatorError('database_connection_cut', message, {
-    kind: host.interrupt.isTakenOver() ? 'unknown_outcome' : 'failed',
-  });
 }
 
 /** After its last word a command has this long to close what it opened (ms). */

@@ -91,10 +91,10 @@ export async function applyClaim(tx: Tx, at: string, c: Json): Promise<void> {
 
 export async function applyRescue(tx: Tx, at: string, r: Json): Promise<void> {
   await tx.sql`
-    update ${tx.t.attempt} set state = ${r.attempt_state!}, maybe_sent = true
+    update ${tx.t.attempt} set state = ${r.attempt_state!}, maybe_sent = maybe_sent or ${r.maybe_sent!}
      where operation_id = ${r.operation!}::text::bigint and number = ${r.attempt!}`;
   await tx.sql`
-    update ${tx.t.operation} set sub_state = ${r.sub_state!}, updated_at = ${at}
+    update ${tx.t.operation} set sub_state = ${r.sub_state!}, fence = greatest(fence, ${r.fence!}::integer), updated_at = ${at}
      where id = ${r.operation!}::text::bigint`;
 }
 

@@ -85,6 +85,8 @@ const LOCK_TIMEOUT_MS = 10_000;
 /** A transaction that waits for its client this long belongs to a dead one (ms). */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000;
 const CONNECT_TIMEOUT_S = 10;
+/** About this long between two tries of one connection (s): a daemon is back soon after its database is. */
+const RECONNECT_PAUSE_S = 0.3;
 /**
  * Our hot statements join a few hundred keys to tables by primary key. Without statistics (a fresh book, a
  * queue that was empty a minute ago) the planner reads those tables whole, and keeps such plans for foreign
@@ -105,6 +107,7 @@ export function connect(options: OpenOptions): Db {
     prepare,
     idle_timeout: 0,
     max_lifetime: null,
+    backoff: () => RECONNECT_PAUSE_S * (0.5 + Math.random()),
     onnotice: () => undefined,
     transform: { column: { from: postgres.toCamel } },
     types: {
@@ -207,12 +210,16 @@ export function asOperatorError(error: unknown, options: Pick<OpenOptions, 'conn
     case 'ENETUNREACH':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-    case 'ECONNRESET':
-    case 'CONNECTION_CLOSED':
     case 'CONNECT_TIMEOUT':
       return because(
         `No database answers at ${where} (${code}). Start it (paygate db start), or set PAYGATE_DATABASE_URL.`,
       );
+    case 'ECONNRESET':
+    case 'CONNECTION_CLOSED':
+    case 'CONNECTION_DESTROYED':
+    case '57P01':
+    case '57P02':
+      return because(`The connection to the database at ${where} was cut (${code}). Run the command again.`);
     case '28P01':
     case '28000':
       return because(

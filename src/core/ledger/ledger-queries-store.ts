@@ -126,6 +126,9 @@ export type LedgerFault = {
   readonly code:
     | 'balance_differs'
     | 'entry_incomplete'
+    | 'posting_without_entry'
+    | 'posting_currency_differs'
+    | 'account_side_differs'
     | 'currency_out_of_balance'
     | 'account_without_balance';
   readonly subject: string;
@@ -180,6 +183,24 @@ export async function findLedgerFaults(tx: Tx, limit: number): Promise<readonly 
       left join ${t.posting} p on p.entry_id = e.id
      group by e.id, e.posting_count
     having count(p.entry_id) <> e.posting_count
+    union all
+    select 'posting_without_entry', 'ent_' || p.entry_id || ' line ' || p.line, p.currency, 'an entry', 'none'
+      from ${t.posting} p
+      left join ${t.journalEntry} e on e.id = p.entry_id
+     where e.id is null
+    union all
+    select 'posting_currency_differs', 'ent_' || p.entry_id || ' line ' || p.line, p.currency,
+           coalesce(d.currency, 'no debit account') || ' / ' || coalesce(c.currency, 'no credit account'), p.currency
+      from ${t.posting} p
+      left join ${t.account} d on d.id = p.debit_id
+      left join ${t.account} c on c.id = p.credit_id
+     where d.currency is distinct from p.currency
+        or c.currency is distinct from p.currency
+    union all
+    select 'account_side_differs', code, currency,
+           case when type in ('asset', 'expense') then 'debit' else 'credit' end, normal_balance
+      from ${t.account}
+     where normal_balance <> case when type in ('asset', 'expense') then 'debit' else 'credit' end
     union all
     select 'currency_out_of_balance', 'trial balance', a.currency, sum(b.debits)::text, sum(b.credits)::text
       from ${t.account} a

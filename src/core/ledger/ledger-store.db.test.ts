@@ -207,6 +207,7 @@ describe('an entry', () => {
     ['with fewer postings than it says', 2, [[1]]],
     ['with more postings than it says', 1, [[1, 2]]],
     ['with a gap in its lines', 2, [[1, 3]]],
+    ['without its first line', 2, [[2]]],
     ['in two statements', 2, [[1], [2]]],
   ])('%s is refused', async (_, count, parts) => {
     const pair = await openPair();

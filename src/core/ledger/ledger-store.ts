@@ -208,7 +208,8 @@ async function resolveAccounts(
   if (missing.size > 0) {
     for (const row of await findAccounts(tx, [...missing.values()])) {
       const key = `${row.code} ${row.currency}`;
-      tx.accountIds.set(key, row.id);
+      // One that this transaction opened itself vanishes with a rollback.
+      (row.isOwn ? fresh : tx.accountIds).set(key, row.id);
       missing.delete(key);
     }
   }
@@ -228,8 +229,8 @@ async function resolveAccounts(
 type AccountKey = { readonly code: AccountCode; readonly currency: Currency };
 
 async function findAccounts(on: Queryable, keys: readonly AccountKey[]) {
-  return on.sql<{ id: bigint; code: string; currency: string }[]>`
-    select a.id, a.code, a.currency
+  return on.sql<{ id: bigint; code: string; currency: string; isOwn: boolean }[]>`
+    select a.id, a.code, a.currency, a.xmin = pg_current_xact_id()::xid as is_own
       from unnest(${list(keys.map((k) => k.code))}::text[], ${list(keys.map((k) => k.currency))}::text[])
            as w (code, currency)
       join ${on.t.account} a on a.code = w.code and a.currency = w.currency`;

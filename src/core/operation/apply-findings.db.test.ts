@@ -25,7 +25,8 @@ import { capabilitiesOf } from '../psp/request.ts';
 import { lockJobs } from '../queue/queue-store.ts';
 import { type Applied, applyFindings, type Finding, MAX_FINDINGS } from './apply-findings.ts';
 import { findingOf, recordFindings, type Task } from './execute-operations.ts';
-import { type AttemptChange, insertAttempts, updateAttempts } from './operation-store.ts';
+import type { SubState } from './operation.ts';
+import { type AttemptChange, insertAttempts, updateAttempts, updateOperations } from './operation-store.ts';
 import { rescueOperations } from './rescue-operations.ts';
 import { resolveOperation } from './resolve-operation.ts';
 
@@ -442,6 +443,36 @@ describe('the database refuses', () => {
       values (nextval('paygate.object_id'), 'charge', 'main', ${amount}, 'EUR', 'queued')`;
     await expect(insert(1)).rejects.toMatchObject({ constraint_name: 'charge_has_an_order' });
     await expect(insert(0)).rejects.toMatchObject({ code: '23514' });
+  });
+});
+
+describe('what is remembered', () => {
+  test('a reference at the PSP, once known, is kept when a later answer has none', async () => {
+    const account = uniqueName('acct');
+    const { operationId } = await queueCharge(book.db, account);
+    const daemon = await startTestDaemon(book.db);
+    await turn(daemon, account, scriptedConnector([{ ...REPLY.pending, pspReference: 'pi_known' }]));
+    await makeDue(book.owner, account);
+    await turn(daemon, account, scriptedConnector([{ ...REPLY.declined, pspReference: null }]));
+    const standing = await standingOf(book.db, operationId);
+    expect(standing).toMatchObject({ subState: 'declined', pspReference: 'pi_known' });
+    const [attempt] = await book.owner.sql`
+      select psp_reference from ${book.owner.t.attempt} where operation_id = ${operationId}`;
+    expect(attempt).toEqual({ pspReference: 'pi_known' });
+  });
+
+  test("an operation's highest fence never falls", async () => {
+    const { operationId } = await ended(REPLY.succeeded);
+    const { operationFence, subState } = await standingOf(book.db, operationId);
+    const change = {
+      operationId,
+      subState: subState as SubState,
+      reason: null,
+      pspReference: null,
+      fence: 0,
+    };
+    await transact(book.db, (tx) => updateOperations(tx, [change]));
+    expect((await standingOf(book.db, operationId)).operationFence).toBe(operationFence);
   });
 });
 

@@ -116,15 +116,19 @@ export async function applyFindings(
   if (findings.length === 0) return [];
   if (findings.length > MAX_FINDINGS)
     throw new Bug(`${findings.length} findings; the limit is ${MAX_FINDINGS}`);
-  const byId = new Map(findings.map((finding) => [finding.operationId, finding]));
-  if (byId.size !== findings.length) throw new Bug('two findings of one operation in one call');
+  const ids = new Set(findings.map((finding) => finding.operationId));
+  if (ids.size !== findings.length) throw new Bug('two findings of one operation in one call');
 
-  const jobs = await lockJobs(tx, [...byId.keys()]);
+  const jobs = await lockJobs(tx, [...ids]);
   const subjects = await lockSubjects(tx, findings);
   const stored = groupEvidence(await listEvidence(tx, findings));
-  const verdicts = subjects.map((subject) =>
-    judge(context, subject, byId.get(subject.operationId)!, jobs.get(subject.operationId), stored),
-  );
+  const subjectOf = new Map(subjects.map((subject) => [subject.operationId, subject]));
+  const verdicts = findings.map((finding) => {
+    const subject = subjectOf.get(finding.operationId);
+    if (subject === undefined)
+      throw new Bug(`there is no attempt ${finding.attemptNumber} of ${finding.operationId}`);
+    return judge(context, subject, finding, jobs.get(finding.operationId), stored);
+  });
   await write(tx, context, verdicts);
   return verdicts.map((verdict) => ({
     operationId: verdict.subject.operationId,
@@ -243,7 +247,7 @@ function toEvidence(finding: Finding, reply: EnquiryReply, right: Verdict['right
 
 /** A PSP's text of any kind must never be the reason that its answer is lost: PostgreSQL takes no NUL. */
 function storable(text: string | null | undefined): string | null {
-  return text?.replaceAll('\0', '').slice(0, MAX_STORED_TEXT) ?? null;
+  return text?.replaceAll('\0', '').slice(0, MAX_STORED_TEXT) || null;
 }
 
 /**

@@ -84,13 +84,16 @@ function inDoubt(situation: Situation): Step {
       reason: `the PSP shows no trace of it, which proves nothing yet: ${latest.reason}`,
     };
   }
-  if (burned + 1 >= MAX_BURNED + MAX_ENQUIRIES || !(capabilities.canEnquire || burned + 1 < MAX_BURNED)) {
+  const action = nextAction(
+    { ...situation, burned: burned + 1 },
+    latest.kind === 'unknown' ? latest.next : 'resend',
+  );
+  if (burned + 1 >= MAX_BURNED + MAX_ENQUIRIES || (action === 'enquire' && !capabilities.canEnquire)) {
     return { kind: 'bury', code: 'enquiry_failed', reason: `still unknown after ${burned + 1} tries` };
   }
-  const asked = latest.kind === 'unknown' ? latest.next : 'resend';
   return {
     kind: 'again',
-    action: nextAction({ ...situation, burned: burned + 1 }, asked),
+    action,
     delayMs: retryDelayMs(burned, situation.random, latest.kind === 'unknown' ? latest.retryAfterMs : null),
     burned: burned + 1,
     waits: situation.waits,

@@ -96,6 +96,23 @@ describe('merge', () => {
     });
   });
 
+  test('in a contradiction the success speaks: its reference, its reason, its source', () => {
+    const success = item('succeeded', { source: 'late_reply', pspReference: 'pi_7', reason: 'it moved' });
+    const decline = item('declined', { source: 'person', pspReference: 'pi_8', reason: 'it did not' });
+    for (const evidence of [
+      [success, decline],
+      [decline, success],
+    ]) {
+      expect(merge(evidence)).toEqual({
+        kind: 'succeeded',
+        reason: 'it moved',
+        pspReference: 'pi_7',
+        decidedBy: 'late_reply',
+        contradicted: true,
+      });
+    }
+  });
+
   test('no evidence at all is a bug, never an outcome', () => {
     expect(() => merge([])).toThrow('without evidence');
   });

@@ -41,12 +41,11 @@ export async function claimTasks(
     resends.length === 0 ? new Map() : Map.groupBy(await listEvidence(db, resends), (e) => e.operationId);
   return jobs.map((job) => {
     const evidence = told.get(job.operationId) ?? [];
-    if (evidence.length > 0) {
-      const weight = weightOf(merge(evidence).kind);
-      if (weight === 'moved' || weight === 'refused') return { job, todo: 'fold' as const };
-      if (weight === 'held') return { job, todo: 'enquire' as const };
-    }
-    const forgotten = job.sends > 1 && isPastKeyWindow(job.firstSentAgoMs, connector.capabilities);
+    const weight = evidence.length === 0 ? null : weightOf(merge(evidence).kind);
+    if (weight === 'moved' || weight === 'refused') return { job, todo: 'fold' as const };
+    if (weight === 'held') return { job, todo: 'enquire' as const };
+    // The PSP may have forgotten the key. Where nothing ever reached it there is no key to forget.
+    const forgotten = weight === 'doubt' && isPastKeyWindow(job.firstSentAgoMs, connector.capabilities);
     return { job, todo: forgotten ? ('enquire' as const) : job.action };
   });
 }

@@ -205,38 +205,45 @@ export async function insertFundReleases(
 
 export type LapsedAttempt = AttemptRef & {
   readonly fence: number;
+  readonly inDoubt: boolean;
   readonly attemptState: AttemptState;
   readonly subState: SubState;
   readonly paymentId: bigint | null;
 };
 
-/** Attempts whose holder's lease lapsed with a send in hand: they may have been sent, for ever. */
+/**
+ * What a rescue leaves on operation and attempt: the operation remembers the raised fence; an attempt with a
+ * send in hand (`inDoubt`) may have been sent, for ever.
+ */
 export async function markLapsed(
   tx: Tx,
-  jobs: readonly (AttemptRef & { readonly fence: number })[],
+  jobs: readonly (AttemptRef & { readonly fence: number; readonly inDoubt: boolean })[],
 ): Promise<readonly LapsedAttempt[]> {
   if (jobs.length === 0) return [];
   return tx.sql<LapsedAttempt[]>`
     with lapsed as materialized (
       select * from unnest(${list(jobs.map((j) => j.operationId))}::bigint[],
                            ${list(jobs.map((j) => j.attemptNumber))}::smallint[],
-                           ${list(jobs.map((j) => j.fence))}::integer[])
-        as l (operation_id, attempt_number, fence)
+                           ${list(jobs.map((j) => j.fence))}::integer[],
+                           ${list(jobs.map((j) => j.inDoubt))}::boolean[])
+        as l (operation_id, attempt_number, fence, in_doubt)
     ), moved as (
       update ${tx.t.operation} o
-         set sub_state = case o.sub_state when 'claimed' then 'unknown' else o.sub_state end, updated_at = now()
+         set sub_state = case when l.in_doubt and o.sub_state = 'claimed' then 'unknown' else o.sub_state end,
+             fence = greatest(o.fence, l.fence), updated_at = now()
         from lapsed l
        where o.id = l.operation_id
       returning o.id, o.sub_state, o.payment_id
     ), doubted as (
       update ${tx.t.attempt} a
-         set state = case a.state when 'sent' then 'unknown' else a.state end, maybe_sent = true
+         set state = case when l.in_doubt and a.state = 'sent' then 'unknown' else a.state end,
+             maybe_sent = a.maybe_sent or l.in_doubt
         from lapsed l
        where a.operation_id = l.operation_id
          and a.number = l.attempt_number
       returning a.operation_id, a.state
     )
-    select l.operation_id, l.attempt_number, l.fence, d.state as attempt_state, m.sub_state, m.payment_id
+    select l.operation_id, l.attempt_number, l.fence, l.in_doubt, d.state as attempt_state, m.sub_state, m.payment_id
       from lapsed l
       join moved m on m.id = l.operation_id
       join doubted d on d.operation_id = l.operation_id`;

@@ -8,6 +8,7 @@ import {
   buryPoisonJobs,
   declareDead,
   listLeasedJobs,
+  mayRescue,
   type RescuedJob,
   rescueJobs,
   takeBackJobs,
@@ -24,9 +25,9 @@ export type Rescue = {
 /** One guarded round; returns what was rescued. */
 export async function rescueOperations(db: Db, rescue: Rescue): Promise<readonly RescuedJob[]> {
   return transact(db, async (tx) => {
-    const deadDaemonIds = await declareDead(tx, rescue.daemonId);
-    if (deadDaemonIds.length === 0) return [];
-    const jobs = await rescueJobs(tx, { deadDaemonIds, resendDelayMs: rescue.resendDelayMs });
+    if (!(await mayRescue(tx, rescue.daemonId))) return [];
+    await declareDead(tx);
+    const jobs = await rescueJobs(tx, rescue.resendDelayMs);
     await doubtLapsed(tx, rescue.principal, jobs);
     return jobs;
   });
@@ -62,21 +63,23 @@ async function doubtLapsed(tx: Tx, principal: string, jobs: readonly RescuedJob[
   await buryPoisonJobs(tx, jobs);
   const lapsed = await markLapsed(
     tx,
-    jobs.filter((job) => job.action === 'send'),
+    jobs.map((job) => ({ ...job, inDoubt: job.action === 'send' })),
   );
   await insertEvidence(
     tx,
     principal,
-    lapsed.map((item) => ({
-      operationId: item.operationId,
-      attemptNumber: item.attemptNumber,
-      source: 'lapse' as const,
-      kind: 'unknown' as const,
-      reason: 'the daemon that held it stopped answering; the request may have been sent',
-      pspReference: null,
-      detail: null,
-      fence: item.fence - 1,
-    })),
+    lapsed
+      .filter((item) => item.inDoubt)
+      .map((item) => ({
+        operationId: item.operationId,
+        attemptNumber: item.attemptNumber,
+        source: 'lapse' as const,
+        kind: 'unknown' as const,
+        reason: 'the daemon that held it stopped answering; the request may have been sent',
+        pspReference: null,
+        detail: null,
+        fence: item.fence - 1,
+      })),
   );
   await insertEvents(
     tx,
@@ -88,6 +91,7 @@ async function doubtLapsed(tx: Tx, principal: string, jobs: readonly RescuedJob[
         operation: item.operationId.toString(),
         attempt: item.attemptNumber,
         fence: item.fence,
+        maybe_sent: item.inDoubt,
         attempt_state: item.attemptState,
         sub_state: item.subState,
       }),

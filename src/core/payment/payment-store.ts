@@ -304,16 +304,3 @@ export async function markBatchSubmitted(tx: Tx, id: bigint, principal: string):
   const data = JSON.stringify({ id: id.toString() });
   await insertEvents(tx, principal, [{ kind: 'batch_submitted', paymentId: null, data }]);
 }
-
-export type BatchProgress = { readonly subState: SubState; readonly orders: number };
-
-/** How many orders of a batch are in which sub-state. */
-export async function countBatchOrders(on: Queryable, batchId: bigint): Promise<readonly BatchProgress[]> {
-  return on.sql<BatchProgress[]>`
-    select o.sub_state, count(*)::integer as orders
-      from ${on.t.payment} p
-      join ${on.t.paymentOrder} po on po.payment_id = p.id
-      join ${on.t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
-     where p.batch_id = ${batchId}
-     group by o.sub_state`;
-}

@@ -90,7 +90,7 @@ export async function claimJobs(
     )
     select c.operation_id, c.attempt_number, c.fence, c.action, c.burned, c.waits,
            m.kind as operation_kind, s.idempotency_key, s.request, s.sends, s.first_sent_at, s.last_sent_at,
-           (extract(epoch from now() - s.first_sent_at) * 1000)::integer as first_sent_ago_ms
+           (extract(epoch from now() - s.first_sent_at) * 1000)::float8 as first_sent_ago_ms
       from claimed c
       join sent s on s.operation_id = c.operation_id
       join moved m on m.id = c.operation_id`;
@@ -172,7 +172,7 @@ export async function buryHeldJobs(
     select l.operation_id, l.attempt_number, l.code, l.reason
       from letter l
       join gone using (operation_id)
-        on conflict (operation_id) where state = 'open' do nothing
+        on conflict (operation_id, code) where state = 'open' do nothing
     returning operation_id`;
   return rows.map((row) => row.operationId);
 }
@@ -188,7 +188,7 @@ export async function openDeadLetters(tx: Tx, letters: readonly NewDeadLetter[])
                   ${list(letters.map((l) => l.code))}::text[],
                   ${list(letters.map((l) => l.reason))}::text[])
            as l (operation_id, attempt_number, code, reason)
-        on conflict (operation_id) where state = 'open' do nothing`;
+        on conflict (operation_id, code) where state = 'open' do nothing`;
 }
 
 /**
@@ -314,53 +314,52 @@ export type RescuedJob = {
   readonly lane: string;
 };
 
-/**
- * Declares daemons dead whose lease has lapsed, and names all dead ones that may still hold jobs. Guarded:
- * only a daemon that is alive and has been steady for a whole lease may do it.
- */
-export async function declareDead(tx: Tx, rescuerId: bigint): Promise<readonly bigint[]> {
-  const { t } = tx;
-  const rows = await tx.sql<{ id: bigint }[]>`
-    update ${t.daemon} d
+/** True for a daemon that is alive and has been steady for a whole lease: only such a one may rescue. */
+export async function mayRescue(on: Queryable, daemonId: bigint): Promise<boolean> {
+  const rows = await on.sql`
+    select 1
+      from ${on.t.daemon}
+     where id = ${daemonId}
+       and stopped_at is null
+       and beat_at > now() - make_interval(secs => ${LEASE_MS / 1000})
+       and steady_since < now() - make_interval(secs => ${LEASE_MS / 1000})`;
+  return rows.length === 1;
+}
+
+/** Declares daemons dead whose lease has lapsed: they can claim no more and must register anew. */
+export async function declareDead(tx: Tx): Promise<void> {
+  await tx.sql`
+    update ${tx.t.daemon}
        set stopped_at = now()
-      from ${t.daemon} me
-     where me.id = ${rescuerId}
-       and me.stopped_at is null
-       and me.beat_at > now() - make_interval(secs => ${LEASE_MS / 1000})
-       and me.steady_since < now() - make_interval(secs => ${LEASE_MS / 1000})
-       and d.stopped_at is null
-       and d.beat_at < now() - make_interval(secs => ${LEASE_MS / 1000})
-    returning d.id`;
-  return rows.map((row) => row.id);
+     where stopped_at is null
+       and beat_at < now() - make_interval(secs => ${LEASE_MS / 1000})`;
 }
 
 /**
- * Takes back the jobs of dead daemons: the fence rises, the job is ready again. Reads the whole queue (there
- * is no index for something so rare).
+ * Takes back the jobs that no living daemon holds: the fence rises, the job is ready again. Looks at every
+ * leased job each time, so that a claim that committed while its daemon was declared dead is found too.
  * @param resendDelayMs how long to wait before the next send, 0 where the PSP makes concurrent resends safe
  */
-export async function rescueJobs(
-  tx: Tx,
-  rescue: { deadDaemonIds: readonly bigint[]; resendDelayMs: number },
-): Promise<readonly RescuedJob[]> {
-  return tx.sql<RescuedJob[]>`
+export async function rescueJobs(tx: Tx, resendDelayMs: number): Promise<readonly RescuedJob[]> {
+  const { sql, t } = tx;
+  return sql<RescuedJob[]>`
     with lost as materialized (
-      select operation_id
-        from ${tx.t.job}
-       where state = 'leased'
-         and daemon_id = any(${list(rescue.deadDaemonIds)}::bigint[])
-       order by operation_id
-         for update
+      select j.operation_id
+        from ${t.job} j
+       where j.state = 'leased'
+         and not exists (select 1 from ${t.daemon} d where d.id = j.daemon_id and d.stopped_at is null)
+       order by j.operation_id
+         for update of j skip locked
     )
-    update ${tx.t.job} j
+    update ${t.job} j
        set state = 'ready', daemon_id = null, fence = j.fence + 1, rescues = j.rescues + 1,
-           run_at = now() + make_interval(secs => ${rescue.resendDelayMs / 1000})
+           run_at = now() + make_interval(secs => ${resendDelayMs / 1000})
       from lost
      where j.operation_id = lost.operation_id
     returning j.operation_id, j.attempt_number, j.fence, j.action, j.rescues, j.lane`;
 }
 
-/** Jobs of these lanes that the database believes to be in this daemon's hands. Reads the whole queue. */
+/** Jobs of these lanes that the database believes to be in this daemon's hands. */
 export async function listLeasedJobs(
   on: Queryable,
   daemonId: bigint,
@@ -406,7 +405,7 @@ export async function buryPoisonJobs(tx: Tx, jobs: readonly RescuedJob[]): Promi
     select operation_id, attempt_number, 'rescued_too_often',
            'its daemon died or stalled ' || rescues || ' times while it was in hand'
       from gone
-        on conflict (operation_id) where state = 'open' do nothing
+        on conflict (operation_id, code) where state = 'open' do nothing
     returning operation_id`;
   return rows.map((row) => row.operationId);
 }

@@ -102,7 +102,10 @@ function readSettings(options: SandboxOptions) {
   };
   const parsed = settingsSchema.safeParse(patch);
   if (!parsed.success)
-    throw new OperatorError('sandbox_settings_invalid', `The sandbox's settings: ${parsed.error.message}`);
+    throw new OperatorError(
+      'sandbox_settings_invalid',
+      `The sandbox's settings: ${parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`,
+    );
   return applyPatch(DEFAULT_SETTINGS, parsed.data);
 }
 

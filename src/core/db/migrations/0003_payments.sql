@@ -30,6 +30,9 @@ create table payment (
   accepted_at     timestamptz not null default now()
 );
 
+-- The payments of a file were accepted together: a few pages of the table, found at almost no cost.
+create index payment_by_batch on payment using brin (batch_id) with (pages_per_range = 16);
+
 -- The two names that are unique for ever stand in narrow tables of their own, so that payment can be
 -- partitioned by time one day. No foreign keys here: payment, checkout and key are written by one statement
 -- and never change, and checking each row again would cost a fifth of an acceptance.

@@ -1,0 +1,325 @@
+/** The events alone rebuild the book: every row, with its ids and microseconds. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  acceptContext,
+  applyOutside,
+  claim,
+  claimOne,
+  dumpTables,
+  lapse,
+  makeDue,
+  makeSteady,
+  money,
+  openTestBook,
+  orderRequest,
+  paymentRequest,
+  queueCharge,
+  queueCharges,
+  REPLY,
+  REPLY_KINDS,
+  record,
+  startTestDaemon,
+  type TestBook,
+  type TestDaemon,
+  uniqueName,
+} from '../../testing/fixtures.ts';
+import { connect, type Db, openBook, transact } from '../db/connection.ts';
+import { migrate } from '../db/migrate.ts';
+import { verifyLedger } from '../ledger/verify-ledger.ts';
+import { findingOf, recordFindings } from '../operation/execute-operations.ts';
+import { giveBackOrphans, rescueOperations } from '../operation/rescue-operations.ts';
+import { resolveOperation } from '../operation/resolve-operation.ts';
+import { acceptPayments, fingerprint } from '../payment/accept-payments.ts';
+import { markBatchSubmitted, openBatch } from '../payment/payment-store.ts';
+import { capabilitiesOf } from '../psp/request.ts';
+import { releaseDueFunds } from '../wallet/release-funds.ts';
+import { listEvents } from './event-store.ts';
+import { replayEvents } from './replay-events.ts';
+
+const REBUILT = [
+  'batch',
+  'payment',
+  'payment_order',
+  'checkout',
+  'idempotency_key',
+  'operation',
+  'attempt',
+  'account',
+  'account_balance',
+  'journal_entry',
+  'posting',
+] as const;
+
+let book: TestBook;
+const pools: Db[] = [];
+beforeAll(async () => {
+  book = await openTestBook();
+});
+afterAll(async () => {
+  await Promise.all(pools.map((pool) => pool.close()));
+  await book.close();
+});
+
+/** A second, empty book in the same database, opened by the application. */
+async function emptyBook(name: string): Promise<Db> {
+  await migrate({ connection: book.database.connection, book: name, appRole: 'paygate_app' });
+  const db = await openBook({ connection: book.database.appConnection, book: name, max: 2 });
+  pools.push(db);
+  return db;
+}
+
+async function dump(name: string): Promise<readonly string[]> {
+  const owner = connect({ connection: book.database.connection, book: name, max: 1 });
+  try {
+    return await dumpTables(owner, name, REBUILT);
+  } finally {
+    await owner.close();
+  }
+}
+
+function resolve(operationId: bigint, verdict: 'succeeded' | 'failed', pspReference: string | null) {
+  return resolveOperation(book.db, {
+    operationId,
+    verdict,
+    evidence: 'seen in the dashboard; "quoted", and \\ more',
+    pspReference,
+    principal: 'os:ana',
+    capabilitiesOf: () => capabilitiesOf('stripe'),
+  });
+}
+
+async function rescue(victim: TestDaemon): Promise<TestDaemon> {
+  const rescuer = await startTestDaemon(book.db);
+  await lapse(book.owner, victim);
+  await makeSteady(book.owner, rescuer);
+  await rescueOperations(book.db, { daemonId: rescuer.id, principal: 'test', resendDelayMs: 0 });
+  return rescuer;
+}
+
+/** Every way of being accepted: several orders and currencies, a batch, blocked, deduplicated, refused. */
+async function accepts(): Promise<void> {
+  const risk = {
+    maxPaymentMinor: new Map(),
+    blockedBuyers: new Set(['Mallory']),
+    blockedSellers: new Set<string>(),
+  };
+  const fees = new Map([[money('1', 'EUR').currency, { feeBps: 123, fixedMinor: 7n }]]);
+  const batch = await transact(book.db, (tx) =>
+    openBatch(tx, {
+      sha256: 'f'.repeat(64),
+      source: 'März.csv',
+      rowCount: 3,
+      paymentCount: 2,
+      principal: 'os:ana',
+    }),
+  );
+  const plain = await acceptContext(book.db, { risk, fees });
+  const context = { ...plain, batchId: batch.id, priority: 'batch' as const };
+  const first = paymentRequest({
+    metadata: { note: 'NULL, "x" \\ {} 🦊\nline' },
+    orders: [
+      orderRequest({ seller: 'Émile & fils', platformFeeMinor: 3n, orderRef: 'R-1', customerPresent: true }),
+      orderRequest({ money: money('1000', 'JPY'), seller: '鈴木' }),
+      orderRequest({ money: money('1.230', 'KWD') }),
+    ],
+  });
+  await transact(book.db, (tx) =>
+    acceptPayments(
+      tx,
+      context,
+      [
+        first,
+        first,
+        { ...first, idempotencyKey: uniqueName('key') },
+        { ...first, buyer: 'other' },
+        paymentRequest({ buyer: 'Mallory' }),
+      ].map(fingerprint),
+    ),
+  );
+  await transact(book.db, (tx) => markBatchSubmitted(tx, batch.id, 'os:ana'));
+  await transact(book.db, (tx) => markBatchSubmitted(tx, batch.id, 'os:ana'));
+}
+
+/** Every kind of answer, at the first call and after a doubt, and again after the end. */
+async function outcomes(): Promise<void> {
+  const daemon = await startTestDaemon(book.db);
+  for (const first of REPLY_KINDS.filter((kind) => kind !== 'not_found')) {
+    const account = uniqueName('acct');
+    const requests = REPLY_KINDS.map(() => paymentRequest());
+    await queueCharges(book.db, account, requests, { releaseAfterDays: 2 });
+    const tasks = await claim(daemon, account);
+    await recordFindings(
+      daemon.context,
+      tasks.map((task) => findingOf(task, REPLY[first])),
+    );
+    await makeDue(book.owner, account);
+    const again = await claim(daemon, account);
+    await recordFindings(
+      daemon.context,
+      again.map((task, i) => findingOf(task, REPLY[REPLY_KINDS[i]!])),
+    );
+    await recordFindings(
+      daemon.context,
+      tasks.map((task, i) => findingOf(task, REPLY[REPLY_KINDS[i]!])),
+    );
+  }
+}
+
+/** Stalled daemons, late replies, orphans, poison, a person. */
+async function trouble(): Promise<void> {
+  const account = uniqueName('acct');
+  await queueCharges(
+    book.db,
+    account,
+    Array.from({ length: 8 }, () => paymentRequest()),
+  );
+  const stalled = await startTestDaemon(book.db);
+  const late = await claim(stalled, account);
+  const rescuer = await rescue(stalled);
+  await record(stalled, late[0]!, REPLY.succeeded);
+  await record(stalled, late[1]!, REPLY.pending);
+  const again = await claim(rescuer, account);
+  for (const [i, task] of again.entries()) await record(rescuer, task, i === 0 ? null : REPLY.unknown);
+  await record(stalled, late[2]!, REPLY.declined);
+  await resolve(late[3]!.job.operationId, 'failed', null);
+  await record(stalled, late[3]!, REPLY.succeeded);
+  await resolve(late[4]!.job.operationId, 'succeeded', 'pi_seen');
+  await record(stalled, late[4]!, REPLY.declined);
+  await makeDue(book.owner, account);
+  await claim(rescuer, account);
+  const lanes = [`${account}/online`];
+  await giveBackOrphans(book.db, { daemonId: rescuer.id, principal: 'test', lanes, holds: () => false });
+  await book.owner.sql`
+    update ${book.owner.t.job} set rescues = 5 where operation_id = ${late[5]!.job.operationId}`;
+  await claim(rescuer, account);
+  const last = await rescue(rescuer);
+  await record(last, (await claim(last, account))[0]!, REPLY.not_found);
+  await record(stalled, late[5]!, REPLY.succeeded);
+}
+
+async function releases(): Promise<void> {
+  const account = uniqueName('acct');
+  const orders = [
+    orderRequest({ seller: 'Later' }),
+    orderRequest({ seller: 'All fee', platformFeeMinor: 1250n }),
+  ];
+  await queueCharges(book.db, account, [paymentRequest({ orders })], { releaseAfterDays: 1 });
+  const daemon = await startTestDaemon(book.db);
+  const tasks = await claim(daemon, account);
+  await recordFindings(
+    daemon.context,
+    tasks.map((task) => findingOf(task, REPLY.succeeded)),
+  );
+  await book.owner.sql`update ${book.owner.t.fundRelease} set due_at = now() - interval '1 hour'`;
+  await releaseDueFunds(book.db, 'test');
+}
+
+/** One that the books refuse: kept aside for a person. */
+async function quarantine(): Promise<void> {
+  const account = uniqueName('acct');
+  const { operationId } = await queueCharge(book.db, account);
+  const daemon = await startTestDaemon(book.db);
+  const task = await claimOne(daemon, account);
+  await book.owner.sql`
+    insert into ${book.owner.t.evidence} (operation_id, attempt_number, source, kind, principal)
+    values (${operationId}, 1, 'reply', 'not_sent', 'test')`;
+  await book.owner.sql`
+    update ${book.owner.t.operation} set currency = 'eur' where id = ${operationId}`;
+  await record(daemon, task, REPLY.succeeded);
+  await book.owner.sql`
+    update ${book.owner.t.operation} set currency = 'EUR' where id = ${operationId}`;
+}
+
+describe('replay', () => {
+  test('of a book in which everything happened gives the same book, row by row', async () => {
+    await accepts();
+    await outcomes();
+    await trouble();
+    await releases();
+    await quarantine();
+    await applyOutside(book.db, []);
+    const states = await book.owner.sql<{ subState: string }[]>`
+      select distinct sub_state from ${book.owner.t.operation} order by sub_state`;
+    expect(states.map((row) => row.subState)).toEqual(
+      expect.arrayContaining([
+        'queued',
+        'risk_blocked',
+        'succeeded',
+        'declined',
+        'rejected',
+        'unknown',
+        'pending_psp',
+        'awaiting_customer',
+        'retry_wait',
+        'held_config',
+        'claimed',
+      ]),
+    );
+    const into = await emptyBook('rebuilt');
+    const applied = await replayEvents(book.db, into);
+    expect(applied).toBeGreaterThan(200);
+    const [original, rebuilt] = [await dump('paygate'), await dump('rebuilt')];
+    expect(rebuilt).toEqual(original);
+    expect(original.length).toBeGreaterThan(500);
+    expect((await verifyLedger(into)).verdict).toBe('balanced');
+  });
+
+  test('knows every kind of event that there is', async () => {
+    const kinds = await book.owner.sql<{ kind: string }[]>`
+      select distinct kind from ${book.owner.t.event} order by kind`;
+    expect(kinds.map((row) => row.kind)).toEqual([
+      'account_opened',
+      'batch_opened',
+      'batch_submitted',
+      'funds_released',
+      'job_rescued',
+      'key_answered',
+      'operation_claimed',
+      'operation_evidence',
+      'payment_accepted',
+    ]);
+  });
+
+  test('into a book that is not empty is refused', async () => {
+    await expect(replayEvents(book.db, book.db)).rejects.toMatchObject({ code: 'book_not_empty' });
+  });
+
+  test('of no events proves nothing and is refused', async () => {
+    const [from, into] = [await emptyBook('silent'), await emptyBook('silent_copy')];
+    await expect(replayEvents(from, into)).rejects.toMatchObject({ code: 'no_events' });
+  });
+
+  test('of a book with a row that no event explains gives another book: the comparison is not blind', async () => {
+    const into = await emptyBook('suspicious');
+    await book.owner.sql`
+      update ${book.owner.t.operation} set reason = 'changed behind the back'
+       where id = (select min(id) from ${book.owner.t.operation})`;
+    await replayEvents(book.db, into);
+    expect(await dump('suspicious')).not.toEqual(await dump('paygate'));
+  });
+});
+
+describe('events', () => {
+  test('are listed in order, page by page, and of one payment', async () => {
+    const all = await listEvents(book.db, { afterId: 0n, limit: 100_000 });
+    const paged: bigint[] = [];
+    for (let afterId = 0n; ; ) {
+      const page = await listEvents(book.db, { afterId, limit: 37 });
+      paged.push(...page.map((event) => event.id));
+      if (page.length < 37) break;
+      afterId = page.at(-1)!.id;
+    }
+    expect(paged).toEqual(all.map((event) => event.id));
+    const paymentId = all.find((event) => event.kind === 'payment_accepted')!.paymentId!;
+    const story = await listEvents(book.db, { afterId: 0n, limit: 100, paymentId });
+    expect(story.map((event) => event.id)).toEqual(
+      all.filter((event) => event.paymentId === paymentId).map((event) => event.id),
+    );
+  });
+
+  test('never carry what the shop hands to the buyer', async () => {
+    const rows = await book.owner.sql`
+      select 1 from ${book.owner.t.event} where position('handOff' in data::text) > 0`;
+    expect(rows).toEqual([]);
+  });
+});
