@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createTestHost } from '../testing/cli-host.ts';
-import { paceOf, progressText, startProgress } from './progress.ts';
+import { startProgress } from './progress.ts';
+import { paceOf, progressText } from './progress-text.ts';
 import { createSession, type Globals } from './session.ts';
 
 const PLAN = { label: 'accepted', noun: 'payment', total: 5_000 };

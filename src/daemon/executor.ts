@@ -123,13 +123,13 @@ export function startExecutor(options: ExecutorOptions): Executor {
       .catch((error: unknown) => {
         account.mayHaveOrphans = true;
         log.warn({ account: account.account.name, error: String(error) }, 'claim failed');
-        return TROUBLE_PAUSE_MS;
+        return null;
       })
       .then((pauseMs) => {
         account.claiming = false;
         if (draining) return;
-        if (account.again && pauseMs < TROUBLE_PAUSE_MS) look(account);
-        else account.timer = setTimeout(() => look(account), pauseMs);
+        if (account.again && pauseMs !== null) look(account);
+        else account.timer = setTimeout(() => look(account), pauseMs ?? TROUBLE_PAUSE_MS);
       });
   };
 

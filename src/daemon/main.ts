@@ -5,7 +5,7 @@
 import { hostname } from 'node:os';
 import pRetry from 'p-retry';
 import type { Config } from '../core/config.ts';
-import { type ConnectionOptions, type Db, openBook } from '../core/db/connection.ts';
+import { type ConnectionOptions, type Db, listenTo, openBook } from '../core/db/connection.ts';
 import { OperatorError } from '../core/errors.ts';
 import type { PspAccount } from '../core/psp/psp.ts';
 import { openConnectors } from '../core/psp/registry.ts';
@@ -127,11 +127,7 @@ async function listen(
     listenConnection === null
       ? null
       : await openBook({ connection: listenConnection, book: config.database.book, max: 1 });
-  const { unlisten } = await (separate ?? db).sql.listen(
-    channelOf(db.book),
-    () => executor.wake(),
-    () => executor.wake(),
-  );
+  const unlisten = await listenTo(separate ?? db, channelOf(db.book), executor.wake);
   return async () => {
     await unlisten().catch((error: unknown) => log.debug({ error: String(error) }, 'unlisten failed'));
     await separate?.close();

@@ -1,6 +1,6 @@
 /** A progress bar of one line on standard error. Only shows what it is told; reads nothing. */
 import { Box, render, Text } from 'ink';
-import { type ProgressPlan, paceOf, progressText } from '../progress.ts';
+import { type ProgressPlan, paceOf, progressText } from '../progress-text.ts';
 
 const BAR_WIDTH = 24;
 

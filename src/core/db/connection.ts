@@ -283,6 +283,33 @@ export async function transactOnce<T>(db: Db, work: (tx: Tx) => Promise<T>): Pro
 }
 
 /**
+ * Runs `work` on one unchanging snapshot of the book, read-only, with the planner free to read whole tables.
+ * @param timeoutMs longest time of one statement
+ */
+export async function readSnapshot<T>(db: Db, timeoutMs: number, work: (tx: Tx) => Promise<T>): Promise<T> {
+  return (await db.sql.begin('isolation level repeatable read read only', async (sql) => {
+    const tx: Tx = { ...db, sql: sql as unknown as Tx['sql'], inTransaction: true };
+    await tx.sql`select set_config('statement_timeout', ${`${timeoutMs}ms`}, true),
+                        set_config('enable_seqscan', 'on', true), set_config('random_page_cost', '4', true)`;
+    return work(tx);
+  })) as T;
+}
+
+/** How long this transaction waits for a lock (ms) before it fails with 55P03. */
+export async function limitLockWait(tx: Tx, timeoutMs: number): Promise<void> {
+  await tx.sql`select set_config('lock_timeout', ${`${timeoutMs}ms`}, true)`;
+}
+
+/**
+ * Calls back on every notification of the channel, and whenever listening began (anew: what was sent while
+ * the connection was away is lost). Returns how to stop.
+ */
+export async function listenTo(db: Db, channel: string, onNews: () => void): Promise<() => Promise<void>> {
+  const { unlisten } = await db.sql.listen(channel, onNews, onNews);
+  return unlisten;
+}
+
+/**
  * A PostgreSQL array literal, to be cast in the query: `${list(ids)}::bigint[]`. One way for all types,
  * because the driver's own arrays need type look-ups that fail on a cold client and for bigint.
  */

@@ -1,5 +1,5 @@
 /** `ledger verify`: recomputes the books from their postings in one snapshot. Changes nothing. */
-import type { Db, Tx } from '../db/connection.ts';
+import { type Db, readSnapshot } from '../db/connection.ts';
 import {
   countLedger,
   findLedgerFaults,
@@ -19,13 +19,10 @@ const MAX_FAULTS = 1_000;
 const VERIFY_TIMEOUT_MS = 3_600_000;
 
 export async function verifyLedger(db: Db): Promise<LedgerVerification> {
-  return (await db.sql.begin('isolation level repeatable read read only', async (sql) => {
-    const tx: Tx = { ...db, sql: sql as unknown as Tx['sql'], inTransaction: true };
-    await tx.sql`select set_config('statement_timeout', ${`${VERIFY_TIMEOUT_MS}ms`}, true),
-                        set_config('enable_seqscan', 'on', true), set_config('random_page_cost', '4', true)`;
+  return readSnapshot(db, VERIFY_TIMEOUT_MS, async (tx) => {
     const counts = await countLedger(tx);
     const faults = await findLedgerFaults(tx, MAX_FAULTS);
     const verdict = faults.length > 0 ? 'faulty' : counts.postings === 0n ? 'empty' : 'balanced';
     return { ...counts, verdict, faults };
-  })) as LedgerVerification;
+  });
 }

@@ -179,6 +179,7 @@ function judge(
   const evidence = finding.reply === null ? null : toEvidence(finding, finding.reply, right);
   const known = stored.get(subject.operationId) ?? [];
   const outcome = merge(evidence === null ? known : [...known, evidence]);
+  const knownBefore = known.length > 0 && merge(known).contradicted;
   const base = { subject, finding, job, right, evidence, outcome };
   const asItWas = {
     step: null,
@@ -192,7 +193,7 @@ function judge(
     const letter = { code: 'quarantined' as const, reason: context.quarantine };
     return { ...base, ...asItWas, step: right === 'held' ? { kind: 'bury', ...letter } : null, letter };
   }
-  if (isEnded(subject.subState)) return afterTheEnd(base);
+  if (isEnded(subject.subState)) return afterTheEnd(base, knownBefore);
   const subState = transition(subject.subState, outcome.kind);
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
@@ -256,6 +257,7 @@ function storable(text: string | null | undefined): string | null {
  */
 function afterTheEnd(
   base: Omit<Verdict, 'step' | 'subState' | 'attemptState' | 'entries' | 'letter'>,
+  knownBefore: boolean,
 ): Verdict {
   const { subject, outcome } = base;
   const unchanged = {
@@ -279,7 +281,7 @@ function afterTheEnd(
       },
     };
   }
-  if (outcome.contradicted) {
+  if (outcome.contradicted && !knownBefore) {
     const reason = `the order ended as ${subject.subState}, and evidence says otherwise`;
     return { ...unchanged, letter: { code: 'contradicting_evidence', reason } };
   }

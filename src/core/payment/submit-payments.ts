@@ -2,7 +2,7 @@
  * Accepts requests in transactions of their own, and waits in a bounded way for names that somebody else
  * is just taking. Used by the command line and by HTTP alike.
  */
-import { type Db, errorCode, transactOnce } from '../db/connection.ts';
+import { type Db, errorCode, limitLockWait, transactOnce } from '../db/connection.ts';
 import {
   type AcceptContext,
   type AcceptResult,
@@ -65,7 +65,7 @@ async function acceptWithin(
   for (let race = 1; ; race += 1) {
     try {
       return await transactOnce(db, async (tx) => {
-        await tx.sql`select set_config('lock_timeout', ${`${lockTimeoutMs}ms`}, true)`;
+        await limitLockWait(tx, lockTimeoutMs);
         return acceptPayments(tx, context, requests);
       });
     } catch (error) {

@@ -38,7 +38,11 @@ export function allowance(state: BreakerState, nowMs: number, inFlight: number):
 export function noteReply(state: BreakerState, reply: EnquiryReply, nowMs: number): BreakerState {
   switch (reply.kind) {
     case 'config_error':
-      return { ...state, openUntilMs: nowMs + CONFIG_PAUSE_MS, reason: `${reply.reason}: ${reply.fix}` };
+      return {
+        ...state,
+        openUntilMs: Math.max(state.openUntilMs ?? 0, nowMs + CONFIG_PAUSE_MS),
+        reason: `${reply.reason}: ${reply.fix}`,
+      };
     case 'rate_limited': {
       const askedMs = Math.min(reply.retryAfterMs ?? FIRST_PAUSE_MS, LONGEST_RETRY_AFTER_MS);
       return noteFailure(state, reply.reason, nowMs, RATE_LIMIT_WEIGHT, askedMs);

@@ -5,6 +5,11 @@
 /** How long a daemon's heartbeat is good for, by database time (ms); beaten every {@link BEAT_EVERY_MS}. */
 export const LEASE_MS = 6_000;
 export const BEAT_EVERY_MS = 1_000;
+/**
+ * A gap between two heartbeats that makes a daemon unsteady (ms). Half a lease, not a whole one: where mine was
+ * late by almost a lease because the database was away, another's was late by a moment more, and is not dead.
+ */
+export const STEADY_GAP_MS = LEASE_MS / 2;
 /** A daemon starts no send with less than this left of its lease (ms): the call must begin well inside it. */
 export const MIN_LEASE_LEFT_MS = 2_000;
 

@@ -4,7 +4,7 @@
  */
 import { list, type Queryable, type Tx } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
-import { LEASE_MS, MAX_RESCUES } from './job.ts';
+import { LEASE_MS, MAX_RESCUES, STEADY_GAP_MS } from './job.ts';
 
 /** The right to settle a job: its operation and the fence under which it was claimed. */
 export type Hold = { readonly operationId: bigint; readonly fence: number };
@@ -285,14 +285,14 @@ export async function insertDaemon(on: Queryable, name: string): Promise<bigint>
 }
 
 /**
- * One heartbeat. A gap longer than the lease makes the daemon unsteady again: after a database outage all
- * heartbeats look old, and nobody may rescue before everyone alive could beat. False: the daemon has been
+ * One heartbeat. A gap makes the daemon unsteady again: after a database outage all heartbeats look old, and
+ * nobody may rescue before everyone alive could beat. False: the daemon has been
  * declared dead and must take a new lease.
  */
 export async function beat(on: Queryable, daemonId: bigint): Promise<boolean> {
   const rows = await on.sql`
     update ${on.t.daemon}
-       set steady_since = case when beat_at < now() - make_interval(secs => ${LEASE_MS / 1000}) then now()
+       set steady_since = case when beat_at < now() - make_interval(secs => ${STEADY_GAP_MS / 1000}) then now()
                                else steady_since end,
            beat_at = now()
      where id = ${daemonId}
