@@ -5,7 +5,8 @@
 import { CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
 import { exitCodeOfSignal } from './exit-codes.ts';
 import type { Host, Loaders } from './host.ts';
-import { createProgram, type Work } from './program.ts';
+import type { Work } from './launch.ts';
+import { createProgram } from './program.ts';
 import { reportError, UsageError } from './report-error.ts';
 import { createSession, type Globals } from './session.ts';
 

@@ -14,13 +14,8 @@ import { registerPayments } from './commands/payments.ts';
 import { registerSandbox } from './commands/sandbox.ts';
 import { registerWallets } from './commands/wallets.ts';
 import type { Host } from './host.ts';
-import { type Globals, OUTPUT_FORMATS, type Session } from './session.ts';
-
-/** What a command does once its flags are read; returns the exit code. */
-export type Work = (session: Session) => Promise<number>;
-
-/** Runs a command's work with the global options; what every action ends in. */
-export type Launch = (work: Work) => Promise<void>;
+import type { Launch, Work } from './launch.ts';
+import { type Globals, OUTPUT_FORMATS } from './session.ts';
 
 const VERSION = '0.1.0';
 

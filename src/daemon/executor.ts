@@ -4,7 +4,6 @@
  */
 import { isConnectionError, isRetryableError } from '../core/db/connection.ts';
 import { createGroupCommit } from '../core/group-commit.ts';
-import type { Finding } from '../core/operation/apply-findings.ts';
 import {
   callPsp,
   claimTasks,
@@ -15,6 +14,7 @@ import {
   type Task,
 } from '../core/operation/execute-operations.ts';
 import { giveBackOrphans } from '../core/operation/rescue-operations.ts';
+import type { Finding } from '../core/operation/verdict.ts';
 import { allowance, type BreakerState, CLOSED, noteReply } from '../core/psp/breaker.ts';
 import type { Connector, EnquiryReply, PspAccount } from '../core/psp/psp.ts';
 import { laneOf, PRIORITIES } from '../core/queue/job.ts';
@@ -51,7 +51,7 @@ export type Executor = {
   snapshot(): ExecutorSnapshot;
 };
 
-export type ExecutorSnapshot = {
+type ExecutorSnapshot = {
   readonly inFlight: number;
   readonly unrecorded: number;
   readonly recorded: number;

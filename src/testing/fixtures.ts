@@ -4,7 +4,7 @@
  */
 import { type ConnectionOptions, connect, type Db, openBook, transact } from '../core/db/connection.ts';
 import { parseAmount, parseCurrency } from '../core/money.ts';
-import type { Applied, Finding } from '../core/operation/apply-findings.ts';
+import type { Applied } from '../core/operation/apply-findings.ts';
 import { applyFindings } from '../core/operation/apply-findings.ts';
 import {
   callPsp,
@@ -15,6 +15,7 @@ import {
   recordFindings,
   type Task,
 } from '../core/operation/execute-operations.ts';
+import type { Finding } from '../core/operation/verdict.ts';
 import {
   type AcceptContext,
   type AcceptPolicy,

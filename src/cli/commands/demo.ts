@@ -1,6 +1,6 @@
 /** Flags of `paygate demo`. The action does the work. */
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
-import type { Launch } from '../program.ts';
+import type { Launch } from '../launch.ts';
 import { readWhole } from './options.ts';
 
 export function registerDemo(program: CommandUnknownOpts, launch: Launch): void {

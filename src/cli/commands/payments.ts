@@ -1,6 +1,6 @@
 /** Flags of `paygate payments …`. Knows no payment: the actions do the work. */
 import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
-import type { Launch } from '../program.ts';
+import type { Launch } from '../launch.ts';
 import { collect, DEFAULT_LIMIT, nounCommand, readLimit, readWhole } from './options.ts';
 
 /** Adds the commands to the program; `launch` runs what an action does. */

@@ -1,6 +1,6 @@
 /** Flags of `paygate sandbox …`. The actions do the work. */
 import { type CommandUnknownOpts, InvalidArgumentError } from '@commander-js/extra-typings';
-import type { Launch } from '../program.ts';
+import type { Launch } from '../launch.ts';
 import { nounCommand, readWhole } from './options.ts';
 
 const DEFAULT_PORT = 12_111;

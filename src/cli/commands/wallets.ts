@@ -1,6 +1,6 @@
 /** Flags of `paygate wallets …`. The actions do the work. */
 import type { CommandUnknownOpts } from '@commander-js/extra-typings';
-import type { Launch } from '../program.ts';
+import type { Launch } from '../launch.ts';
 import { DEFAULT_LIMIT, nounCommand, readLimit } from './options.ts';
 
 /** Adds the commands to the program; `launch` runs what an action does. */

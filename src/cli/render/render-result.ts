@@ -4,6 +4,7 @@
  */
 import { unreachable } from '../../core/errors.ts';
 import { csvText } from './csv.ts';
+import type { Surface } from './surface.ts';
 import type { Block } from './table.ts';
 
 export type Result = {
@@ -13,12 +14,6 @@ export type Result = {
   readonly records?: readonly object[];
   /** `-o table`: what a person reads. */
   readonly blocks: readonly Block[];
-};
-
-export type Surface = {
-  /** Columns of the terminal; null: not a terminal, nothing is cut. */
-  readonly width: number | null;
-  readonly color: boolean;
 };
 
 /** Ends with a line break, or is empty for no records. */

@@ -5,7 +5,7 @@
 import { styleText } from 'node:util';
 import stringWidth from 'string-width';
 import { unreachable } from '../../core/errors.ts';
-import type { Surface } from './render-result.ts';
+import type { Surface } from './surface.ts';
 import { terminalText } from './terminal-text.ts';
 
 export type Tone = 'good' | 'bad' | 'warn' | 'dim';

@@ -5,7 +5,7 @@
 import { documents, list, type Queryable, type Tx } from '../db/connection.ts';
 
 /** Every kind of event; `replay` knows how to rebuild rows from each. */
-export type EventKind =
+type EventKind =
   | 'account_opened'
   | 'batch_opened'
   | 'batch_submitted'

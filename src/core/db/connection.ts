@@ -34,9 +34,7 @@ type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
   : S;
 
 /** Every table of the book as an identifier for `${…}` in a query. */
-export type Tables = Readonly<
-  Record<CamelCase<(typeof TABLES)[number]> | 'objectId', postgres.Helper<string>>
->;
+type Tables = Readonly<Record<CamelCase<(typeof TABLES)[number]> | 'objectId', postgres.Helper<string>>>;
 
 /** Values of PostgreSQL types as they come out: int8 as bigint, times as text with all microseconds. */
 type Parsers = { bigint: bigint; timestamptz: string };

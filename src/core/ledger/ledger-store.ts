@@ -17,7 +17,7 @@ export type NewEntry = {
 };
 
 /** A pair as stored: account ids instead of codes. */
-export type StoredPosting = {
+type StoredPosting = {
   readonly debitId: bigint;
   readonly creditId: bigint;
   readonly currency: string;

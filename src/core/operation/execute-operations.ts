@@ -7,10 +7,11 @@ import { Bug } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import type { Connector, EnquiryReply, StoredAttempt } from '../psp/psp.ts';
 import { type ClaimedJob, claimJobs } from '../queue/queue-store.ts';
-import { type Applied, applyFindings, type Finding, type FindingContext } from './apply-findings.ts';
+import { type Applied, applyFindings } from './apply-findings.ts';
 import { isPastKeyWindow } from './decide.ts';
 import { merge, weightOf } from './evidence.ts';
 import { listEvidence } from './operation-store.ts';
+import type { Finding, FindingContext } from './verdict.ts';
 
 export type ExecutorContext = FindingContext & {
   readonly db: Db;

@@ -78,7 +78,7 @@ export type PaymentView = {
   readonly payment_orders: readonly PaymentOrderView[];
 };
 
-export type PaymentOrderView = {
+type PaymentOrderView = {
   readonly payment_order_id: string;
   readonly seller: string;
   readonly amount: string;

@@ -9,7 +9,7 @@ import { LEASE_MS, MAX_RESCUES, STEADY_GAP_MS } from './job.ts';
 /** The right to settle a job: its operation and the fence under which it was claimed. */
 export type Hold = { readonly operationId: bigint; readonly fence: number };
 
-export type JobAction = 'send' | 'enquire';
+type JobAction = 'send' | 'enquire';
 
 export type ClaimedJob = Hold & {
   readonly attemptNumber: number;

@@ -1,0 +1,274 @@
+/**
+ * What follows from one finding (new evidence about an attempt): who may settle, what the evidence adds up to,
+ * the next states, the entries to post, the letter to a person. Decides only; `apply-findings` writes it.
+ */
+import { Bug, unreachable } from '../errors.ts';
+import { formatId } from '../ids.ts';
+import type { NewEntry } from '../ledger/ledger-store.ts';
+import * as rules from '../ledger/posting-rules.ts';
+import type { Currency } from '../money.ts';
+import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
+import type { OpenJob } from '../queue/queue-store.ts';
+import { type DeadLetterCode, decide, type Step } from './decide.ts';
+import {
+  type AttemptState,
+  attemptStateOf,
+  type Evidence,
+  type EvidenceSource,
+  isOpenAttempt,
+  merge,
+  type Outcome,
+  weightOf,
+} from './evidence.ts';
+import { isEnded, publicStateOf, type SubState, transition } from './operation.ts';
+import type { AttemptChange, NewEvidence, OperationChange, Subject } from './operation-store.ts';
+
+/** Longest reason or reference that is kept of an answer (characters); `detail` has all of it. */
+const MAX_STORED_TEXT = 2_000;
+
+/** The executor's right and counters, from its claim. */
+type HeldJob = {
+  readonly fence: number;
+  readonly action: 'send' | 'enquire';
+  readonly burned: number;
+  readonly waits: number;
+  readonly firstSentAgoMs: number;
+};
+
+/** Something learned about an attempt. One per operation in a call. */
+export type Finding = {
+  readonly operationId: bigint;
+  readonly attemptNumber: number;
+  readonly source: Exclude<EvidenceSource, 'late_reply' | 'lapse'>;
+  /** Null: nothing new; fold what is stored (the job was woken by late evidence). */
+  readonly reply: EnquiryReply | null;
+  /** Null for findings from outside the queue. */
+  readonly held: HeldJob | null;
+};
+
+export type FindingContext = {
+  /** Who was authenticated, for the evidence and the events. */
+  readonly principal: string;
+  readonly capabilitiesOf: (pspAccount: string) => Capabilities;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  /** Set when booking failed before: store the evidence, decide nothing, open a dead letter that says this. */
+  readonly quarantine?: string;
+};
+
+/** Everything that follows from one finding, before anything is written. */
+export type Verdict = {
+  readonly subject: Subject;
+  readonly finding: Finding;
+  readonly job: OpenJob | undefined;
+  readonly right: 'held' | 'outside' | 'fenced';
+  readonly evidence: NewEvidence | null;
+  readonly outcome: Outcome;
+  readonly step: Step | null;
+  readonly subState: SubState;
+  readonly attemptState: AttemptState;
+  readonly entries: readonly NewEntry[];
+  readonly letter: { readonly code: DeadLetterCode; readonly reason: string } | null;
+};
+
+/** The decision about one finding; pure. */
+export function judge(
+  context: FindingContext,
+  subject: Subject,
+  finding: Finding,
+  job: OpenJob | undefined,
+  stored: ReadonlyMap<bigint, readonly Evidence[]>,
+): Verdict {
+  const right = rightOf(finding, job);
+  const evidence = finding.reply === null ? null : toEvidence(finding, finding.reply, right);
+  const known = stored.get(subject.operationId) ?? [];
+  const outcome = merge(evidence === null ? known : [...known, evidence]);
+  const knownBefore = known.length > 0 && merge(known).contradicted;
+  const base = { subject, finding, job, right, evidence, outcome };
+  const asItWas = {
+    step: null,
+    subState: subject.subState,
+    attemptState: subject.attemptState,
+    entries: [],
+    letter: null,
+  };
+  if (right === 'fenced') return { ...base, ...asItWas };
+  if (context.quarantine !== undefined) {
+    const letter = { code: 'quarantined' as const, reason: context.quarantine };
+    return { ...base, ...asItWas, step: right === 'held' ? { kind: 'bury', ...letter } : null, letter };
+  }
+  if (isEnded(subject.subState)) return afterTheEnd(base, knownBefore);
+  const subState = transition(subject.subState, outcome.kind);
+  if (subState === null)
+    throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
+  const step =
+    right === 'held' ? nextStep(context, base) : isEnded(subState) ? ({ kind: 'end' } as const) : null;
+  const contradiction = outcome.contradicted
+    ? { code: 'contradicting_evidence' as const, reason: 'the PSP said that it moved and that it did not' }
+    : null;
+  return {
+    ...base,
+    step,
+    subState,
+    attemptState: attemptStateOf(outcome.kind),
+    entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : [],
+    letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : contradiction,
+  };
+}
+
+/** A reply of a job that is not held any more is fenced while the job lives; later it is evidence from outside. */
+function rightOf(finding: Finding, job: OpenJob | undefined): Verdict['right'] {
+  if (finding.held === null) return 'outside';
+  if (job === undefined) return 'outside';
+  return job.state === 'leased' && job.fence === finding.held.fence ? 'held' : 'fenced';
+}
+
+function nextStep(context: FindingContext, base: Pick<Verdict, 'subject' | 'finding' | 'outcome'>): Step {
+  const held = base.finding.held;
+  if (held === null) throw new Bug('a held job without its hold');
+  return decide({
+    ...held,
+    outcome: base.outcome,
+    latest: base.finding.reply ?? { kind: 'unknown', reason: 'woken', next: 'resend', retryAfterMs: null },
+    capabilities: context.capabilitiesOf(base.subject.pspAccount),
+    random: context.random(),
+  });
+}
+
+function toEvidence(finding: Finding, reply: EnquiryReply, right: Verdict['right']): NewEvidence {
+  const late = finding.held !== null && right !== 'held' && finding.source === 'reply';
+  const { kind, ...rest } = reply;
+  return {
+    operationId: finding.operationId,
+    attemptNumber: finding.attemptNumber,
+    source: late ? 'late_reply' : finding.source,
+    kind,
+    reason: storable('reason' in reply ? reply.reason : null),
+    pspReference: storable('pspReference' in reply ? reply.pspReference : null),
+    detail: JSON.stringify(rest),
+    fence: finding.held?.fence ?? null,
+  };
+}
+
+/** A PSP's text of any kind must never be the reason that its answer is lost: PostgreSQL takes no NUL. */
+function storable(text: string | null | undefined): string | null {
+  return text?.replaceAll('\0', '').slice(0, MAX_STORED_TEXT) || null;
+}
+
+/**
+ * The operation had ended: facts are booked all the same. Money that moved on a failed order goes to
+ * suspense and to a person; evidence that contradicts a success goes to a person; equal evidence is a no-op.
+ */
+function afterTheEnd(
+  base: Omit<Verdict, 'step' | 'subState' | 'attemptState' | 'entries' | 'letter'>,
+  knownBefore: boolean,
+): Verdict {
+  const { subject, outcome } = base;
+  const unchanged = {
+    ...base,
+    step: null,
+    subState: subject.subState,
+    attemptState: subject.attemptState,
+    entries: [],
+    letter: null,
+  };
+  const bookedBefore = subject.attemptState === 'succeeded' || subject.attemptState === 'succeeded_surplus';
+  if (outcome.kind === 'succeeded' && !bookedBefore) {
+    const surplus = publicStateOf(subject.subState) === 'SUCCESS';
+    return {
+      ...unchanged,
+      attemptState: 'succeeded_surplus',
+      entries: [surplusEntry(subject, surplus)],
+      letter: {
+        code: surplus ? 'surplus_success' : 'late_success',
+        reason: `the PSP moved the money although the order had ended as ${subject.subState}; it is in suspense`,
+      },
+    };
+  }
+  if (outcome.contradicted && !knownBefore) {
+    const reason = `the order ended as ${subject.subState}, and evidence says otherwise`;
+    return { ...unchanged, letter: { code: 'contradicting_evidence', reason } };
+  }
+  return unchanged;
+}
+
+function successEntry(subject: Subject): NewEntry {
+  switch (subject.kind) {
+    case 'charge':
+      return {
+        cause: formatId('operation', subject.operationId),
+        ...rules.chargeSucceeded({
+          pspAccount: subject.pspAccount,
+          seller: known(subject.seller),
+          currency: subject.currency as Currency,
+          grossMinor: subject.amountMinor,
+          feeMinor: known(subject.feeMinor),
+          release: subject.releaseAfterDays === null ? 'available' : 'pending',
+        }),
+      };
+    case 'refund':
+    case 'payout':
+      throw new Bug(`${subject.kind} operations cannot be executed yet`);
+    default:
+      return unreachable(subject.kind);
+  }
+}
+
+function surplusEntry(subject: Subject, surplus: boolean): NewEntry {
+  const input = {
+    pspAccount: subject.pspAccount,
+    currency: subject.currency as Currency,
+    grossMinor: subject.amountMinor,
+  };
+  return {
+    cause: `${formatId('operation', subject.operationId)}/${subject.attemptNumber}`,
+    ...(surplus ? rules.surplusSuccess(input) : rules.lateSuccess(input)),
+  };
+}
+
+function known<T>(value: T | null): T {
+  if (value === null) throw new Bug('a charge without its order');
+  return value;
+}
+
+/** Null where the row stays as it is: fenced evidence, or equal evidence after the end. */
+export function attemptChange(verdict: Verdict): AttemptChange | null {
+  const { subject, outcome, attemptState, evidence } = verdict;
+  if (verdict.right === 'fenced') return null;
+  if (isEnded(subject.subState) && attemptState === subject.attemptState) return null;
+  const doubt = evidence !== null && ['doubt', 'held', 'moved', 'refused'].includes(weightOf(evidence.kind));
+  return {
+    operationId: subject.operationId,
+    attemptNumber: subject.attemptNumber,
+    state: attemptState,
+    isOpen: isOpenAttempt(attemptState),
+    maybeSent: doubt,
+    pspReference: outcome.pspReference,
+    reason: outcome.reason,
+    resolvedBy: isOpenAttempt(attemptState) ? null : outcome.decidedBy,
+  };
+}
+
+/**
+ * Null where the row stays as it is: fenced evidence, or an operation that had ended (that never changes).
+ * The fence it remembers is the job's; one more where the job is ended from outside.
+ */
+export function operationChange(verdict: Verdict): OperationChange | null {
+  const { subject, outcome, subState, job } = verdict;
+  if (verdict.right === 'fenced' || isEnded(subject.subState)) return null;
+  const fence = (job?.fence ?? 0) + (verdict.right === 'outside' ? 1 : 0);
+  return {
+    operationId: subject.operationId,
+    subState,
+    reason: outcome.reason,
+    pspReference: outcome.pspReference,
+    fence: Math.max(fence, subject.operationFence),
+  };
+}
+
+export function fundRelease(verdict: Verdict): readonly { operationId: bigint; days: number }[] {
+  const { subject, entries, subState } = verdict;
+  const days = subject.releaseAfterDays;
+  if (subState !== 'succeeded' || entries.length === 0 || days === null) return [];
+  return [{ operationId: subject.operationId, days }];
+}
