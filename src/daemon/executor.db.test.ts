@@ -89,7 +89,6 @@ const FAULTS: readonly Fault[] = [
   () => REPLY.unknown,
   () => REPLY.not_sent,
   () => REPLY.rate_limited,
-  () => REPLY.config_error,
   (act) => {
     act();
     return { ...REPLY.unknown, next: 'enquire' };

@@ -512,6 +512,42 @@ describe('rescue', () => {
     expect((await standingOf(book.db, charge.operationId)).job!.fence).toBe(2);
   });
 
+  test('a rescuer that is slow does not take a job from the living daemon that has it meanwhile', async () => {
+    const { victim, charge, account } = await lapsedDaemon();
+    await stopDaemon(book.db, victim.id);
+    const [slow, fast, living] = [await steadyDaemon(), await steadyDaemon(), await startTestDaemon(book.db)];
+    const { sql } = book.owner;
+    // A policy that waits holds the slow rescuer between its snapshot and its row locks.
+    await sql.unsafe(`
+      create function paygate.hold_scan() returns boolean language plpgsql as $$
+      begin
+        if current_setting('paygate_test.hold', true) = 'on' then perform pg_advisory_xact_lock_shared(4711); end if;
+        return true;
+      end $$;
+      create policy hold_scan on paygate.job using (paygate.hold_scan());
+      alter table paygate.job enable row level security`);
+    const pool = book.connect(1);
+    try {
+      await pool.sql.unsafe("set paygate_test.hold = 'on'");
+      const held = await transact(book.owner, async (tx) => {
+        await tx.sql`select pg_advisory_xact_lock(4711)`;
+        const late = rescueOperations(pool, { daemonId: slow.id, principal: 'slow', resendDelayMs: 0 });
+        await untilBlocked(book.owner, 'with lost as materialized');
+        expect(await rescues(fast, charge.operationId)).toBe(true);
+        return { late, task: await claimOne(living, account) };
+      });
+      const taken = (await held.late).map((job) => job.operationId);
+      expect(taken).not.toContain(charge.operationId);
+      const { job } = await standingOf(book.db, charge.operationId);
+      expect(job).toMatchObject({ state: 'leased', fence: held.task.job.fence });
+    } finally {
+      await sql.unsafe(`
+        alter table paygate.job disable row level security;
+        drop policy hold_scan on paygate.job;
+        drop function paygate.hold_scan()`);
+    }
+  });
+
   test('an enquiry in hand is rescued without a new doubt: it moved no money', async () => {
     const account = uniqueName('acct');
     const { operationId } = await queueCharge(book.db, account);
