@@ -43,7 +43,7 @@ export type KillPlan = {
   readonly choice: number;
 };
 
-export type PlannedOrder = {
+type PlannedOrder = {
   readonly seller: string;
   /** As the file has it, in major units. */
   readonly amount: string;
@@ -59,7 +59,7 @@ export type PlannedPayment = {
 };
 
 /** `twice`: two processes submit the same file at once. `two_keys`: the second file asks with keys of its own. */
-export type SubmitMode = 'once' | 'twice' | 'two_keys';
+type SubmitMode = 'once' | 'twice' | 'two_keys';
 
 export type WavePlan = {
   readonly number: number;

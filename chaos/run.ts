@@ -53,7 +53,7 @@ export type RunResult = {
   readonly durationS: number;
 };
 
-export type Settling = {
+type Settling = {
   /** Orders that had ended when the faults were turned off. */
   readonly endedBefore: number;
   readonly end: 'queue_empty' | 'nothing_moves' | 'limit';

@@ -13,7 +13,7 @@ const ADMIN_PAUSE_MS = 500;
 /**
  * Chances per request that carries an idempotency key. About a third is hit; up to MAX_FAULTS_PER_KEY times.
  */
-export const RATES: FaultRates = {
+const RATES: FaultRates = {
   act_then_drop: 0.03,
   act_then_truncate: 0.02,
   act_then_empty: 0.01,
