@@ -7,6 +7,7 @@ import { type Db, type Tx, transact } from '../db/connection.ts';
 import {
   buryPoisonJobs,
   declareDead,
+  listDeadHolders,
   listLeasedJobs,
   mayRescue,
   type RescuedJob,
@@ -27,7 +28,9 @@ export async function rescueOperations(db: Db, rescue: Rescue): Promise<readonly
   return transact(db, async (tx) => {
     if (!(await mayRescue(tx, rescue.daemonId))) return [];
     await declareDead(tx);
-    const jobs = await rescueJobs(tx, rescue.resendDelayMs);
+    const deadDaemonIds = await listDeadHolders(tx);
+    if (deadDaemonIds.length === 0) return [];
+    const jobs = await rescueJobs(tx, { deadDaemonIds, resendDelayMs: rescue.resendDelayMs });
     await doubtLapsed(tx, rescue.principal, jobs);
     return jobs;
   });

@@ -336,24 +336,40 @@ export async function declareDead(tx: Tx): Promise<void> {
 }
 
 /**
- * Takes back the jobs that no living daemon holds: the fence rises, the job is ready again. Looks at every
- * leased job each time, so that a claim that committed while its daemon was declared dead is found too.
+ * Daemons that hold jobs and are not alive: declared dead, left, or unknown. They never come back to life. Asked
+ * anew each time, so that a claim that committed while its daemon was declared dead is found too.
+ */
+export async function listDeadHolders(on: Queryable): Promise<readonly bigint[]> {
+  const { sql, t } = on;
+  const rows = await sql<{ daemonId: bigint }[]>`
+    select distinct j.daemon_id
+      from ${t.job} j
+     where j.state = 'leased'
+       and not exists (select 1 from ${t.daemon} d where d.id = j.daemon_id and d.stopped_at is null)`;
+  return rows.map((row) => row.daemonId);
+}
+
+/**
+ * Takes back the jobs that dead daemons hold: the fence rises, the job is ready again. Names the holders, so
+ * that a job that a living daemon claimed while we waited for its row is left alone.
  * @param resendDelayMs how long to wait before the next send, 0 where the PSP makes concurrent resends safe
  */
-export async function rescueJobs(tx: Tx, resendDelayMs: number): Promise<readonly RescuedJob[]> {
-  const { sql, t } = tx;
-  return sql<RescuedJob[]>`
+export async function rescueJobs(
+  tx: Tx,
+  rescue: { readonly deadDaemonIds: readonly bigint[]; readonly resendDelayMs: number },
+): Promise<readonly RescuedJob[]> {
+  return tx.sql<RescuedJob[]>`
     with lost as materialized (
-      select j.operation_id
-        from ${t.job} j
-       where j.state = 'leased'
-         and not exists (select 1 from ${t.daemon} d where d.id = j.daemon_id and d.stopped_at is null)
-       order by j.operation_id
-         for update of j skip locked
+      select operation_id
+        from ${tx.t.job}
+       where state = 'leased'
+         and daemon_id = any(${list(rescue.deadDaemonIds)}::bigint[])
+       order by operation_id
+         for update skip locked
     )
-    update ${t.job} j
+    update ${tx.t.job} j
        set state = 'ready', daemon_id = null, fence = j.fence + 1, rescues = j.rescues + 1,
-           run_at = now() + make_interval(secs => ${resendDelayMs / 1000})
+           run_at = now() + make_interval(secs => ${rescue.resendDelayMs / 1000})
       from lost
      where j.operation_id = lost.operation_id
     returning j.operation_id, j.attempt_number, j.fence, j.action, j.rescues, j.lane`;
