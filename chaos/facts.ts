@@ -17,7 +17,7 @@ export type OrderFact = {
   readonly attempts: number;
   readonly openAttempts: number;
   readonly sends: number;
-  /** Code of the open dead letter. */
+  /** Codes of the open dead letters. */
   readonly deadLetter: string | null;
   readonly job: 'none' | 'ready' | 'leased';
   /** Entries of kind charge_succeeded, and of kinds that put money into suspense. */
@@ -33,6 +33,11 @@ export async function listOrderFacts(db: Db): Promise<readonly OrderFact[]> {
              sum(sends)::integer as sends
         from ${t.attempt}
        group by operation_id
+    ), letters as (
+      select operation_id, string_agg(code, ', ' order by code) as codes
+        from ${t.deadLetter}
+       where state = 'open'
+       group by operation_id
     ), booked as (
       select split_part(cause, '/', 1) as operation,
              count(*) filter (where kind = 'charge_succeeded')::integer as success_entries,
@@ -42,14 +47,14 @@ export async function listOrderFacts(db: Db): Promise<readonly OrderFact[]> {
     )
     select po.id as order_id, po.payment_id, o.id as operation_id, p.checkout_id, po.line, po.seller, po.amount_minor,
            po.currency, po.platform_fee_minor as fee_minor, o.sub_state, coalesce(a.attempts, 0) as attempts,
-           coalesce(a.open_attempts, 0) as open_attempts, coalesce(a.sends, 0) as sends, d.code as dead_letter,
+           coalesce(a.open_attempts, 0) as open_attempts, coalesce(a.sends, 0) as sends, d.codes as dead_letter,
            coalesce(j.state, 'none') as job, coalesce(b.success_entries, 0) as success_entries,
            coalesce(b.suspense_entries, 0) as suspense_entries
       from ${t.paymentOrder} po
       join ${t.payment} p on p.id = po.payment_id
       join ${t.operation} o on o.payment_order_id = po.id
       left join tries a on a.operation_id = o.id
-      left join ${t.deadLetter} d on d.operation_id = o.id and d.state = 'open'
+      left join letters d on d.operation_id = o.id
       left join ${t.job} j on j.operation_id = o.id
       left join booked b on b.operation = 'op_' || o.id
      order by po.id`;

@@ -1,13 +1,14 @@
 /**
  * The named scenario: a daemon with orders in flight is stopped for longer than its lease, another one rescues
- * and settles them, and the first goes on. It must not settle any of them; its late replies must be kept; and
- * the sandbox must have taken the money once.
+ * them, and the first goes on. Half of them the other one has settled by then; half it still has in hand (the
+ * sandbox is slow to answer it). The first must settle none of either; its late replies must be kept; and the
+ * sandbox must have taken the money once.
  */
 import type { Db } from '../src/core/db/connection.ts';
 import { list } from '../src/core/db/connection.ts';
 import { inFlightOf, lookUntil } from './census.ts';
 import { type Eyes, openEyes } from './database.ts';
-import { makePlan } from './plan.ts';
+import { makePlan, type WavePlan } from './plan.ts';
 import { pause } from './processes.ts';
 import type { Progress } from './progress.ts';
 import { createSubmissions, submitWave } from './submit.ts';
@@ -18,6 +19,8 @@ const ORDERS = 40;
 const LATENCY_MS = 1_500;
 /** So long that a reply waiting in a stopped daemon's socket is still read afterwards (ms). */
 const PSP_TIMEOUT_MS = 60_000;
+/** How long the sandbox keeps the rescuer waiting for the contested half (ms). */
+const CONTESTED_MS = 25_000;
 /** Another daemon may rescue only when it has been steady for a whole lease of 6 s (ms). */
 const STEADY_MS = 7_500;
 const LIMIT_MS = 60_000;
@@ -30,6 +33,10 @@ export type SigstopResult = {
   readonly held: number;
   readonly rescued: number;
   readonly settled_by_others: number;
+  /** Still in the rescuer's hands when the stopped one went on. */
+  readonly contested: number;
+  /** Of these, still open after the stopped one had told what it knew. */
+  readonly contested_left_alone: number;
   readonly settled_by_the_stopped: number;
   readonly late_replies_kept: number;
   readonly late_replies_that_succeeded: number;
@@ -72,11 +79,7 @@ async function play(world: World, eyes: Eyes, seed: number, progress: Progress):
   await pause(STEADY_MS);
   const submissions = createSubmissions();
   const { folder, document, database, mark, log } = world;
-  const wave = {
-    ...makePlan({ seed, orders: ORDERS, kills: 1 }).waves[0]!,
-    mode: 'once' as const,
-    submitterKills: [],
-  };
+  const wave = planWave(seed);
   const submitted = submitWave({ folder, document, connection: database.app, mark, log, submissions }, wave);
 
   const pid = stopped.pid();
@@ -87,15 +90,43 @@ async function play(world: World, eyes: Eyes, seed: number, progress: Progress):
   const stoppedAt = performance.now();
   stopped.stop();
   const held = await listHeld(db, pid);
-  progress.say(`stopped daemon with ${held.length} orders in flight`);
+  const contested = held.filter((_, i) => i % 2 === 0);
+  await slowDown(world, db, contested);
+  progress.say(`stopped a daemon with ${held.length} orders in flight`);
   await submitted;
-  const settledWhileStopped = await waitUntilEnded(db, held);
+  const uncontested = held.filter((_, i) => i % 2 === 1);
+  const settledByOthers = await waitUntilEnded(db, uncontested, uncontested.length);
+  await waitUntilClaimed(db, contested);
   const stoppedS = Math.round((performance.now() - stoppedAt) / 100) / 10;
   stopped.go();
-  progress.say('continued');
-  await lookUntil(eyes, (seen) => seen.jobs === 0, LIMIT_MS);
+  progress.say('it goes on');
   await waitForLateReplies(db, held);
-  return judge(world, db, { seed, held, settledWhileStopped, stoppedS, pid });
+  const leftAlone = contested.length - (await countEnded(db, contested));
+  await lookUntil(eyes, (seen) => seen.jobs === 0, LIMIT_MS);
+  const counts = { contested: contested.length, leftAlone, settledByOthers };
+  return judge(world, db, { seed, held, ...counts, stoppedS, pid });
+}
+
+/** One file of orders that all succeed, so that every one of them is charged. */
+function planWave(seed: number): WavePlan {
+  const [wave] = makePlan({ seed, orders: ORDERS, kills: 1 }).waves;
+  if (wave === undefined) throw new Error('the plan has no wave');
+  const payments = wave.payments.map((payment) => ({
+    ...payment,
+    buyer: 'buyer-1',
+    orders: payment.orders.map((order) => ({ ...order, method: 'pm_card_visa', customerPresent: false })),
+  }));
+  return { ...wave, payments, mode: 'once', submitterKills: [], burst: 'none' };
+}
+
+/** The next request for each of these, which is the rescuer's, gets its answer only after a long time. */
+async function slowDown(world: World, db: Db, jobs: readonly Held[]): Promise<void> {
+  const keys = await db.sql<{ key: string }[]>`
+    select idempotency_key as key from ${db.t.attempt} where operation_id = any(${idsOf(jobs)}::bigint[])`;
+  for (const { key } of keys) {
+    const sequence = [{ fault: 'slow', ms: CONTESTED_MS }];
+    await world.sandbox.post('faults', { match: { key }, sequence });
+  }
 }
 
 type Held = { readonly operationId: bigint; readonly fence: number };
@@ -110,14 +141,40 @@ async function listHeld(db: Db, pid: number): Promise<readonly Held[]> {
      order by j.operation_id`;
 }
 
-async function waitUntilEnded(db: Db, held: readonly Held[]): Promise<number> {
-  const ids = list(held.map((job) => job.operationId));
+function idsOf(jobs: readonly Held[]): string {
+  return list(jobs.map((job) => job.operationId));
+}
+
+async function countEnded(db: Db, jobs: readonly Held[]): Promise<number> {
+  const [row] = await db.sql<{ ended: number }[]>`
+    select count(*)::integer as ended
+      from ${db.t.attempt}
+     where operation_id = any(${idsOf(jobs)}::bigint[])
+       and not is_open`;
+  return row?.ended ?? 0;
+}
+
+async function waitUntilEnded(db: Db, jobs: readonly Held[], wanted: number): Promise<number> {
   const deadline = performance.now() + LIMIT_MS;
   for (;;) {
-    const [row] = await db.sql<{ ended: number }[]>`
-      select count(*)::integer as ended from ${db.t.attempt}
-       where operation_id = any(${ids}::bigint[]) and not is_open`;
-    if ((row?.ended ?? 0) === held.length || performance.now() > deadline) return row?.ended ?? 0;
+    const ended = await countEnded(db, jobs);
+    if (ended >= wanted || performance.now() > deadline) return ended;
+    await pause(200);
+  }
+}
+
+/** Another daemon has each of them in hand: leased again, under a higher fence. */
+async function waitUntilClaimed(db: Db, jobs: readonly Held[]): Promise<void> {
+  const deadline = performance.now() + LIMIT_MS;
+  for (;;) {
+    const [row] = await db.sql<{ claimed: number }[]>`
+      select count(*)::integer as claimed
+        from unnest(${idsOf(jobs)}::bigint[], ${list(jobs.map((job) => job.fence))}::integer[])
+             as h (operation_id, fence)
+        join ${db.t.job} j on j.operation_id = h.operation_id
+       where j.state = 'leased'
+         and j.fence > h.fence`;
+    if (row?.claimed === jobs.length || performance.now() > deadline) return;
     await pause(200);
   }
 }
@@ -139,14 +196,16 @@ async function countLate(db: Db, held: readonly Held[]): Promise<{ kept: number;
 type Played = {
   readonly seed: number;
   readonly held: readonly Held[];
-  readonly settledWhileStopped: number;
+  readonly settledByOthers: number;
+  readonly contested: number;
+  readonly leftAlone: number;
   readonly stoppedS: number;
   readonly pid: number;
 };
 
 async function judge(world: World, db: Db, played: Played): Promise<SigstopResult> {
   const { held, pid } = played;
-  const ids = list(held.map((job) => job.operationId));
+  const ids = idsOf(held);
   const { t } = db;
   const [counts] = await db.sql<{ rescued: number; settledByTheStopped: number; entries: number }[]>`
     select (select count(distinct data->>'operation') from ${t.event}
@@ -164,7 +223,9 @@ async function judge(world: World, db: Db, played: Played): Promise<SigstopResul
     seed: played.seed,
     held: held.length,
     rescued: counts!.rescued,
-    settled_by_others: played.settledWhileStopped,
+    settled_by_others: played.settledByOthers,
+    contested: played.contested,
+    contested_left_alone: played.leftAlone,
     settled_by_the_stopped: counts!.settledByTheStopped,
     late_replies_kept: late.kept,
     late_replies_that_succeeded: late.succeeded,
@@ -177,9 +238,13 @@ async function judge(world: World, db: Db, played: Played): Promise<SigstopResul
   const wrong = [
     held.length === 0 ? 'nothing was in flight' : null,
     result.rescued === held.length ? null : 'not every order was rescued',
-    result.settled_by_others === held.length
+    result.settled_by_others + result.contested === held.length
       ? null
-      : 'not every order was settled while the daemon was stopped',
+      : 'not every order was settled by the other daemon',
+    result.contested_left_alone === result.contested
+      ? null
+      : 'the stopped daemon ended what another had in hand',
+    result.charged_once === held.length ? null : 'not every order was charged',
     result.settled_by_the_stopped === 0 ? null : 'the stopped daemon settled an order',
     result.late_replies_kept === held.length ? null : 'not every late reply was kept',
     result.charged_twice === 0 ? null : 'an order was charged twice',

@@ -25,7 +25,8 @@ create table payment (
   risk_decision   text not null check (risk_decision in ('allow', 'review', 'block')),
   risk_reason     text not null,
   metadata        json not null,
-  batch_id        bigint references batch,
+  -- No foreign key: all payments of a file would lock the one row of their batch, in parallel.
+  batch_id        bigint,
   principal       text not null,
   accepted_at     timestamptz not null default now()
 );
