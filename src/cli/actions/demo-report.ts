@@ -38,13 +38,16 @@ export async function reportDemo(
       open_dead_letters: letters,
     },
     blocks: [
-      ...title('What became of the orders'),
+      title(''),
+      title('What became of the orders'),
       outcomes(totals),
-      ...title('What went wrong on the way, and how it ended'),
+      title('What went wrong on the way, and how it ended'),
       { kind: 'facts', facts: trouble(evidence, doubts, waiting) },
-      ...title("The sandbox's truth against our books"),
+      title("The sandbox's truth against our books"),
       ...comparison(truth),
-      ...title('Trial balance'),
+      // Lines in a row have no blank line between them by themselves.
+      title(''),
+      title('Trial balance'),
       {
         kind: 'table',
         columns: [
@@ -67,12 +70,8 @@ export async function reportDemo(
   });
 }
 
-/** A heading with a blank line before it: lines in a row have none by themselves. */
-function title(text: string): readonly Block[] {
-  return [
-    { kind: 'line', text: '' },
-    { kind: 'line', text },
-  ];
+function title(text: string): Block {
+  return { kind: 'line', text };
 }
 
 function amount(amountMinor: bigint, currency: string): string {

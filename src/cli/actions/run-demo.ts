@@ -3,7 +3,7 @@
  * the books against the sandbox's truth. Nothing in it is faked; it only reads what the commands did.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pRetry from 'p-retry';
 import type { Db } from '../../core/db/connection.ts';
@@ -15,7 +15,11 @@ import { reportDemo } from './demo-report.ts';
 import { freePort, openStage, type Stage } from './demo-stage.ts';
 import { compareWithTruth } from './demo-truth.ts';
 
-const FIXTURE = fileURLToPath(new URL('../../../fixtures/batches/demo.csv', import.meta.url));
+/** As somebody in the project's folder would type it. */
+const FIXTURE = relative(
+  process.cwd(),
+  fileURLToPath(new URL('../../../fixtures/batches/demo.csv', import.meta.url)),
+);
 
 /** What the sandbox does wrong, as chances per request: about one request in ten. */
 const FAULTS = {
