@@ -26,6 +26,8 @@ import type { Log } from './log.ts';
 const POLL_MS = 1_000;
 /** Pause after a failed claim or record (ms): the database is away or busy. */
 const TROUBLE_PAUSE_MS = 500;
+/** Jobs that the database believes to be here and are not are looked for this often (ms). */
+const ORPHAN_SWEEP_MS = 30_000;
 /** Jobs of one claim, at most. */
 const MAX_CLAIM = 400;
 /** Replies recorded in one transaction, at most. */
@@ -71,6 +73,8 @@ type Account = {
   readonly held: Map<bigint, number>;
   /** A claim failed: its answer may be lost, and with it jobs that the database believes to be here. */
   mayHaveOrphans: boolean;
+  /** When to look for such jobs all the same (monotonic ms): a lost claim may commit after it was looked for. */
+  nextSweepAtMs: number;
   /** Somebody asked to look again while a claim was on its way. */
   again: boolean;
   timer: NodeJS.Timeout | null;
@@ -92,6 +96,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
     claiming: false,
     held: new Map(),
     mayHaveOrphans: false,
+    nextSweepAtMs: performance.now() + ORPHAN_SWEEP_MS,
     again: false,
     timer: null,
   }));
@@ -135,7 +140,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
 
   /** Claims until the window is full or the lanes are empty; returns when to look again (ms). */
   const fill = async (account: Account): Promise<number> => {
-    if (account.mayHaveOrphans) await giveBack(account);
+    if (account.mayHaveOrphans || performance.now() >= account.nextSweepAtMs) await giveBack(account);
     for (const lane of account.lanes) {
       for (;;) {
         const limit = room(account);
@@ -159,6 +164,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
       holds: (operationId, fence) => account.held.get(operationId) === fence,
     });
     account.mayHaveOrphans = false;
+    account.nextSweepAtMs = performance.now() + ORPHAN_SWEEP_MS;
     if (jobs.length > 0)
       log.warn({ account: account.account.name, jobs: jobs.length }, 'gave back jobs of a lost claim');
   };

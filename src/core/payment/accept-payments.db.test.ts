@@ -430,6 +430,8 @@ describe('the rows of a payment', () => {
                where a.operation_id is null and o.sub_state <> 'risk_blocked')::integer as charges_without_attempt,
              (select count(*) from ${t.job} j left join ${t.operation} o on o.id = j.operation_id
                where o.id is null)::integer as jobs,
+             (select count(*) from ${t.payment} p left join ${t.batch} b on b.id = p.batch_id
+               where p.batch_id is not null and b.id is null)::integer as payments_without_batch,
              (select count(*) from ${t.operation} o left join ${t.job} j on j.operation_id = o.id
                where o.sub_state = 'queued' and j.operation_id is null)::integer as queued_without_job,
              (select count(*) from ${t.payment} p where not exists
@@ -443,6 +445,7 @@ describe('the rows of a payment', () => {
       ordersWithoutCharge: 0,
       chargesWithoutAttempt: 0,
       jobs: 0,
+      paymentsWithoutBatch: 0,
       queuedWithoutJob: 0,
       silent: 0,
     });
