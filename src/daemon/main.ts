@@ -3,6 +3,7 @@
  * run at once, on one machine or many.
  */
 import { hostname } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
 import pRetry from 'p-retry';
 import type { Config } from '../core/config.ts';
 import { type ConnectionOptions, type Db, listenTo, openBook } from '../core/db/connection.ts';
@@ -29,12 +30,18 @@ export type DaemonEnd = { readonly signal: 'SIGTERM' | 'SIGINT' };
 
 /** How long a daemon waits for a database that is not up yet when it starts: about 30 s. */
 const START_RETRIES = { retries: 8, minTimeout: 250, maxTimeout: 8_000 };
+/**
+ * Batches live for a few milliseconds. V8's young generation would grow to 64 MB with them, and the process to 300 MB;
+ * kept at its first size a busy daemon stays near 200 MB, no slower (measured, 60,000 charges).
+ */
+const KEEP_YOUNG_HEAP_SMALL = '--semi-space-growth-factor=1';
 /** The drain after SIGTERM may take the longest call plus this (ms); then jobs are left to be rescued. */
 const DRAIN_GRACE_MS = 10_000;
 
 /** Runs until SIGTERM or SIGINT; a second signal ends the process at once. */
 export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
   const { config } = options;
+  setFlagsFromString(KEEP_YOUNG_HEAP_SMALL);
   const name = `${hostname()}/${process.pid}`;
   const log = openLog(config.logLevel, { daemon: name });
   const accounts = requireAccounts(config);
