@@ -80,8 +80,11 @@ export type OpenOptions = {
 const STATEMENT_TIMEOUT_MS = 60_000;
 /** Nobody holds a row for this long on purpose (ms). */
 const LOCK_TIMEOUT_MS = 10_000;
-/** A transaction that waits for its client this long belongs to a dead one (ms). */
-const IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000;
+/**
+ * A transaction that waits for its client this long belongs to a dead or stopped one (ms). Below the lease: one that
+ * stopped between its postings and its commit holds the hot balances, and with them everybody's booking.
+ */
+const IDLE_IN_TRANSACTION_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_S = 10;
 /** About this long between two tries of one connection (s): a daemon is back soon after its database is. */
 const RECONNECT_PAUSE_S = 0.3;
