@@ -250,10 +250,12 @@ export async function collectUncaught(work: () => Promise<void>): Promise<readon
 
 /** As if the attempt had first been sent so long ago. */
 export async function setFirstSentBack(owner: Db, operationId: bigint, interval: string): Promise<void> {
-  await owner.sql`
-    update ${owner.t.attempt}
-       set first_sent_at = now() - ${interval}::text::interval, last_sent_at = now() - ${interval}::text::interval
-     where operation_id = ${operationId}`;
+  for (const table of [owner.t.attempt, owner.t.job]) {
+    await owner.sql`
+      update ${table}
+         set first_sent_at = now() - ${interval}::text::interval, last_sent_at = now() - ${interval}::text::interval
+       where operation_id = ${operationId}`;
+  }
 }
 
 /** Claims from the account's online lane. */
@@ -359,8 +361,8 @@ export async function standingOf(db: Db, operationId: bigint): Promise<Standing>
   const { sql, t } = db;
   const [row] = await sql<{ standing: Standing }[]>`
     select json_build_object(
-      'subState', o.sub_state, 'attemptState', a.state, 'isOpen', a.is_open, 'maybeSent', a.maybe_sent,
-      'sends', a.sends, 'operationFence', o.fence, 'pspReference', o.psp_reference, 'resolvedBy', a.resolved_by,
+      'subState', ${t.shownSubState}(o.sub_state, j.state), 'attemptState', a.state, 'isOpen', a.is_open, 'maybeSent', a.maybe_sent,
+      'sends', greatest(a.sends, j.sends), 'operationFence', o.fence, 'pspReference', o.psp_reference, 'resolvedBy', a.resolved_by,
       'attempts', (select count(*) from ${t.attempt} where operation_id = o.id),
       'evidence', (select coalesce(json_agg(source || ' ' || kind order by id), '[]')
                      from ${t.evidence} where operation_id = o.id),
@@ -372,6 +374,7 @@ export async function standingOf(db: Db, operationId: bigint): Promise<Standing>
                    where cause = 'op_' || o.id or starts_with(cause, 'op_' || o.id || '/'))) as standing
       from ${t.operation} o
       join ${t.attempt} a on a.operation_id = o.id
+      left join ${t.job} j on j.operation_id = o.id
      where o.id = ${operationId}`;
   if (row === undefined) throw new Error(`there is no operation ${operationId}`);
   return row.standing;

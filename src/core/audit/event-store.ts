@@ -11,7 +11,7 @@ type EventKind =
   | 'batch_submitted'
   | 'payment_accepted'
   | 'key_answered'
-  | 'operation_claimed'
+  | 'jobs_claimed'
   | 'operation_evidence'
   | 'job_rescued'
   | 'funds_released';

@@ -44,6 +44,7 @@ const REBUILT = [
   'idempotency_key',
   'operation',
   'attempt',
+  'job',
   'account',
   'account_balance',
   'journal_entry',
@@ -230,6 +231,12 @@ async function quarantine(): Promise<void> {
     update ${book.owner.t.operation} set currency = 'EUR' where id = ${operationId}`;
 }
 
+/** The tests above move jobs about by hand, which no event tells: when they are due, and one's rescues. */
+async function levelJobs(owner: Db): Promise<void> {
+  await owner.sql`update ${owner.t.job} set run_at = 'epoch', rescues = 0`;
+  if (owner.book !== 'paygate') await owner.close();
+}
+
 describe('replay', () => {
   test('of a book in which everything happened gives the same book, row by row', async () => {
     await accepts();
@@ -238,6 +245,7 @@ describe('replay', () => {
     await releases();
     await quarantine();
     await applyOutside(book.db, []);
+    await levelJobs(book.owner);
     const states = await book.owner.sql<{ subState: string }[]>`
       select distinct sub_state from ${book.owner.t.operation} order by sub_state`;
     expect(states.map((row) => row.subState)).toEqual(
@@ -252,12 +260,12 @@ describe('replay', () => {
         'awaiting_customer',
         'retry_wait',
         'held_config',
-        'claimed',
       ]),
     );
     const into = await emptyBook('rebuilt');
     const applied = await replayEvents(book.db, into);
     expect(applied).toBeGreaterThan(200);
+    await levelJobs(connect({ connection: book.database.connection, book: 'rebuilt', max: 1 }));
     const [original, rebuilt] = [await dump('paygate'), await dump('rebuilt')];
     expect(rebuilt).toEqual(original);
     expect(original.length).toBeGreaterThan(500);
@@ -273,8 +281,8 @@ describe('replay', () => {
       'batch_submitted',
       'funds_released',
       'job_rescued',
+      'jobs_claimed',
       'key_answered',
-      'operation_claimed',
       'operation_evidence',
       'payment_accepted',
     ]);

@@ -1,6 +1,6 @@
 /**
- * Rebuilds a book from its events alone: payments, orders, operations, attempts, accounts, entries and with
- * them balances and wallets. Writes into an empty, migrated book; reads the other one's event table only.
+ * Rebuilds a book from its events alone: payments, orders, operations, attempts, jobs, accounts, entries and
+ * with them balances and wallets. Writes into an empty, migrated book; reads the other one's event table only.
  */
 import { type Db, type Queryable, type Tx, transactOnce } from '../db/connection.ts';
 import { OperatorError, unreachable } from '../errors.ts';
@@ -47,8 +47,8 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return rebuild.addPayment(tx, event, data);
     case 'key_answered':
       return rebuild.addAnsweredKey(tx, event, data);
-    case 'operation_claimed':
-      return rebuild.applyClaim(tx, event.at, data);
+    case 'jobs_claimed':
+      return rebuild.applyClaims(tx, event.at, data);
     case 'job_rescued':
       return rebuild.applyRescue(tx, event.at, data);
     case 'operation_evidence':

@@ -27,17 +27,20 @@ export async function markBatch(tx: Tx, at: string, b: Json): Promise<void> {
   await tx.sql`update ${tx.t.batch} set submitted_at = ${at} where id = ${b.id!}::text::bigint`;
 }
 
-type AcceptedOrder = Json & { readonly attempt: Json | null };
-type AcceptedPayment = Json & { readonly orders: readonly AcceptedOrder[] };
+/** Documents inside the event come out as they went in: both were written by JSON.stringify. */
+type Document = Readonly<Record<string, unknown>>;
+type AcceptedAttempt = { readonly idempotency_key: string; readonly lane: string; readonly request: Document };
+type AcceptedOrder = Json & { readonly attempt: AcceptedAttempt | null; readonly metadata: Document };
+type AcceptedPayment = Json & { readonly orders: readonly AcceptedOrder[]; readonly metadata: Document };
 
 export async function addPayment(tx: Tx, event: Happened, data: AcceptedPayment): Promise<void> {
-  const { orders, ...rest } = data;
+  const { orders, metadata, ...rest } = data;
   const p = rest as Json;
   await tx.sql`
     insert into ${tx.t.payment} (id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision,
                                  risk_reason, metadata, batch_id, principal, accepted_at)
     values (${p.id!}::text::bigint, ${p.checkout_id!}, ${p.idempotency_key!}, decode(${p.fingerprint!}, 'hex'), ${p.buyer!},
-            ${p.on_partial!}, ${p.risk_decision!}, ${p.risk_reason!}, ${p.metadata!}::text::json,
+            ${p.on_partial!}, ${p.risk_decision!}, ${p.risk_reason!}, ${JSON.stringify(metadata)}::text::json,
             ${p.batch_id!}::text::bigint, ${event.principal}, ${event.at})`;
   await tx.sql`insert into ${tx.t.checkout} (checkout_id, payment_id) values (${p.checkout_id!}, ${p.id!}::text::bigint)`;
   await tx.sql`
@@ -53,14 +56,14 @@ async function addOrder(
   line: number,
   data: AcceptedOrder,
 ): Promise<void> {
-  const { attempt, ...rest } = data;
+  const { attempt, metadata, ...rest } = data;
   const o = rest as Json;
   await tx.sql`
     insert into ${tx.t.paymentOrder} (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor,
                                       payment_method, customer_present, release_after_days, order_ref, metadata)
     values (${o.id!}::text::bigint, ${paymentId}::text::bigint, ${line}, ${o.seller!}, ${o.amount_minor!}::text::bigint,
             ${o.currency!}, ${o.platform_fee_minor!}::text::bigint, ${o.payment_method!}, ${o.customer_present!},
-            ${o.release_after_days!}, ${o.order_ref!}, ${o.metadata!}::text::json)`;
+            ${o.release_after_days!}, ${o.order_ref!}, ${JSON.stringify(metadata)}::text::json)`;
   await tx.sql`
     insert into ${tx.t.operation} (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency,
                                    sub_state, reason, created_at, updated_at)
@@ -69,7 +72,10 @@ async function addOrder(
   if (attempt === null) return;
   await tx.sql`
     insert into ${tx.t.attempt} (operation_id, number, idempotency_key, request, state, created_at)
-    values (${o.operation!}::text::bigint, 1, ${attempt.idempotency_key!}, ${attempt.request!}, 'created', ${at})`;
+    values (${o.operation!}::text::bigint, 1, ${attempt.idempotency_key}, ${JSON.stringify(attempt.request)}, 'created', ${at})`;
+  await tx.sql`
+    insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, run_at)
+    values (${o.operation!}::text::bigint, 'charge', 1, ${attempt.lane}, 'send', ${at})`;
 }
 
 export async function addAnsweredKey(tx: Tx, event: Happened, k: Json): Promise<void> {
@@ -78,27 +84,50 @@ export async function addAnsweredKey(tx: Tx, event: Happened, k: Json): Promise<
     values (${k.key!}, decode(${k.fingerprint!}, 'hex'), ${event.paymentId}, ${k.answer!})`;
 }
 
-export async function applyClaim(tx: Tx, at: string, c: Json): Promise<void> {
+type ClaimData = {
+  readonly daemon: string;
+  /** Operation, fence, action, sends. */
+  readonly jobs: readonly (readonly [string, number, string, number])[];
+};
+
+export async function applyClaims(tx: Tx, at: string, claim: ClaimData): Promise<void> {
   await tx.sql`
-    update ${tx.t.attempt}
-       set state = ${c.attempt_state!}, sends = ${c.sends!}, first_sent_at = coalesce(first_sent_at, ${at}),
-           last_sent_at = case ${c.action!} when 'send' then ${at}::timestamptz else last_sent_at end
-     where operation_id = ${c.operation!}::text::bigint and number = ${c.attempt!}`;
-  await tx.sql`
-    update ${tx.t.operation} set sub_state = ${c.sub_state!}, updated_at = ${at}
-     where id = ${c.operation!}::text::bigint`;
+    update ${tx.t.job} j
+       set state = 'leased', daemon_id = ${claim.daemon}::text::bigint, fence = (c.value->>1)::integer,
+           sends = (c.value->>3)::integer, first_sent_at = coalesce(j.first_sent_at, ${at}),
+           last_sent_at = case c.value->>2 when 'send' then ${at}::timestamptz else j.last_sent_at end
+      from json_array_elements(${JSON.stringify(claim.jobs)}::text::json) as c (value)
+     where j.operation_id = (c.value->>0)::bigint`;
 }
 
-export async function applyRescue(tx: Tx, at: string, r: Json): Promise<void> {
+type RescueData = Json & { readonly job: 'gone' | Json };
+
+export async function applyRescue(tx: Tx, at: string, data: RescueData): Promise<void> {
+  const { job, ...rest } = data;
+  const r = rest as Json;
   await tx.sql`
-    update ${tx.t.attempt} set state = ${r.attempt_state!}, maybe_sent = maybe_sent or ${r.maybe_sent!}
-     where operation_id = ${r.operation!}::text::bigint and number = ${r.attempt!}`;
+    update ${tx.t.attempt} a
+       set state = ${r.attempt_state!}, maybe_sent = a.maybe_sent or ${r.maybe_sent!}, sends = j.sends,
+           first_sent_at = j.first_sent_at, last_sent_at = j.last_sent_at
+      from ${tx.t.job} j
+     where a.operation_id = ${r.operation!}::text::bigint and a.number = ${r.attempt!} and j.operation_id = a.operation_id`;
   await tx.sql`
     update ${tx.t.operation} set sub_state = ${r.sub_state!}, fence = greatest(fence, ${r.fence!}::integer), updated_at = ${at}
      where id = ${r.operation!}::text::bigint`;
+  if (job === 'gone') return removeJob(tx, String(r.operation));
+  await tx.sql`
+    update ${tx.t.job}
+       set state = 'ready', daemon_id = null, fence = ${r.fence!}, rescues = rescues + 1,
+           run_at = ${at}::timestamptz + make_interval(secs => ${job.delay_ms!}::float8 / 1000)
+     where operation_id = ${r.operation!}::text::bigint`;
+}
+
+async function removeJob(tx: Tx, operation: string): Promise<void> {
+  await tx.sql`delete from ${tx.t.job} where operation_id = ${operation}::text::bigint`;
 }
 
 type EvidenceData = {
+  readonly job: 'gone' | 'woken' | Json | null;
   readonly operation: string;
   readonly attempt: number;
   readonly attempt_row: Json | null;
@@ -112,7 +141,9 @@ export async function applyEvidence(tx: Tx, at: string, data: EvidenceData): Pro
       update ${tx.t.attempt}
          set state = ${a.state!}, is_open = ${a.is_open!}, maybe_sent = maybe_sent or ${a.maybe_sent!},
              psp_reference = coalesce(${a.psp_reference!}, psp_reference), reason = ${a.reason!},
-             resolved_by = ${a.resolved_by!}
+             resolved_by = ${a.resolved_by!}, sends = coalesce(${a.sends!}, sends),
+             first_sent_at = coalesce(${a.first_sent_at!}, first_sent_at),
+             last_sent_at = coalesce(${a.last_sent_at!}, last_sent_at)
        where operation_id = ${data.operation}::text::bigint and number = ${data.attempt}`;
   }
   if (o !== null) {
@@ -123,6 +154,24 @@ export async function applyEvidence(tx: Tx, at: string, data: EvidenceData): Pro
              updated_at = ${at}
        where id = ${data.operation}::text::bigint`;
   }
+  await applyJobChange(tx, at, data);
+}
+
+async function applyJobChange(tx: Tx, at: string, { operation, job }: EvidenceData): Promise<void> {
+  if (job === null) return;
+  if (job === 'gone') return removeJob(tx, operation);
+  if (job === 'woken') {
+    await tx.sql`
+      update ${tx.t.job} set run_at = ${at}
+       where operation_id = ${operation}::text::bigint and state = 'ready' and run_at > ${at}`;
+    return;
+  }
+  await tx.sql`
+    update ${tx.t.job}
+       set state = 'ready', daemon_id = null, fence = fence + 1, action = ${job.action!},
+           run_at = ${at}::timestamptz + make_interval(secs => ${job.delay_ms!}::float8 / 1000),
+           burned = ${job.burned!}, waits = ${job.waits!}
+     where operation_id = ${operation}::text::bigint`;
 }
 
 type EntryData = {

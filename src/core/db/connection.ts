@@ -33,8 +33,10 @@ type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : S;
 
-/** Every table of the book as an identifier for `${…}` in a query. */
-type Tables = Readonly<Record<CamelCase<(typeof TABLES)[number]> | 'objectId', postgres.Helper<string>>>;
+/** Every table of the book, its number space and its one function, as identifiers for `${…}` in a query. */
+type Tables = Readonly<
+  Record<CamelCase<(typeof TABLES)[number]> | 'objectId' | 'shownSubState', postgres.Helper<string>>
+>;
 
 /** Values of PostgreSQL types as they come out: int8 as bigint, times as text with all microseconds. */
 type Parsers = { bigint: bigint; timestamptz: string };
@@ -145,7 +147,11 @@ export function connect(options: OpenOptions): Db {
 
 function tablesOf(sql: Sql, book: string): Tables {
   const entries = TABLES.map((name) => [postgres.toCamel(name), sql(`${book}.${name}`)] as const);
-  return Object.fromEntries([...entries, ['objectId', sql(`${book}.object_id`)]]) as unknown as Tables;
+  return Object.fromEntries([
+    ...entries,
+    ['objectId', sql(`${book}.object_id`)],
+    ['shownSubState', sql(`${book}.shown_sub_state`)],
+  ]) as unknown as Tables;
 }
 
 /**

@@ -501,6 +501,7 @@ describe('maybe_sent', () => {
     const change: AttemptChange = {
       operationId,
       attemptNumber: 1,
+      sent: null,
       state: 'sent',
       isOpen: true,
       maybeSent: false,

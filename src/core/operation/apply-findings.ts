@@ -169,6 +169,15 @@ function letterOf(verdict: Verdict) {
   };
 }
 
+/** What becomes of the job: it goes, waits for another try, is woken by what was stored; null: it is left alone. */
+function jobChange(verdict: Verdict) {
+  const { step, right } = verdict;
+  if (right === 'fenced') return 'woken';
+  if (step === null) return null;
+  if (step.kind !== 'again') return 'gone';
+  return { action: step.action, delay_ms: step.delayMs, burned: step.burned, waits: step.waits };
+}
+
 /** One event per finding, with all rows that it changed: replay rebuilds them from this alone. */
 function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[]): readonly NewEvent[] {
   let next = 0;
@@ -199,6 +208,9 @@ function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[])
           psp_reference: attempt.pspReference,
           reason: attempt.reason,
           resolved_by: attempt.resolvedBy,
+          sends: attempt.sent?.sends ?? null,
+          first_sent_at: attempt.sent?.firstSentAt ?? null,
+          last_sent_at: attempt.sent?.lastSentAt ?? null,
         },
         operation_row: operation && {
           sub_state: operation.subState,
@@ -206,6 +218,7 @@ function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[])
           psp_reference: operation.pspReference,
           fence: operation.fence,
         },
+        job: jobChange(verdict),
         dead_letter: verdict.letter,
         entries: posted.filter((entry) => entry.status === 'posted').map(entryJson),
       }),

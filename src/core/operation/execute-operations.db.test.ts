@@ -299,7 +299,7 @@ describe('the key window', () => {
     const daemon = await startTestDaemon(book.db);
     await turn(daemon, account, scriptedConnector([REPLY.unknown]));
     await book.owner.sql`
-      update ${book.owner.t.attempt} set first_sent_at = now() - interval '21 hours' where operation_id = ${operationId}`;
+      update ${book.owner.t.job} set first_sent_at = now() - interval '21 hours' where operation_id = ${operationId}`;
     await makeDue(book.owner, account);
     expect((await claimOne(daemon, account)).todo).toBe('enquire');
   });
@@ -553,7 +553,7 @@ describe('a batch of replies', () => {
       const standing = await standingOf(book.db, task.job.operationId);
       if (task === offender) {
         expect(standing).toMatchObject({
-          subState: 'claimed',
+          subState: 'unknown',
           isOpen: true,
           maybeSent: true,
           evidence: ['reply succeeded'],

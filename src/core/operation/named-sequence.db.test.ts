@@ -192,7 +192,7 @@ describe('against the sandbox', () => {
     await queueFaults(one.first.job.idempotencyKey, ['act_then_drop', 'act_then_drop']);
     expect(await send(one, one.first, connector)).toBe('unknown');
     await book.owner.sql`
-      update ${book.owner.t.attempt} set first_sent_at = now() - interval '21 hours' where operation_id = ${one.operationId}`;
+      update ${book.owner.t.job} set first_sent_at = now() - interval '21 hours' where operation_id = ${one.operationId}`;
     expect(await next(one, connector)).toBe('succeeded');
     expect(await standingOf(book.db, one.operationId)).toMatchObject({ sends: 2, resolvedBy: 'enquiry' });
     expect(await chargedAtSandbox(one.operationId)).toBe(1);

@@ -1,6 +1,7 @@
 /** Remembers operations, attempts and evidence: all SQL on those three tables, bar the claim (queue-store). */
 import { documents, list, type Queryable, type Tx } from '../db/connection.ts';
 import type { OperationKind } from '../psp/psp.ts';
+import type { SendRecord } from '../queue/queue-store.ts';
 import type { AttemptState, Evidence, EvidenceKind, EvidenceSource } from './evidence.ts';
 import type { SubState } from './operation.ts';
 
@@ -136,6 +137,8 @@ export async function insertEvidence(
 }
 
 export type AttemptChange = AttemptRef & {
+  /** From the job; null where there is none, and the attempt's own record stands. */
+  readonly sent: SendRecord | null;
   readonly state: AttemptState;
   readonly isOpen: boolean;
   readonly maybeSent: boolean;
@@ -144,14 +147,16 @@ export type AttemptChange = AttemptRef & {
   readonly resolvedBy: string | null;
 };
 
-/** `maybe_sent` only ever rises; a PSP reference once known is kept. */
+/** `maybe_sent` only ever rises; a PSP reference once known is kept, and the first send stays the first. */
 export async function updateAttempts(tx: Tx, changes: readonly AttemptChange[]): Promise<void> {
   if (changes.length === 0) return;
   await tx.sql`
     update ${tx.t.attempt} a
        set state = c.state, is_open = c.is_open, maybe_sent = a.maybe_sent or c.maybe_sent,
            psp_reference = coalesce(c.psp_reference, a.psp_reference), reason = c.reason,
-           resolved_by = c.resolved_by
+           resolved_by = c.resolved_by, sends = greatest(c.sends, a.sends),
+           first_sent_at = least(c.first_sent_at, a.first_sent_at),
+           last_sent_at = greatest(c.last_sent_at, a.last_sent_at)
       from unnest(${list(changes.map((c) => c.operationId))}::bigint[],
                   ${list(changes.map((c) => c.attemptNumber))}::smallint[],
                   ${list(changes.map((c) => c.state))}::text[],
@@ -159,8 +164,12 @@ export async function updateAttempts(tx: Tx, changes: readonly AttemptChange[]):
                   ${list(changes.map((c) => c.maybeSent))}::boolean[],
                   ${list(changes.map((c) => c.pspReference))}::text[],
                   ${list(changes.map((c) => c.reason))}::text[],
-                  ${list(changes.map((c) => c.resolvedBy))}::text[])
-           as c (operation_id, number, state, is_open, maybe_sent, psp_reference, reason, resolved_by)
+                  ${list(changes.map((c) => c.resolvedBy))}::text[],
+                  ${list(changes.map((c) => c.sent?.sends ?? null))}::integer[],
+                  ${list(changes.map((c) => c.sent?.firstSentAt ?? null))}::timestamptz[],
+                  ${list(changes.map((c) => c.sent?.lastSentAt ?? null))}::timestamptz[])
+           as c (operation_id, number, state, is_open, maybe_sent, psp_reference, reason, resolved_by, sends,
+                 first_sent_at, last_sent_at)
      where a.operation_id = c.operation_id
        and a.number = c.number`;
 }
@@ -213,11 +222,11 @@ export type LapsedAttempt = AttemptRef & {
 
 /**
  * What a rescue leaves on operation and attempt: the operation remembers the raised fence; an attempt with a
- * send in hand (`inDoubt`) may have been sent, for ever.
+ * send in hand (`inDoubt`) may have been sent, for ever; what its sends left behind moves over from the job.
  */
 export async function markLapsed(
   tx: Tx,
-  jobs: readonly (AttemptRef & { readonly fence: number; readonly inDoubt: boolean })[],
+  jobs: readonly (AttemptRef & SendRecord & { readonly fence: number; readonly inDoubt: boolean })[],
 ): Promise<readonly LapsedAttempt[]> {
   if (jobs.length === 0) return [];
   return tx.sql<LapsedAttempt[]>`
@@ -225,19 +234,24 @@ export async function markLapsed(
       select * from unnest(${list(jobs.map((j) => j.operationId))}::bigint[],
                            ${list(jobs.map((j) => j.attemptNumber))}::smallint[],
                            ${list(jobs.map((j) => j.fence))}::integer[],
-                           ${list(jobs.map((j) => j.inDoubt))}::boolean[])
-        as l (operation_id, attempt_number, fence, in_doubt)
+                           ${list(jobs.map((j) => j.inDoubt))}::boolean[],
+                           ${list(jobs.map((j) => j.sends))}::integer[],
+                           ${list(jobs.map((j) => j.firstSentAt))}::timestamptz[],
+                           ${list(jobs.map((j) => j.lastSentAt))}::timestamptz[])
+        as l (operation_id, attempt_number, fence, in_doubt, sends, first_sent_at, last_sent_at)
     ), moved as (
       update ${tx.t.operation} o
-         set sub_state = case when l.in_doubt and o.sub_state = 'claimed' then 'unknown' else o.sub_state end,
+         set sub_state = case when l.in_doubt and o.sub_state in ('queued', 'retry_wait', 'held_config') then 'unknown'
+                              else o.sub_state end,
              fence = greatest(o.fence, l.fence), updated_at = now()
         from lapsed l
        where o.id = l.operation_id
       returning o.id, o.sub_state, o.payment_id
     ), doubted as (
       update ${tx.t.attempt} a
-         set state = case when l.in_doubt and a.state = 'sent' then 'unknown' else a.state end,
-             maybe_sent = a.maybe_sent or l.in_doubt
+         set state = case when l.in_doubt and a.state in ('created', 'sent') then 'unknown' else a.state end,
+             maybe_sent = a.maybe_sent or l.in_doubt, sends = l.sends, first_sent_at = l.first_sent_at,
+             last_sent_at = l.last_sent_at
         from lapsed l
        where a.operation_id = l.operation_id
          and a.number = l.attempt_number
@@ -249,15 +263,16 @@ export async function markLapsed(
       join doubted d on d.operation_id = l.operation_id`;
 }
 
-/** The latest attempt of an operation, or null when it has none. */
+/** The latest attempt of an operation, with the sends that its job knows of, or null when it has none. */
 export async function findCurrentAttempt(
   on: Queryable,
   operationId: bigint,
 ): Promise<{ attemptNumber: number; sends: number; subState: SubState } | null> {
   const [row] = await on.sql<{ attemptNumber: number; sends: number; subState: SubState }[]>`
-    select a.number as attempt_number, a.sends, o.sub_state
+    select a.number as attempt_number, greatest(a.sends, j.sends) as sends, o.sub_state
       from ${on.t.operation} o
       join ${on.t.attempt} a on a.operation_id = o.id
+      left join ${on.t.job} j on j.operation_id = o.id and j.attempt_number = a.number
      where o.id = ${operationId}
      order by a.number desc
      limit 1`;

@@ -123,6 +123,14 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
   expired: {},
 };
 
+/**
+ * What a person sees of it: a job in somebody's hands makes it `claimed`. Nobody stores that: a claim writes the job
+ * alone. The same rule stands in the database, as shown_sub_state.
+ */
+export function shownSubState(stored: SubState, job: 'ready' | 'leased' | null): SubState {
+  return job === 'leased' ? (transition(stored, 'claimed') ?? stored) : stored;
+}
+
 /** The state after the event, or null where the table has no such cell. */
 export function transition(from: SubState, event: OperationEvent): SubState | null {
   return TRANSITIONS[from][event] ?? null;

@@ -13,11 +13,13 @@ export type OrderTotal = {
 /** Orders and amounts by sub-state and currency. */
 export async function listOrderTotals(on: Queryable): Promise<readonly OrderTotal[]> {
   return on.sql<OrderTotal[]>`
-    select sub_state, currency, count(*)::integer as orders, sum(amount_minor)::bigint as amount_minor
-      from ${on.t.operation}
-     where kind = 'charge'
-     group by sub_state, currency
-     order by sub_state, currency`;
+    select ${on.t.shownSubState}(o.sub_state, j.state) as sub_state, o.currency, count(*)::integer as orders,
+           sum(o.amount_minor)::bigint as amount_minor
+      from ${on.t.operation} o
+      left join ${on.t.job} j on j.operation_id = o.id
+     where o.kind = 'charge'
+     group by 1, 2
+     order by 1, 2`;
 }
 
 export type EvidenceCount = {

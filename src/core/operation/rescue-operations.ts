@@ -4,6 +4,7 @@
  */
 import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Tx, transact } from '../db/connection.ts';
+import { MAX_RESCUES } from '../queue/job.ts';
 import {
   buryPoisonJobs,
   declareDead,
@@ -31,7 +32,7 @@ export async function rescueOperations(db: Db, rescue: Rescue): Promise<readonly
     const deadDaemonIds = await listDeadHolders(tx);
     if (deadDaemonIds.length === 0) return [];
     const jobs = await rescueJobs(tx, { deadDaemonIds, resendDelayMs: rescue.resendDelayMs });
-    await doubtLapsed(tx, rescue.principal, jobs);
+    await doubtLapsed(tx, rescue.principal, jobs, rescue.resendDelayMs);
     return jobs;
   });
 }
@@ -55,15 +56,21 @@ export async function giveBackOrphans(
   if (orphans.length === 0) return [];
   return transact(db, async (tx) => {
     const jobs = await takeBackJobs(tx, orphans);
-    await doubtLapsed(tx, daemon.principal, jobs);
+    await doubtLapsed(tx, daemon.principal, jobs, 0);
     return jobs;
   });
 }
 
 /** A send in hand may have been sent: said in evidence, so that it is never forgotten. */
-async function doubtLapsed(tx: Tx, principal: string, jobs: readonly RescuedJob[]): Promise<void> {
+async function doubtLapsed(
+  tx: Tx,
+  principal: string,
+  jobs: readonly RescuedJob[],
+  delayMs: number,
+): Promise<void> {
   if (jobs.length === 0) return;
   await buryPoisonJobs(tx, jobs);
+  const buried = new Set(jobs.filter((job) => job.rescues > MAX_RESCUES).map((job) => job.operationId));
   const lapsed = await markLapsed(
     tx,
     jobs.map((job) => ({ ...job, inDoubt: job.action === 'send' })),
@@ -97,6 +104,7 @@ async function doubtLapsed(tx: Tx, principal: string, jobs: readonly RescuedJob[
         maybe_sent: item.inDoubt,
         attempt_state: item.attemptState,
         sub_state: item.subState,
+        job: buried.has(item.operationId) ? 'gone' : { delay_ms: delayMs },
       }),
     })),
   );

@@ -20,7 +20,7 @@ import {
   type Outcome,
   weightOf,
 } from './evidence.ts';
-import { isEnded, publicStateOf, type SubState, transition } from './operation.ts';
+import { isEnded, publicStateOf, type SubState, shownSubState, transition } from './operation.ts';
 import type { AttemptChange, NewEvidence, OperationChange, Subject } from './operation-store.ts';
 
 /** Longest reason or reference that is kept of an answer (characters); `detail` has all of it. */
@@ -74,11 +74,12 @@ export type Verdict = {
 /** The decision about one finding; pure. */
 export function judge(
   context: FindingContext,
-  subject: Subject,
+  stands: Subject,
   finding: Finding,
   job: OpenJob | undefined,
   stored: ReadonlyMap<bigint, readonly Evidence[]>,
 ): Verdict {
+  const subject = { ...stands, subState: shownSubState(stands.subState, job?.state ?? null) };
   const right = rightOf(finding, job);
   const evidence = finding.reply === null ? null : toEvidence(finding, finding.reply, right);
   const known = stored.get(subject.operationId) ?? [];
@@ -95,7 +96,15 @@ export function judge(
   if (right === 'fenced') return { ...base, ...asItWas };
   if (context.quarantine !== undefined) {
     const letter = { code: 'quarantined' as const, reason: context.quarantine };
-    return { ...base, ...asItWas, step: right === 'held' ? { kind: 'bury', ...letter } : null, letter };
+    return {
+      ...base,
+      ...asItWas,
+      step: right === 'held' ? { kind: 'bury', ...letter } : null,
+      // Its job goes, and with it the claim: what became of it is for a person to find out.
+      subState: subject.subState === 'claimed' ? 'unknown' : subject.subState,
+      attemptState: isUntold(subject.attemptState) ? 'unknown' : subject.attemptState,
+      letter,
+    };
   }
   if (isEnded(subject.subState)) return afterTheEnd(base, knownBefore);
   const subState = transition(subject.subState, outcome.kind);
@@ -114,6 +123,11 @@ export function judge(
     entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : [],
     letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : contradiction,
   };
+}
+
+/** Nothing was ever learned of it. */
+function isUntold(state: AttemptState): boolean {
+  return state === 'created' || state === 'sent';
 }
 
 /** A reply of a job that is not held any more is fenced while the job lives; later it is evidence from outside. */
@@ -240,6 +254,7 @@ export function attemptChange(verdict: Verdict): AttemptChange | null {
   return {
     operationId: subject.operationId,
     attemptNumber: subject.attemptNumber,
+    sent: verdict.job ?? null,
     state: attemptState,
     isOpen: isOpenAttempt(attemptState),
     maybeSent: doubt,

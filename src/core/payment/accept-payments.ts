@@ -289,13 +289,11 @@ function addRows(rows: Rows, context: AcceptContext, item: Fresh, nextId: () => 
     orderRows(context, payment, request, order, i + 1, risk, nextId),
   );
   rows.payments.push(payment);
-  for (const { order, operation, attempt } of made) {
+  for (const { order, operation, attempt, job } of made) {
     rows.orders.push(order);
     rows.operations.push(operation);
-    if (attempt === null) continue;
-    rows.attempts.push(attempt);
-    const lane = laneOf(operation.pspAccount, context.priority);
-    rows.jobs.push({ operationId: operation.id, attemptNumber: attempt.number, lane, fence: 0 });
+    if (attempt !== null) rows.attempts.push(attempt);
+    if (job !== null) rows.jobs.push(job);
   }
   rows.answers.push(
     acceptedAnswer(
@@ -315,6 +313,7 @@ type OrderRows = {
   readonly order: NewPaymentOrder;
   readonly operation: NewOperation;
   readonly attempt: NewAttempt | null;
+  readonly job: NewJob | null;
 };
 
 function orderRows(
@@ -355,7 +354,7 @@ function orderRows(
     subState: blocked ? 'risk_blocked' : 'queued',
     reason: blocked ? risk.reason : null,
   };
-  if (blocked) return { order, operation, attempt: null };
+  if (blocked) return { order, operation, attempt: null, job: null };
   const idempotencyKey = attemptKey(context.bookKey, operation.id, 1);
   const frozen = freezeCharge(policy.pspAccount.psp, {
     idempotencyKey,
@@ -370,6 +369,13 @@ function orderRows(
     order,
     operation,
     attempt: { operationId: operation.id, number: 1, idempotencyKey, request: frozen.request },
+    job: {
+      operationId: operation.id,
+      kind: operation.kind,
+      attemptNumber: 1,
+      lane: laneOf(operation.pspAccount, context.priority),
+      fence: 0,
+    },
   };
 }
 
@@ -388,9 +394,12 @@ function attemptKey(bookKey: string, operationId: bigint, attemptNumber: number)
   return `pg-${bookKey}-${operationId}-${attemptNumber}`;
 }
 
-/** Everything that replay needs to rebuild the rows of one acceptance. Numbers stay exact: text. */
+/**
+ * Everything that replay needs to rebuild the rows of one acceptance. Numbers stay exact: text. What is JSON already
+ * (metadata, the frozen request) goes in as it is.
+ */
 function acceptedEvent(payment: NewPayment, made: readonly OrderRows[]): string {
-  return JSON.stringify({
+  const fields = JSON.stringify({
     id: payment.id.toString(),
     checkout_id: payment.checkoutId,
     idempotency_key: payment.idempotencyKey,
@@ -399,24 +408,31 @@ function acceptedEvent(payment: NewPayment, made: readonly OrderRows[]): string 
     on_partial: payment.onPartial,
     risk_decision: payment.riskDecision,
     risk_reason: payment.riskReason,
-    metadata: payment.metadata,
     batch_id: payment.batchId?.toString() ?? null,
-    orders: made.map(({ order, operation, attempt }) => ({
-      id: order.id.toString(),
-      seller: order.seller,
-      amount_minor: order.amountMinor.toString(),
-      currency: order.currency,
-      platform_fee_minor: order.platformFeeMinor.toString(),
-      payment_method: order.paymentMethod,
-      customer_present: order.customerPresent,
-      release_after_days: order.releaseAfterDays,
-      order_ref: order.orderRef,
-      metadata: order.metadata,
-      operation: operation.id.toString(),
-      psp_account: operation.pspAccount,
-      sub_state: operation.subState,
-      reason: operation.reason,
-      attempt: attempt && { idempotency_key: attempt.idempotencyKey, request: attempt.request },
-    })),
   });
+  const orders = made.map(acceptedOrder).join(',');
+  return `${fields.slice(0, -1)},"metadata":${payment.metadata},"orders":[${orders}]}`;
+}
+
+function acceptedOrder({ order, operation, attempt, job }: OrderRows): string {
+  const fields = JSON.stringify({
+    id: order.id.toString(),
+    seller: order.seller,
+    amount_minor: order.amountMinor.toString(),
+    currency: order.currency,
+    platform_fee_minor: order.platformFeeMinor.toString(),
+    payment_method: order.paymentMethod,
+    customer_present: order.customerPresent,
+    release_after_days: order.releaseAfterDays,
+    order_ref: order.orderRef,
+    operation: operation.id.toString(),
+    psp_account: operation.pspAccount,
+    sub_state: operation.subState,
+    reason: operation.reason,
+  });
+  const sent =
+    attempt === null
+      ? 'null'
+      : `{"idempotency_key":"${attempt.idempotencyKey}","lane":${JSON.stringify(job?.lane)},"request":${attempt.request}}`;
+  return `${fields.slice(0, -1)},"metadata":${order.metadata},"attempt":${sent}}`;
 }

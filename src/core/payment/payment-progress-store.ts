@@ -26,9 +26,10 @@ export async function listOrderStates(
 ): Promise<readonly OrderState[]> {
   const { sql, t } = on;
   return sql<OrderState[]>`
-    select po.payment_id, o.sub_state,
+    select po.payment_id, ${t.shownSubState}(o.sub_state, j.state) as sub_state,
            exists (select 1 from ${t.deadLetter} d where d.operation_id = o.id and d.state = 'open') as needs_person
       from ${t.paymentOrder} po
       join ${t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
+      left join ${t.job} j on j.operation_id = o.id
      where po.payment_id = any(${list(paymentIds)}::bigint[])`;
 }

@@ -188,10 +188,12 @@ export async function listPaymentRows(on: Queryable, ids: readonly bigint[]): Pr
     select p.id, p.checkout_id, p.idempotency_key, p.buyer, p.on_partial, p.risk_decision, p.risk_reason, p.metadata,
            p.accepted_at, po.id as order_id, po.line, po.seller, po.amount_minor, po.currency, po.platform_fee_minor,
            po.payment_method, po.order_ref, po.metadata as order_metadata, o.id as operation_id, o.psp_account,
-           o.sub_state, o.reason, o.psp_reference, o.updated_at
+           ${on.t.shownSubState}(o.sub_state, j.state) as sub_state, o.reason, o.psp_reference,
+           case j.state when 'leased' then greatest(o.updated_at, j.last_sent_at) else o.updated_at end as updated_at
       from ${on.t.payment} p
       join ${on.t.paymentOrder} po on po.payment_id = p.id
       join ${on.t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
+      left join ${on.t.job} j on j.operation_id = o.id
      where p.id = any(${list(ids)}::bigint[])
      order by p.id desc, po.line`;
 }
@@ -213,7 +215,9 @@ export async function listPaymentIds(on: Queryable, filter: PaymentFilter): Prom
   const { sql, t } = on;
   const bySeller = filter.seller === null ? sql`` : sql`and po.seller = ${filter.seller}`;
   const byState =
-    filter.subStates === null ? sql`` : sql`and o.sub_state = any(${list(filter.subStates)}::text[])`;
+    filter.subStates === null
+      ? sql``
+      : sql`and ${t.shownSubState}(o.sub_state, j.state) = any(${list(filter.subStates)}::text[])`;
   const rows = await sql<{ id: bigint }[]>`
     select p.id
       from ${t.payment} p
@@ -223,6 +227,7 @@ export async function listPaymentIds(on: Queryable, filter: PaymentFilter): Prom
        and exists (select 1
                      from ${t.paymentOrder} po
                      join ${t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
+                     left join ${t.job} j on j.operation_id = o.id
                     where po.payment_id = p.id ${bySeller} ${byState})
      order by p.id desc
      limit ${filter.limit}`;

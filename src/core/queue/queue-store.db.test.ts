@@ -77,6 +77,9 @@ const poisonOf = (hold: Hold): RescuedJob => ({
   action: 'send',
   rescues: MAX_RESCUES + 1,
   lane: 'any/online',
+  sends: 1,
+  firstSentAt: null,
+  lastSentAt: null,
 });
 
 describe('the fence', () => {
@@ -224,7 +227,7 @@ describe('a new job of an old operation', () => {
       expect(await rememberedFence(operationId)).toBeGreaterThanOrEqual(second.job.fence);
       const fence = await rememberedFence(operationId);
       const lane = laneOf(account, 'online');
-      await transact(book.db, (tx) => insertJobs(tx, [{ operationId, attemptNumber: 1, lane, fence }]));
+      await transact(book.db, (tx) => insertJobs(tx, [{ operationId, kind: 'charge', attemptNumber: 1, lane, fence }]));
       expect((await claimOne(daemon, account)).job.fence).toBeGreaterThan(second.job.fence);
     },
   );
@@ -364,7 +367,7 @@ describe('claiming', () => {
     const daemon = await startTestDaemon(book.db);
     await record(daemon, await claimOne(daemon, account), REPLY.config_error);
     await book.owner
-      .sql`update ${book.owner.t.attempt} set sends = 32767 where operation_id = ${operationId}`;
+      .sql`update ${book.owner.t.job} set sends = 32767 where operation_id = ${operationId}`;
     await makeDue(book.owner, account);
     expect((await claim(daemon, account)).length).toBe(1);
   });
@@ -581,8 +584,17 @@ describe('rescue', () => {
     const account = uniqueName('acct');
     const { operationId } = await queueCharge(book.db, account);
     const [victim, rescuer] = [await startTestDaemon(book.db), await steadyDaemon()];
+    // A trigger that waits holds the claim between its snapshot and its end.
+    await book.owner.sql.unsafe(`
+      create function paygate.hold_claim() returns trigger language plpgsql as $$
+      begin
+        perform pg_advisory_xact_lock_shared(4712);
+        return new;
+      end $$;
+      create trigger hold_claim before insert on paygate.event for each row when (new.kind = 'jobs_claimed')
+        execute function paygate.hold_claim()`);
     const claiming = await transact(book.owner, async (tx) => {
-      await tx.sql`select 1 from ${tx.t.attempt} where operation_id = ${operationId} for update`;
+      await tx.sql`select pg_advisory_xact_lock(4712)`;
       const late = claim(victim, account);
       await untilBlocked(book.owner, 'with due as materialized');
       await lapse(book.owner, victim);
@@ -590,6 +602,7 @@ describe('rescue', () => {
       return { late };
     });
     expect(await claiming.late).toHaveLength(1);
+    await book.owner.sql.unsafe('drop function paygate.hold_claim() cascade');
     expect(await beat(book.db, victim.id)).toBe(false);
     expect(await rescues(rescuer, operationId)).toBe(true);
   });
@@ -619,21 +632,21 @@ describe('dead letters', () => {
   });
 });
 
-test('a claim writes its events in the same statement', async () => {
+test('a claim writes its event in the same statement, one for all of its jobs', async () => {
   const account = uniqueName('acct');
-  const { operationId, paymentId } = await queueCharge(book.db, account);
+  const { operationId } = await queueCharge(book.db, account);
   const daemon = await startTestDaemon(book.db);
   const lane = laneOf(account, 'online');
   const [job] = await claimJobs(book.db, { lane, limit: 1, daemonId: daemon.id, principal: 'test:claim' });
   const rows = await book.owner.sql<{ principal: string; data: unknown; at: string; sentAt: string }[]>`
-    select e.principal, e.data, e.at, a.first_sent_at as sent_at
+    select e.principal, e.data, e.at, j.first_sent_at as sent_at
       from ${book.owner.t.event} e
-      join ${book.owner.t.attempt} a on a.operation_id = ${operationId}
-     where e.payment_id = ${paymentId} and e.kind = 'operation_claimed'`;
+      join ${book.owner.t.job} j on j.operation_id = ${operationId}
+     where e.kind = 'jobs_claimed' and e.data->>'daemon' = ${String(daemon.id)}`;
   expect(rows).toHaveLength(1);
   expect(rows[0]).toMatchObject({
     principal: 'test:claim',
-    data: { operation: String(operationId), attempt: 1, fence: job!.fence, action: 'send', sends: 1 },
+    data: { daemon: String(daemon.id), jobs: [[String(operationId), job!.fence, 'send', 1]] },
   });
   expect(rows[0]!.at).toBe(rows[0]!.sentAt);
 });
