@@ -13,8 +13,8 @@ import { openPeer, type Peer } from '../peer.ts';
 import { runProgram } from '../start-program.ts';
 import { median, rounded, shown, spread } from '../statistics.ts';
 
-const JOBS = 40_000;
-const PEER_JOBS = 60_000;
+const JOBS = 120_000;
+const PEER_JOBS = 120_000;
 const PEER_DEFAULT_JOBS = 10_000;
 /** Times graphile-worker's default rate that must be reached in any case. */
 const FLOOR_OF_DEFAULT = 3;

@@ -89,7 +89,7 @@ const one = (checkout: string, ...more: string[]) => [
 async function claimAll(): Promise<void> {
   const daemonId = await insertDaemon(db, 'test/1');
   for (const lane of ['main/online', 'main/batch']) {
-    await claimJobs(db, { lane, limit: 100, daemonId, principal: 'daemon:test' });
+    await claimJobs(db, { lane, limit: 100, daemonId, principal: 'daemon:test', after: null });
   }
 }
 

@@ -18,7 +18,7 @@ import type { Finding } from '../core/operation/verdict.ts';
 import { allowance, type BreakerState, CLOSED, noteReply } from '../core/psp/breaker.ts';
 import type { Connector, EnquiryReply, PspAccount } from '../core/psp/psp.ts';
 import { laneOf, PRIORITIES } from '../core/queue/job.ts';
-import { nextDueInMs } from '../core/queue/queue-store.ts';
+import { type LanePlace, nextDueInMs } from '../core/queue/queue-store.ts';
 import type { Lease } from './lease.ts';
 import type { Log } from './log.ts';
 
@@ -28,10 +28,12 @@ const POLL_MS = 1_000;
 const TROUBLE_PAUSE_MS = 500;
 /** Jobs that the database believes to be here and are not are looked for this often (ms). */
 const ORPHAN_SWEEP_MS = 30_000;
+/** A busy lane is read from its front this often (ms), between that from where the last claim ended. */
+const FRONT_EVERY_MS = 1_000;
 /** Jobs of one claim, at most. */
-const MAX_CLAIM = 400;
+const MAX_CLAIM = 500;
 /** Replies recorded in one transaction, at most. */
-const MAX_RECORD = 400;
+const MAX_RECORD = 500;
 /** Transactions that record replies at once: while one waits for a lock or its commit, others work. */
 const PARALLEL_RECORDS = 3;
 /** Replies waiting to be recorded above which nothing new is claimed. */
@@ -61,11 +63,14 @@ type ExecutorSnapshot = {
   readonly breakers: Readonly<Record<string, string | null>>;
 };
 
+/** A lane as the next claim will read it: each goes on where the last one ended, and from the front now and then. */
+type Lane = { readonly name: string; after: LanePlace | null; frontAtMs: number };
+
 /** One PSP account's window. */
 type Account = {
   readonly account: PspAccount;
   readonly connector: Connector;
-  readonly lanes: readonly string[];
+  readonly lanes: readonly Lane[];
   inFlight: number;
   breaker: BreakerState;
   claiming: boolean;
@@ -90,7 +95,11 @@ export function startExecutor(options: ExecutorOptions): Executor {
   const accounts: Account[] = options.accounts.map((account) => ({
     account,
     connector: options.connectors.get(account.name)!,
-    lanes: PRIORITIES.map((priority) => laneOf(account.name, priority)),
+    lanes: PRIORITIES.map((priority) => ({
+      name: laneOf(account.name, priority),
+      after: null,
+      frontAtMs: Number.NEGATIVE_INFINITY,
+    })),
     inFlight: 0,
     breaker: CLOSED,
     claiming: false,
@@ -145,14 +154,23 @@ export function startExecutor(options: ExecutorOptions): Executor {
       for (;;) {
         const limit = room(account);
         if (limit <= 0) return breakerPauseMs(account.breaker);
-        const tasks = await claimTasks(context, lane, limit, account.connector);
+        const tasks = await claimFrom(lane, limit, account.connector);
         for (const { job } of tasks) account.held.set(job.operationId, job.fence);
         for (const task of tasks) void run(account, task);
         if (tasks.length < limit) break;
       }
     }
-    const dueMs = await nextDueInMs(context.db, account.lanes);
+    const dueMs = await nextDueInMs(context.db, namesOf(account));
     return dueMs === null ? POLL_MS : Math.max(1, Math.min(POLL_MS, Math.ceil(dueMs)));
+  };
+
+  /** Jobs that committed behind the place where the last claim ended wait for a claim from the front: a second. */
+  const claimFrom = async (lane: Lane, limit: number, connector: Connector): Promise<readonly Task[]> => {
+    if (performance.now() - lane.frontAtMs >= FRONT_EVERY_MS) lane.after = null;
+    if (lane.after === null) lane.frontAtMs = performance.now();
+    const tasks = await claimTasks(context, lane.name, limit, connector, lane.after);
+    lane.after = tasks.length < limit ? null : tasks.at(-1)!.job;
+    return tasks;
   };
 
   /** This account's only claim is not on its way now, so what is leased and not in hand is lost. */
@@ -160,7 +178,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
     const jobs = await giveBackOrphans(context.db, {
       daemonId: context.daemonId(),
       principal: context.principal,
-      lanes: account.lanes,
+      lanes: namesOf(account),
       holds: (operationId, fence) => account.held.get(operationId) === fence,
     });
     account.mayHaveOrphans = false;
@@ -227,6 +245,10 @@ export function startExecutor(options: ExecutorOptions): Executor {
       ),
     }),
   };
+}
+
+function namesOf(account: Account): readonly string[] {
+  return account.lanes.map((lane) => lane.name);
 }
 
 /** Claimed, but the lease is too short to start a call: provably not sent. */

@@ -1,5 +1,5 @@
 /** The SQL of replay: puts back, row by row, what an event says, with its ids and times. */
-import type { Tx } from '../db/connection.ts';
+import { list, type Tx } from '../db/connection.ts';
 
 type Json = Readonly<Record<string, string | number | boolean | null>>;
 type Happened = { readonly at: string; readonly principal: string; readonly paymentId: bigint | null };
@@ -86,18 +86,21 @@ export async function addAnsweredKey(tx: Tx, event: Happened, k: Json): Promise<
 
 type ClaimData = {
   readonly daemon: string;
-  /** Operation, fence, action, sends. */
-  readonly jobs: readonly (readonly [string, number, string, number])[];
+  readonly operations: readonly string[];
+  readonly fences: readonly number[];
+  readonly actions: readonly string[];
+  readonly sends: readonly number[];
 };
 
 export async function applyClaims(tx: Tx, at: string, claim: ClaimData): Promise<void> {
   await tx.sql`
     update ${tx.t.job} j
-       set state = 'leased', daemon_id = ${claim.daemon}::text::bigint, fence = (c.value->>1)::integer,
-           sends = (c.value->>3)::integer, first_sent_at = coalesce(j.first_sent_at, ${at}),
-           last_sent_at = case c.value->>2 when 'send' then ${at}::timestamptz else j.last_sent_at end
-      from json_array_elements(${JSON.stringify(claim.jobs)}::text::json) as c (value)
-     where j.operation_id = (c.value->>0)::bigint`;
+       set state = 'leased', daemon_id = ${claim.daemon}::text::bigint, fence = c.fence,
+           sends = c.sends, first_sent_at = coalesce(j.first_sent_at, ${at}),
+           last_sent_at = case c.action when 'send' then ${at}::timestamptz else j.last_sent_at end
+      from unnest(${list(claim.operations)}::bigint[], ${list(claim.fences)}::integer[], ${list(claim.actions)}::text[],
+                  ${list(claim.sends)}::integer[]) as c (operation_id, fence, action, sends)
+     where j.operation_id = c.operation_id`;
 }
 
 type RescueData = Json & { readonly job: 'gone' | Json };

@@ -6,7 +6,7 @@ import { type Db, errorCode, isConnectionError, transact } from '../db/connectio
 import { Bug } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import type { Connector, EnquiryReply, StoredAttempt } from '../psp/psp.ts';
-import { type ClaimedJob, claimJobs } from '../queue/queue-store.ts';
+import { type ClaimedJob, claimJobs, type LanePlace } from '../queue/queue-store.ts';
 import { type Applied, applyFindings } from './apply-findings.ts';
 import { isPastKeyWindow } from './decide.ts';
 import { merge, weightOf } from './evidence.ts';
@@ -26,7 +26,7 @@ const CONNECTOR_GRACE_MS = 5_000;
 export type Task = { readonly job: ClaimedJob; readonly todo: 'send' | 'enquire' | 'fold' };
 
 /**
- * Step 1. Claims what can be sent now. Before anything is sent again, what was stored meanwhile is folded:
+ * Step 1. Claims what can be sent now, from the front of the lane or behind a place in it. Before anything is sent again, what was stored meanwhile is folded:
  * a late reply may already tell the end of it.
  */
 export async function claimTasks(
@@ -34,9 +34,10 @@ export async function claimTasks(
   lane: string,
   limit: number,
   connector: Connector,
+  after: LanePlace | null = null,
 ): Promise<readonly Task[]> {
   const { db, daemonId, principal } = context;
-  const jobs = await claimJobs(db, { lane, limit, daemonId: daemonId(), principal });
+  const jobs = await claimJobs(db, { lane, limit, daemonId: daemonId(), principal, after });
   const resends = jobs.filter((job) => job.sends > 1 || job.action === 'enquire');
   const told =
     resends.length === 0 ? new Map() : Map.groupBy(await listEvidence(db, resends), (e) => e.operationId);

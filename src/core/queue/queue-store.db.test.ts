@@ -31,6 +31,7 @@ import {
   countLanes,
   endHeldJobs,
   type Hold,
+  type LanePlace,
   insertJobs,
   listLiveDaemons,
   mayRescue,
@@ -58,9 +59,9 @@ async function leasedJob(): Promise<{ daemon: TestDaemon; lane: string; account:
   return { daemon, account, lane: laneOf(account, 'online'), hold };
 }
 
-async function jobRow(operationId: bigint): Promise<unknown> {
-  const [row] = await book.owner.sql`select * from ${book.owner.t.job} where operation_id = ${operationId}`;
-  return row;
+async function jobRow(operationId: bigint): Promise<{ runAt: string }> {
+  const [row] = await book.owner.sql<{ runAt: string }[]>`select * from ${book.owner.t.job} where operation_id = ${operationId}`;
+  return row!;
 }
 
 async function letters(operationId: bigint): Promise<readonly string[]> {
@@ -632,12 +633,38 @@ describe('dead letters', () => {
   });
 });
 
+test('a claim goes on behind a place of the lane; what lies before it is seen from the front', async () => {
+  const account = uniqueName('acct');
+  const charges = await queueCharges(
+    book.db,
+    account,
+    Array.from({ length: 5 }, () => paymentRequest()),
+  );
+  const ids = charges.map((charge) => charge.operationId);
+  const daemon = await startTestDaemon(book.db);
+  const claimAfter = (after: LanePlace | null, limit: number) =>
+    claimJobs(book.db, {
+      lane: laneOf(account, 'online'),
+      limit,
+      daemonId: daemon.id,
+      principal: 'test',
+      after,
+    });
+  const second = { runAt: (await jobRow(ids[1]!)).runAt, operationId: ids[1]! };
+  const behind = await claimAfter(second, 2);
+  expect(behind.map((job) => job.operationId)).toEqual([ids[2], ids[3]]);
+  const last = await claimAfter(behind.at(-1)!, 10);
+  expect(last.map((job) => job.operationId)).toEqual([ids[4]]);
+  const front = await claimAfter(null, 10);
+  expect(front.map((job) => job.operationId)).toEqual([ids[0], ids[1]]);
+});
+
 test('a claim writes its event in the same statement, one for all of its jobs', async () => {
   const account = uniqueName('acct');
   const { operationId } = await queueCharge(book.db, account);
   const daemon = await startTestDaemon(book.db);
   const lane = laneOf(account, 'online');
-  const [job] = await claimJobs(book.db, { lane, limit: 1, daemonId: daemon.id, principal: 'test:claim' });
+  const [job] = await claimJobs(book.db, { lane, limit: 1, daemonId: daemon.id, principal: 'test:claim', after: null });
   const rows = await book.owner.sql<{ principal: string; data: unknown; at: string; sentAt: string }[]>`
     select e.principal, e.data, e.at, j.first_sent_at as sent_at
       from ${book.owner.t.event} e
@@ -646,7 +673,13 @@ test('a claim writes its event in the same statement, one for all of its jobs', 
   expect(rows).toHaveLength(1);
   expect(rows[0]).toMatchObject({
     principal: 'test:claim',
-    data: { daemon: String(daemon.id), jobs: [[String(operationId), job!.fence, 'send', 1]] },
+    data: {
+      daemon: String(daemon.id),
+      operations: [String(operationId)],
+      fences: [job!.fence],
+      actions: ['send'],
+      sends: [1],
+    },
   });
   expect(rows[0]!.at).toBe(rows[0]!.sentAt);
 });

@@ -11,7 +11,11 @@ export type Hold = { readonly operationId: bigint; readonly fence: number };
 
 type JobAction = 'send' | 'enquire';
 
+/** A place in a lane's order, as the last job of a claim had it. */
+export type LanePlace = { readonly runAt: string; readonly operationId: bigint };
+
 export type ClaimedJob = Hold & {
+  readonly runAt: string;
   readonly attemptNumber: number;
   readonly action: JobAction;
   readonly burned: number;
@@ -33,23 +37,29 @@ export type ClaimedJob = Hold & {
  * Writes nothing else: while a job is leased its operation is "claimed", and what a send leaves behind moves to the
  * attempt with its outcome. A daemon whose heartbeat is not fresh gets nothing.
  *
- * EXPLAIN (analyze): the materialised CTE reads job_ready in order and stops at the limit, everything
- * after it joins by primary key (nested loops). Losers: `id in (select … limit)` without materialising
- * (the planner may run the limit again for each outer row); hash joins against attempt (the whole table);
- * updating attempt and operation here too, with an event per job (2.2 times the time of this statement).
+ * EXPLAIN (analyze): the materialised CTE reads job_ready in order and stops at the limit; the update finds its rows
+ * by their place (tid scan), the attempt by primary key (nested loop). Losers: `id in (select … limit)` without
+ * materialising (the planner may run the limit again for each outer row); hash joins against attempt (the whole
+ * table); updating attempt and operation here too, with an event per job (2.2 times the time of this statement).
+ * @param claim.after where the last claim ended; null: from the front of the lane. A long queue leaves what was
+ *   claimed from its front in the index until vacuum comes, and each claim from there reads all of it again. Jobs
+ *   that commit behind that place are only seen from the front: the caller starts there now and then.
+ * @returns in the order of the lane
  */
 export async function claimJobs(
   on: Queryable,
-  claim: { lane: string; limit: number; daemonId: bigint; principal: string },
+  claim: { lane: string; limit: number; daemonId: bigint; principal: string; after: LanePlace | null },
 ): Promise<readonly ClaimedJob[]> {
   const { sql, t } = on;
+  const after = claim.after ?? { runAt: '-infinity', operationId: 0n };
   return sql<ClaimedJob[]>`
     with due as materialized (
-      select operation_id
+      select ctid as place
         from ${t.job}
        where lane = ${claim.lane}
          and state = 'ready'
          and run_at <= now()
+         and (run_at, operation_id) > (${after.runAt}, ${after.operationId})
          and exists (select 1 from ${t.daemon}
                       where id = ${claim.daemonId}
                         and stopped_at is null
@@ -64,22 +74,24 @@ export async function claimJobs(
              first_sent_at = coalesce(j.first_sent_at, now()),
              last_sent_at = case j.action when 'send' then now() else j.last_sent_at end
         from due
-       where j.operation_id = due.operation_id
+       where j.ctid = due.place
       returning j.operation_id, j.attempt_number, j.kind, j.fence, j.action, j.burned, j.waits, j.sends,
-                j.first_sent_at, j.last_sent_at
+                j.first_sent_at, j.last_sent_at, j.run_at
     ), recorded as (
       insert into ${t.event} (kind, principal, data)
       select 'jobs_claimed', ${claim.principal},
-             json_build_object('daemon', ${claim.daemonId}::bigint::text, 'jobs',
-               json_agg(json_build_array(operation_id::text, fence, action, sends) order by operation_id))
+             json_build_object('daemon', ${claim.daemonId}::bigint::text,
+               'operations', json_agg(operation_id::text), 'fences', json_agg(fence),
+               'actions', json_agg(action), 'sends', json_agg(sends))
         from claimed
       having count(*) > 0
     )
     select c.operation_id, c.attempt_number, c.kind as operation_kind, c.fence, c.action, c.burned, c.waits, c.sends,
-           c.first_sent_at, c.last_sent_at, a.idempotency_key, a.request,
+           c.run_at, c.first_sent_at, c.last_sent_at, a.idempotency_key, a.request,
            (extract(epoch from now() - c.first_sent_at) * 1000)::float8 as first_sent_ago_ms
       from claimed c
-      join ${t.attempt} a on a.operation_id = c.operation_id and a.number = c.attempt_number`;
+      join ${t.attempt} a on a.operation_id = c.operation_id and a.number = c.attempt_number
+     order by c.run_at, c.operation_id`;
 }
 
 /** Ends jobs whose operation ended or became a dead letter. Returns those that were still held. */
