@@ -54,7 +54,7 @@ export const executorHttp: Benchmark = {
       floor: 3,
       orders: 15_000,
       peerOrders: 4_000,
-      maxConcurrent: 128,
+      maxConcurrent: 256,
       peerConcurrentJobs: 20,
       psp: 'sandbox',
     }),

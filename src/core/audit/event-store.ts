@@ -2,7 +2,7 @@
  * The event log: one event per state change, written in the transaction that makes it. All SQL on the
  * event table lives here.
  */
-import { documents, list, type Queryable, type Tx } from '../db/connection.ts';
+import { lines, list, type Queryable, type Tx } from '../db/connection.ts';
 
 /** Every kind of event; `replay` knows how to rebuild rows from each. */
 type EventKind =
@@ -27,10 +27,10 @@ export async function insertEvents(tx: Tx, principal: string, events: readonly N
   if (events.length === 0) return;
   await tx.sql`
     insert into ${tx.t.event} (kind, payment_id, principal, data)
-    select e.kind, e.payment_id, ${principal}, e.data
+    select e.kind, e.payment_id, ${principal}, e.data::json
       from rows from (unnest(${list(events.map((e) => e.kind))}::text[]),
                       unnest(${list(events.map((e) => e.paymentId))}::bigint[]),
-                      json_array_elements(${documents(events.map((e) => e.data))}::text::json))
+                      string_to_table(${lines(events.map((e) => e.data))}, E'\\n'))
            as e (kind, payment_id, data)`;
 }
 

@@ -29,7 +29,11 @@ export async function markBatch(tx: Tx, at: string, b: Json): Promise<void> {
 
 /** Documents inside the event come out as they went in: both were written by JSON.stringify. */
 type Document = Readonly<Record<string, unknown>>;
-type AcceptedAttempt = { readonly idempotency_key: string; readonly lane: string; readonly request: Document };
+type AcceptedAttempt = {
+  readonly idempotency_key: string;
+  readonly lane: string;
+  readonly request: Document;
+};
 type AcceptedOrder = Json & { readonly attempt: AcceptedAttempt | null; readonly metadata: Document };
 type AcceptedPayment = Json & { readonly orders: readonly AcceptedOrder[]; readonly metadata: Document };
 

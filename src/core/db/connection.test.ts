@@ -3,10 +3,10 @@ import { OperatorError, TransientError } from '../errors.ts';
 import {
   asOperatorError,
   BOOK_NAME,
-  documents,
   errorCode,
   isConnectionError,
   isRetryableError,
+  lines,
   list,
 } from './connection.ts';
 
@@ -98,9 +98,11 @@ describe('array literals', () => {
     expect(list(values)).toBe(expected);
   });
 
-  test('JSON documents become one JSON array', () => {
-    expect(documents([])).toBe('[]');
-    expect(documents(['{"a":1}', '{}'])).toBe('[{"a":1},{}]');
+  test('JSON texts stand on a line each; one with a line feed would be taken for two', () => {
+    expect(lines([])).toBe('');
+    expect(lines(['{"a":"\\n"}', '{}'])).toBe('{"a":"\\n"}\n{}');
+    expect(() => lines(['{\n}', '{}'])).toThrow('a line feed');
+    expect(() => lines(['{}\n'])).toThrow('a line feed');
   });
 });
 

@@ -3,7 +3,7 @@
  * it works behind a pooler that keeps no session state. Holds no query of its own but the start-up check.
  */
 import postgres from 'postgres';
-import { OperatorError, TransientError } from '../errors.ts';
+import { Bug, OperatorError, TransientError } from '../errors.ts';
 import type { DatabaseOptions } from './database-url.ts';
 import { LATEST_VERSION } from './schema-version.ts';
 
@@ -282,6 +282,28 @@ export async function transact<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise
   }
 }
 
+/** What every statement says that comes after the one that failed. */
+const TRANSACTION_ABORTED = '25P02';
+
+/**
+ * Statements of one transaction that do not need each other's results: sent together they cost one round trip, and
+ * run one after the other in the order given. Waits for all of them before it throws, so that nothing of a failed
+ * transaction is sent after its rollback; throws what failed first.
+ */
+export async function together<T extends readonly unknown[] | []>(
+  statements: T,
+): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  const results = await Promise.allSettled(statements);
+  const failures = results.flatMap((result) =>
+    result.status === 'rejected' ? [result.reason as unknown] : [],
+  );
+  if (failures.length > 0)
+    throw failures.find((failure) => errorCode(failure) !== TRANSACTION_ABORTED) ?? failures[0];
+  return results.map((result) => (result as PromiseFulfilledResult<unknown>).value) as {
+    -readonly [K in keyof T]: Awaited<T[K]>;
+  };
+}
+
 /** The same without a second try, for callers that treat a lost lock in their own way. */
 export async function transactOnce<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
   return (await db.sql.begin((sql) =>
@@ -334,9 +356,14 @@ export function list(values: readonly (string | number | bigint | boolean | null
 const MUST_ESCAPE = /["\\]/;
 
 /**
- * JSON documents as one JSON array, for `json_array_elements(${documents(texts)}::json)` in ROWS FROM: each
- * comes out byte for byte, without being quoted and parsed twice.
+ * JSON texts, one a line, for `string_to_table(${lines(texts)}, E'\n')` in ROWS FROM: each comes out byte for byte
+ * without being quoted. Measured against a JSON array and json_array_elements: a third of the time.
+ * @param texts as JSON.stringify writes them: none holds a line feed, which a JSON text of one line never needs
  */
-export function documents(texts: readonly string[]): string {
-  return `[${texts.join(',')}]`;
+export function lines(texts: readonly string[]): string {
+  const all = texts.join('\n');
+  let feeds = 0;
+  for (let at = all.indexOf('\n'); at >= 0; at = all.indexOf('\n', at + 1)) feeds += 1;
+  if (feeds > Math.max(0, texts.length - 1)) throw new Bug('a JSON text with a line feed in it');
+  return all;
 }

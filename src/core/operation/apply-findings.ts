@@ -8,7 +8,7 @@
  * all the same and wakes the job: fenced, not forgotten.
  */
 import { insertEvents, type NewEvent } from '../audit/event-store.ts';
-import type { Tx } from '../db/connection.ts';
+import { type Tx, together } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
 import { entryJson, insertEntries, insertPostings, type PostedEntry } from '../ledger/ledger-store.ts';
 import {
@@ -71,9 +71,12 @@ export async function applyFindings(
   const ids = new Set(findings.map((finding) => finding.operationId));
   if (ids.size !== findings.length) throw new Bug('two findings of one operation in one call');
 
-  const jobs = await lockJobs(tx, [...ids]);
-  const subjects = await lockSubjects(tx, findings);
-  const stored = groupEvidence(await listEvidence(tx, findings));
+  const [jobs, subjects, evidence] = await together([
+    lockJobs(tx, [...ids]),
+    lockSubjects(tx, findings),
+    listEvidence(tx, findings),
+  ]);
+  const stored = groupEvidence(evidence);
   const subjectOf = new Map(subjects.map((subject) => [subject.operationId, subject]));
   const verdicts = findings.map((finding) => {
     const subject = subjectOf.get(finding.operationId);
@@ -107,28 +110,29 @@ function groupEvidence(
 /** Point of no return: from here on only writing, in lock order, the hot balances last. */
 async function write(tx: Tx, context: FindingContext, verdicts: readonly Verdict[]): Promise<void> {
   const { principal } = context;
-  await settleJobs(tx, principal, verdicts);
-  await insertEvidence(
-    tx,
-    principal,
-    verdicts.flatMap((verdict) => verdict.evidence ?? []),
-  );
-  await updateAttempts(
-    tx,
-    verdicts.flatMap((verdict) => attemptChange(verdict) ?? []),
-  );
-  await updateOperations(
-    tx,
-    verdicts.flatMap((verdict) => operationChange(verdict) ?? []),
-  );
-  await insertFundReleases(tx, verdicts.flatMap(fundRelease));
-  const entries = await insertEntries(
-    tx,
-    principal,
-    verdicts.flatMap((verdict) => verdict.entries),
-  );
-  await insertEvents(tx, principal, eventsOf(verdicts, entries));
-  await insertPostings(tx, entries);
+  const [entries] = await together([
+    insertEntries(
+      tx,
+      principal,
+      verdicts.flatMap((verdict) => verdict.entries),
+    ),
+    settleJobs(tx, principal, verdicts),
+    insertEvidence(
+      tx,
+      principal,
+      verdicts.flatMap((verdict) => verdict.evidence ?? []),
+    ),
+    updateAttempts(
+      tx,
+      verdicts.flatMap((verdict) => attemptChange(verdict) ?? []),
+    ),
+    updateOperations(
+      tx,
+      verdicts.flatMap((verdict) => operationChange(verdict) ?? []),
+    ),
+    insertFundReleases(tx, verdicts.flatMap(fundRelease)),
+  ]);
+  await together([insertEvents(tx, principal, eventsOf(verdicts, entries)), insertPostings(tx, entries)]);
 }
 
 async function settleJobs(tx: Tx, principal: string, verdicts: readonly Verdict[]): Promise<void> {
@@ -136,23 +140,23 @@ async function settleJobs(tx: Tx, principal: string, verdicts: readonly Verdict[
   const ended = held.filter((v) => v.step?.kind === 'end').map(holdOf);
   const again = held.flatMap((v) => (v.step?.kind === 'again' ? [{ ...v.step, ...holdOf(v) }] : []));
   const buried = held.flatMap((v) => (v.step?.kind === 'bury' ? [{ ...letterOf(v), ...holdOf(v) }] : []));
-  const settled = [
-    ...(await endHeldJobs(tx, ended)),
-    ...(await rescheduleHeldJobs(tx, again)),
-    ...(await buryHeldJobs(tx, buried)),
-  ];
-  if (settled.length !== held.length) throw new Bug('a locked job changed hands inside the transaction');
-
   const fenced = verdicts.filter((v) => v.right === 'fenced').map((v) => v.subject.operationId);
-  await wakeJobs(tx, fenced);
   const outside = verdicts.filter((v) => v.right === 'outside');
   const over = outside.filter((v) => v.step?.kind === 'end').map((v) => v.subject.operationId);
-  await endJobsFromOutside(tx, over);
-  await closeDeadLetters(tx, over, { principal, reason: 'settled by evidence' });
-  await openDeadLetters(
-    tx,
-    verdicts.filter((v) => v.letter !== null && v.step?.kind !== 'bury').map(letterOf),
-  );
+  const settled = await together([
+    endHeldJobs(tx, ended),
+    rescheduleHeldJobs(tx, again),
+    buryHeldJobs(tx, buried),
+    wakeJobs(tx, fenced).then(() => []),
+    endJobsFromOutside(tx, over).then(() => []),
+    closeDeadLetters(tx, over, { principal, reason: 'settled by evidence' }).then(() => []),
+    openDeadLetters(
+      tx,
+      verdicts.filter((v) => v.letter !== null && v.step?.kind !== 'bury').map(letterOf),
+    ).then(() => []),
+  ]);
+  if (settled.flat().length !== held.length)
+    throw new Bug('a locked job changed hands inside the transaction');
 }
 
 function holdOf(verdict: Verdict): { operationId: bigint; fence: number } {

@@ -1,5 +1,5 @@
 /** Remembers operations, attempts and evidence: all SQL on those three tables, bar the claim (queue-store). */
-import { documents, list, type Queryable, type Tx } from '../db/connection.ts';
+import { lines, list, type Queryable, type Tx } from '../db/connection.ts';
 import type { OperationKind } from '../psp/psp.ts';
 import type { SendRecord } from '../queue/queue-store.ts';
 import type { AttemptState, Evidence, EvidenceKind, EvidenceSource } from './evidence.ts';
@@ -45,11 +45,11 @@ export async function insertAttempts(tx: Tx, attempts: readonly NewAttempt[]): P
   if (attempts.length === 0) return;
   await tx.sql`
     insert into ${tx.t.attempt} (operation_id, number, idempotency_key, request, state)
-    select operation_id, number, idempotency_key, request::text, 'created'
+    select operation_id, number, idempotency_key, request, 'created'
       from rows from (unnest(${list(attempts.map((a) => a.operationId))}::bigint[]),
                       unnest(${list(attempts.map((a) => a.number))}::smallint[]),
                       unnest(${list(attempts.map((a) => a.idempotencyKey))}::text[]),
-                      json_array_elements(${documents(attempts.map((a) => a.request))}::text::json))
+                      string_to_table(${lines(attempts.map((a) => a.request))}, E'\\n'))
            as a (operation_id, number, idempotency_key, request)`;
 }
 

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { insertEvents, type NewEvent } from '../audit/event-store.ts';
-import type { Tx } from '../db/connection.ts';
+import { type Tx, together } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import { type Currency, type FeeRate, feeOf } from '../money.ts';
@@ -15,7 +15,7 @@ import {
   type NewOperation,
 } from '../operation/operation-store.ts';
 import type { PspAccount } from '../psp/psp.ts';
-import { freezeCharge } from '../psp/request.ts';
+import { findChargeFault, freezeCharge } from '../psp/request.ts';
 import { laneOf, type Priority } from '../queue/job.ts';
 import { insertJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
 import { assessRisk, type RiskDecision, type RiskRules } from '../risk/risk.ts';
@@ -86,15 +86,10 @@ export function fingerprint(request: PaymentRequest): FingerprintedRequest {
 /** Why the PSP could not be asked for this order exactly, or null: found out before anything is stored. */
 export function findInexpressible(request: PaymentRequest, policy: AcceptPolicy): string | null {
   for (const [i, order] of request.orders.entries()) {
-    const frozen = freezeCharge(policy.pspAccount.psp, {
-      idempotencyKey: '-',
-      paymentId: '-',
-      orderId: '-',
-      operationId: '-',
-      attemptNumber: 1,
-      ...chargeFields(request, order),
-    });
-    if (frozen.kind === 'rejected') return `payment_orders[${i}]: ${frozen.reason}`;
+    const { amountMinor, currency } = order.money;
+    const terms = { amountMinor, currency, paymentMethod: order.paymentMethod };
+    const fault = findChargeFault(policy.pspAccount.psp, terms);
+    if (fault !== null) return `payment_orders[${i}]: ${fault}`;
   }
   return null;
 }
@@ -256,8 +251,7 @@ async function store(
     answers: [],
   };
   for (const item of fresh) addRows(rows, context, item, () => ids.next().value!);
-  // One connection, so these run one after the other; sent together they cost one round trip.
-  await Promise.all([
+  await together([
     insertPayments(tx, context.principal, rows.payments),
     insertPaymentOrders(tx, rows.orders),
     insertOperations(tx, rows.operations),

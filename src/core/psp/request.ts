@@ -4,7 +4,7 @@
  */
 import { unreachable } from '../errors.ts';
 import type { Capabilities, ChargeInstruction, FrozenRequest, PspAccount } from './psp.ts';
-import { freezeStripeCharge } from './stripe-request.ts';
+import { type ChargeTerms, findStripeFault, freezeStripeCharge } from './stripe-request.ts';
 
 /**
  * 20 hours in ms. Stripe may prune an idempotency key once it is 24 hours old
@@ -24,6 +24,16 @@ export function freezeCharge(psp: PspAccount['psp'], instruction: ChargeInstruct
   switch (psp) {
     case 'stripe':
       return freezeStripeCharge(instruction);
+    default:
+      return unreachable(psp);
+  }
+}
+
+/** Why this PSP cannot take such a charge, or null: asked before anything is stored. */
+export function findChargeFault(psp: PspAccount['psp'], terms: ChargeTerms): string | null {
+  switch (psp) {
+    case 'stripe':
+      return findStripeFault(terms);
     default:
       return unreachable(psp);
   }

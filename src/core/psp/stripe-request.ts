@@ -46,6 +46,16 @@ type IntentParameters = {
   readonly metadata: IntentMetadata;
 };
 
+/** What of a charge decides whether Stripe can be asked for it at all. */
+export type ChargeTerms = Pick<ChargeInstruction, 'amountMinor' | 'currency' | 'paymentMethod'>;
+
+/** Why Stripe cannot take it, or null; what {@link freezeStripeCharge} would say, without writing the request. */
+export function findStripeFault(terms: ChargeTerms): string | null {
+  const amount = toStripeAmount(terms.amountMinor, terms.currency);
+  if (amount.kind === 'rejected') return amount.reason;
+  return terms.paymentMethod === '' ? 'the payment method is empty' : null;
+}
+
 /**
  * The create-and-confirm request of a charge as JSON text: stored once and sent unchanged with every resend,
  * because Stripe refuses a key that comes back with other parameters.
@@ -54,7 +64,8 @@ type IntentParameters = {
 export function freezeStripeCharge(instruction: ChargeInstruction): FrozenRequest {
   const amount = toStripeAmount(instruction.amountMinor, instruction.currency);
   if (amount.kind === 'rejected') return amount;
-  if (instruction.paymentMethod === '') return { kind: 'rejected', reason: 'the payment method is empty' };
+  const fault = findStripeFault(instruction);
+  if (fault !== null) return { kind: 'rejected', reason: fault };
   const keyLength = instruction.idempotencyKey.length;
   if (keyLength === 0 || keyLength > MAX_KEY_LENGTH) {
     return {

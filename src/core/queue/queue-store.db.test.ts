@@ -31,8 +31,8 @@ import {
   countLanes,
   endHeldJobs,
   type Hold,
-  type LanePlace,
   insertJobs,
+  type LanePlace,
   listLiveDaemons,
   mayRescue,
   nextDueInMs,
@@ -60,7 +60,9 @@ async function leasedJob(): Promise<{ daemon: TestDaemon; lane: string; account:
 }
 
 async function jobRow(operationId: bigint): Promise<{ runAt: string }> {
-  const [row] = await book.owner.sql<{ runAt: string }[]>`select * from ${book.owner.t.job} where operation_id = ${operationId}`;
+  const [row] = await book.owner.sql<
+    { runAt: string }[]
+  >`select * from ${book.owner.t.job} where operation_id = ${operationId}`;
   return row!;
 }
 
@@ -228,7 +230,9 @@ describe('a new job of an old operation', () => {
       expect(await rememberedFence(operationId)).toBeGreaterThanOrEqual(second.job.fence);
       const fence = await rememberedFence(operationId);
       const lane = laneOf(account, 'online');
-      await transact(book.db, (tx) => insertJobs(tx, [{ operationId, kind: 'charge', attemptNumber: 1, lane, fence }]));
+      await transact(book.db, (tx) =>
+        insertJobs(tx, [{ operationId, kind: 'charge', attemptNumber: 1, lane, fence }]),
+      );
       expect((await claimOne(daemon, account)).job.fence).toBeGreaterThan(second.job.fence);
     },
   );
@@ -367,8 +371,7 @@ describe('claiming', () => {
     const { operationId } = await queueCharge(book.db, account);
     const daemon = await startTestDaemon(book.db);
     await record(daemon, await claimOne(daemon, account), REPLY.config_error);
-    await book.owner
-      .sql`update ${book.owner.t.job} set sends = 32767 where operation_id = ${operationId}`;
+    await book.owner.sql`update ${book.owner.t.job} set sends = 32767 where operation_id = ${operationId}`;
     await makeDue(book.owner, account);
     expect((await claim(daemon, account)).length).toBe(1);
   });
@@ -664,7 +667,13 @@ test('a claim writes its event in the same statement, one for all of its jobs', 
   const { operationId } = await queueCharge(book.db, account);
   const daemon = await startTestDaemon(book.db);
   const lane = laneOf(account, 'online');
-  const [job] = await claimJobs(book.db, { lane, limit: 1, daemonId: daemon.id, principal: 'test:claim', after: null });
+  const [job] = await claimJobs(book.db, {
+    lane,
+    limit: 1,
+    daemonId: daemon.id,
+    principal: 'test:claim',
+    after: null,
+  });
   const rows = await book.owner.sql<{ principal: string; data: unknown; at: string; sentAt: string }[]>`
     select e.principal, e.data, e.at, j.first_sent_at as sent_at
       from ${book.owner.t.event} e
