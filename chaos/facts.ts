@@ -29,10 +29,11 @@ export async function listOrderFacts(db: Db): Promise<readonly OrderFact[]> {
   const { t } = db;
   return db.sql<OrderFact[]>`
     with tries as (
-      select operation_id, count(*)::integer as attempts, count(*) filter (where is_open)::integer as open_attempts,
-             sum(sends)::integer as sends
-        from ${t.attempt}
-       group by operation_id
+      select a.operation_id, count(*)::integer as attempts, count(*) filter (where a.is_open)::integer as open_attempts,
+             sum(greatest(a.sends, j.sends))::integer as sends
+        from ${t.attempt} a
+        left join ${t.job} j on j.operation_id = a.operation_id and j.attempt_number = a.number
+       group by a.operation_id
     ), letters as (
       select operation_id, string_agg(code, ', ' order by code) as codes
         from ${t.deadLetter}
@@ -46,7 +47,7 @@ export async function listOrderFacts(db: Db): Promise<readonly OrderFact[]> {
        group by 1
     )
     select po.id as order_id, po.payment_id, o.id as operation_id, p.checkout_id, po.line, po.seller, po.amount_minor,
-           po.currency, po.platform_fee_minor as fee_minor, o.sub_state, coalesce(a.attempts, 0) as attempts,
+           po.currency, po.platform_fee_minor as fee_minor, ${t.shownSubState}(o.sub_state, j.state) as sub_state, coalesce(a.attempts, 0) as attempts,
            coalesce(a.open_attempts, 0) as open_attempts, coalesce(a.sends, 0) as sends, d.codes as dead_letter,
            coalesce(j.state, 'none') as job, coalesce(b.success_entries, 0) as success_entries,
            coalesce(b.suspense_entries, 0) as suspense_entries
@@ -71,9 +72,12 @@ export async function listSilentSends(db: Db): Promise<readonly SilentSend[]> {
   const { t } = db;
   return db.sql<SilentSend[]>`
     with claim as materialized (
-      select (data->>'operation')::bigint as operation_id, (data->>'fence')::integer as fence
-        from ${t.event}
-       where kind = 'operation_claimed' and data->>'action' = 'send'
+      select c.operation_id, c.fence
+        from ${t.event} e,
+             rows from (json_array_elements_text(e.data->'operations'), json_array_elements_text(e.data->'fences'),
+                        json_array_elements_text(e.data->'actions')) as x (operation, fence, action),
+             lateral (select x.operation::bigint, x.fence::integer) as c (operation_id, fence)
+       where e.kind = 'jobs_claimed' and x.action = 'send'
     ), told as materialized (
       select distinct operation_id, fence from ${t.evidence} where fence is not null
     ), folded as (
@@ -88,7 +92,10 @@ export async function listSilentSends(db: Db): Promise<readonly SilentSend[]> {
        where told.fence is null
        group by c.operation_id
     ), sent as (
-      select operation_id, sum(sends) as sends from ${t.attempt} group by operation_id
+      select a.operation_id, sum(greatest(a.sends, j.sends)) as sends
+        from ${t.attempt} a
+        left join ${t.job} j on j.operation_id = a.operation_id and j.attempt_number = a.number
+       group by a.operation_id
     ), claimed as (
       select operation_id, count(*) as claims from claim group by operation_id
     )
@@ -135,7 +142,7 @@ export async function countDeadLetters(db: Db): Promise<Readonly<Record<string, 
 export async function describeJobsLeft(db: Db): Promise<readonly string[]> {
   const { t } = db;
   const rows = await db.sql<{ line: string }[]>`
-    select 'op_' || j.operation_id || ' is ' || j.state || ' to ' || j.action || ', ' || o.sub_state
+    select 'op_' || j.operation_id || ' is ' || j.state || ' to ' || j.action || ', ' || ${t.shownSubState}(o.sub_state, j.state)
            || coalesce(', held by ' || d.name || case when d.stopped_at is null then '' else ' (stopped)' end, '')
            || ', fence ' || j.fence || ', burned ' || j.burned || ', waits ' || j.waits || ', rescues ' || j.rescues
            || ', due in ' || round(extract(epoch from j.run_at - now())) || ' s' as line

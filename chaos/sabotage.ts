@@ -56,7 +56,7 @@ async function findWaitingKey(eyes: Eyes, choice: number): Promise<string | null
         from ${db.t.job} j
         join ${db.t.attempt} a on a.operation_id = j.operation_id and a.number = j.attempt_number
        where j.state = 'ready'
-         and a.sends = 0
+         and j.sends = 0
        order by j.operation_id desc
        limit 20`.catch(() => []);
     if (rows.length > 0) return rows[Math.floor(choice * rows.length)]!.key;

@@ -52,7 +52,7 @@ async function measure(context: BenchContext): Promise<BenchReport> {
       notes: [
         `graphile-worker by default (no batches): ${shown(median(defaultRates))} jobs/s (${spread(defaultRates)}); ours is ${shown(ofDefault, 1)} times that`,
         `floor = ${FLOOR_OF_DEFAULT} × graphile-worker's default rate, as a part of its batched rate`,
-        'ours writes per job: claim (job, attempt, operation, event) and end (job deleted under its fence, evidence, operation, event); the peer deletes the job',
+        'ours writes per job: claim (the job; one event a claim) and end (job deleted under its fence, evidence, operation, event); the peer deletes the job',
         'left out on our side: ledger, wallets, the merge of evidence, the row lock before the decision, and the attempt’s closing update',
         ...server.notes,
       ],

@@ -113,15 +113,18 @@ function idempotentPsp(faultsOf: (n: number) => readonly Fault[]) {
     inFlight.set(key, inFlight.get(key)! - 1);
     return what(left.get(key)!.shift() ?? ((act) => act()));
   };
+  const act = async (attempt: StoredAttempt): Promise<Reply> =>
+    (await answer(attempt, (fault) =>
+      fault(() => {
+        if (!charged.has(attempt.idempotencyKey)) charged.set(attempt.idempotencyKey, 1);
+        return { kind: 'succeeded', pspReference: `pi_${attempt.reference}` };
+      }),
+    )) as Reply;
   const connector: Connector = {
     capabilities: capabilitiesOf('stripe'),
-    charge: async (attempt) =>
-      (await answer(attempt, (fault) =>
-        fault(() => {
-          if (!charged.has(attempt.idempotencyKey)) charged.set(attempt.idempotencyKey, 1);
-          return { kind: 'succeeded', pspReference: `pi_${attempt.reference}` };
-        }),
-      )) as Reply,
+    charge: act,
+    refund: act,
+    payout: act,
     enquire: (attempt) =>
       answer(attempt, () =>
         charged.has(attempt.idempotencyKey)

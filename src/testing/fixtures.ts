@@ -294,16 +294,18 @@ export async function applyOutside(db: Db, findings: readonly Finding[]): Promis
   return transact(db, (tx) => applyFindings(tx, context, findings));
 }
 
+type ScriptedCall = 'charge' | 'refund' | 'payout' | 'enquire';
+
 export type ScriptedConnector = Connector & {
   /** What was asked, in order. */
-  readonly calls: readonly ('charge' | 'enquire')[];
+  readonly calls: readonly ScriptedCall[];
 };
 
 /** Answers one after the other, whatever is asked; runs dry with an error. */
 export function scriptedConnector(replies: readonly EnquiryReply[]): ScriptedConnector {
-  const calls: ('charge' | 'enquire')[] = [];
+  const calls: ScriptedCall[] = [];
   let next = 0;
-  const answer = async (what: 'charge' | 'enquire'): Promise<EnquiryReply> => {
+  const answer = async (what: ScriptedCall): Promise<EnquiryReply> => {
     calls.push(what);
     const reply = replies[next++];
     if (reply === undefined) throw new Error('the script has no further reply');
@@ -313,6 +315,8 @@ export function scriptedConnector(replies: readonly EnquiryReply[]): ScriptedCon
     capabilities: capabilitiesOf('stripe'),
     calls,
     charge: async () => (await answer('charge')) as Reply,
+    refund: async () => (await answer('refund')) as Reply,
+    payout: async () => (await answer('payout')) as Reply,
     enquire: () => answer('enquire'),
     close: async () => undefined,
   };

@@ -86,8 +86,7 @@ function callConnector(
   timeoutMs: number,
 ): Promise<EnquiryReply> {
   if (task.todo === 'enquire') return connector.enquire(attempt, task.job, timeoutMs);
-  if (task.job.operationKind === 'charge') return connector.charge(attempt, timeoutMs);
-  throw new Bug(`${task.job.operationKind} operations cannot be executed yet`);
+  return connector[task.job.operationKind](attempt, timeoutMs);
 }
 
 /** A connector that forgets its own deadline must not hold a job for ever. */

@@ -20,6 +20,29 @@ export type ChargeInstruction = {
   readonly customerPresent: boolean;
 };
 
+/** What a refund asks of the PSP: part or all of one charge back to its buyer. */
+export type RefundInstruction = {
+  readonly idempotencyKey: string;
+  readonly operationId: string;
+  readonly orderId: string;
+  readonly attemptNumber: number;
+  /** The charge, as the PSP calls it. */
+  readonly chargeReference: string;
+  readonly amountMinor: bigint;
+  readonly currency: Currency;
+};
+
+/** What a payout asks of the PSP: money from our balance there to the seller's account there. */
+export type PayoutInstruction = {
+  readonly idempotencyKey: string;
+  readonly operationId: string;
+  readonly attemptNumber: number;
+  /** The seller's account at the PSP. */
+  readonly destination: string;
+  readonly amountMinor: bigint;
+  readonly currency: Currency;
+};
+
 /** The result of building a request: what the PSP cannot express exactly is rejected at acceptance. */
 export type FrozenRequest =
   | { readonly kind: 'frozen'; readonly request: string }
@@ -97,12 +120,16 @@ export type Capabilities = {
  * durable jobs. `deadlineMs` counts from the call and is absolute for all of it: waiting for a socket, connecting,
  * sending, and the last byte of the answer; for `enquire`, of every page. A call that ends at its deadline is
  * `not_sent` when it never got a connection, otherwise `unknown`.
- * `charge` throws a Bug only for an attempt of another kind. A failed enquiry says nothing about the attempt: it
+ * `charge`, `refund` and `payout` throw a Bug only for an attempt of another kind; `enquire` takes all of them. A payout
+ * is `succeeded` when the PSP has moved the money; a refund when the PSP says it is done, `declined` when it failed or
+ * was canceled, whenever that is learned. A failed enquiry says nothing about the attempt: it
  * is `unknown`, `rate_limited` or `config_error`, never `rejected` or `not_sent`.
  */
 export interface Connector {
   readonly capabilities: Capabilities;
   charge(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
+  refund(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
+  payout(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
   enquire(attempt: StoredAttempt, sent: SentWindow, deadlineMs: number): Promise<EnquiryReply>;
   close(): Promise<void>;
 }

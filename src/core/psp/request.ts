@@ -3,8 +3,21 @@
  * loads no SDK, because it runs on the accept path and in every short-lived command.
  */
 import { unreachable } from '../errors.ts';
-import type { Capabilities, ChargeInstruction, FrozenRequest, PspAccount } from './psp.ts';
-import { type ChargeTerms, findStripeFault, freezeStripeCharge } from './stripe-request.ts';
+import type {
+  Capabilities,
+  ChargeInstruction,
+  FrozenRequest,
+  PayoutInstruction,
+  PspAccount,
+  RefundInstruction,
+} from './psp.ts';
+import {
+  type ChargeTerms,
+  findStripeFault,
+  freezeStripeCharge,
+  freezeStripeRefund,
+  freezeStripeTransfer,
+} from './stripe-request.ts';
 
 /**
  * 20 hours in ms. Stripe may prune an idempotency key once it is 24 hours old
@@ -24,6 +37,26 @@ export function freezeCharge(psp: PspAccount['psp'], instruction: ChargeInstruct
   switch (psp) {
     case 'stripe':
       return freezeStripeCharge(instruction);
+    default:
+      return unreachable(psp);
+  }
+}
+
+/** The request text of a refund, or why this PSP cannot take it. */
+export function freezeRefund(psp: PspAccount['psp'], instruction: RefundInstruction): FrozenRequest {
+  switch (psp) {
+    case 'stripe':
+      return freezeStripeRefund(instruction);
+    default:
+      return unreachable(psp);
+  }
+}
+
+/** The request text of a payout, or why this PSP cannot take it. */
+export function freezePayout(psp: PspAccount['psp'], instruction: PayoutInstruction): FrozenRequest {
+  switch (psp) {
+    case 'stripe':
+      return freezeStripeTransfer(instruction);
     default:
       return unreachable(psp);
   }

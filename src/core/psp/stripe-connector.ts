@@ -33,6 +33,8 @@ export function createStripeConnector(account: PspAccount): Connector {
   return {
     capabilities: capabilitiesOf('stripe'),
     charge: (attempt, deadlineMs) => charge(stripe, attempt, deadlineMs),
+    refund: async () => ({ kind: 'rejected', reason: 'refunds come with the next commit' }),
+    payout: async () => ({ kind: 'rejected', reason: 'payouts come with the next commit' }),
     enquire: (attempt, sent, deadlineMs) => enquire(stripe, account, attempt, sent, deadlineMs),
     async close() {
       http.close();

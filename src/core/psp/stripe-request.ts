@@ -4,7 +4,7 @@
  */
 import type { JsonObject } from './json.ts';
 import { isJsonObject, parseJsonObject } from './json.ts';
-import type { ChargeInstruction, FrozenRequest } from './psp.ts';
+import type { ChargeInstruction, FrozenRequest, PayoutInstruction, RefundInstruction } from './psp.ts';
 import { toStripeAmount } from './stripe-minor-unit.ts';
 
 /** Characters. Source: docs.stripe.com/api/idempotent_requests. A metadata value may be 500 long, so the key fits there too. */
@@ -91,6 +91,46 @@ export function freezeStripeCharge(instruction: ChargeInstruction): FrozenReques
     },
   };
   return { kind: 'frozen', request: JSON.stringify(parameters) };
+}
+
+/**
+ * The create request of a Refund as JSON text. Stripe knows the charge's currency, so the amount stands alone; our
+ * references make it findable. Source: docs.stripe.com/api/refunds/create.
+ */
+export function freezeStripeRefund(instruction: RefundInstruction): FrozenRequest {
+  const amount = toStripeAmount(instruction.amountMinor, instruction.currency);
+  if (amount.kind === 'rejected') return amount;
+  const parameters = {
+    payment_intent: instruction.chargeReference,
+    amount: amount.amount,
+    metadata: { paygate_order: instruction.orderId, ...referencesOf(instruction) },
+  };
+  return { kind: 'frozen', request: JSON.stringify(parameters) };
+}
+
+/**
+ * The create request of a Transfer as JSON text: a payout to a seller is a transfer to the seller's connected account;
+ * the operation is its group, by which an enquiry finds it. Source: docs.stripe.com/api/transfers/create.
+ */
+export function freezeStripeTransfer(instruction: PayoutInstruction): FrozenRequest {
+  const amount = toStripeAmount(instruction.amountMinor, instruction.currency);
+  if (amount.kind === 'rejected') return amount;
+  const parameters = {
+    amount: amount.amount,
+    currency: instruction.currency.toLowerCase(),
+    destination: instruction.destination,
+    transfer_group: instruction.operationId,
+    metadata: referencesOf(instruction),
+  };
+  return { kind: 'frozen', request: JSON.stringify(parameters) };
+}
+
+function referencesOf(instruction: RefundInstruction | PayoutInstruction) {
+  return {
+    paygate_operation: instruction.operationId,
+    paygate_attempt: String(instruction.attemptNumber),
+    paygate_key: instruction.idempotencyKey,
+  };
 }
 
 export type StoredCharge = {
