@@ -7,6 +7,7 @@ import { OperatorError } from './errors.ts';
 import { type Currency, type FeeRate, parseAmount, parseCurrency } from './money.ts';
 import type { AcceptPolicy } from './payment/accept-payments.ts';
 import type { PspAccount } from './psp/psp.ts';
+import type { RefundPolicy } from './refund/refund.ts';
 
 const pspAccountSchema = z.strictObject({
   psp: z.literal('stripe'),
@@ -36,6 +37,20 @@ const configSchema = z.strictObject({
   fees: z
     .record(z.string(), z.strictObject({ bps: z.int().min(0).max(10_000), fixed: z.string().default('0') }))
     .default({}),
+  payments: z
+    .strictObject({
+      /** What becomes of a payment of which some orders succeed and some fail. */
+      on_partial: z.enum(['keep', 'refund']).default('refund'),
+    })
+    .prefault({}),
+  refunds: z
+    .strictObject({
+      /** Whether the platform gives back its fee with a refund. */
+      fee: z.enum(['proportional', 'kept']).default('proportional'),
+      /** Whether a refund may take a wallet below zero. */
+      overdraw: z.enum(['allowed', 'refused']).default('allowed'),
+    })
+    .prefault({}),
   release: z.strictObject({ after_days: z.int().min(0).max(365).default(0) }).prefault({}),
   risk: z
     .strictObject({
@@ -68,6 +83,7 @@ export type Config = {
   };
   readonly pspAccounts: readonly PspAccount[];
   readonly accept: AcceptPolicy | null;
+  readonly refunds: RefundPolicy;
   readonly http: { readonly host: string; readonly port: number };
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 };
@@ -111,6 +127,7 @@ export function readConfig(source: ConfigSource): Config {
     },
     pspAccounts,
     accept: toAcceptPolicy(file, pspAccounts, faults),
+    refunds: file.refunds,
     http: { host: file.http.host, port: file.http.port },
     logLevel: file.log.level,
   };
@@ -172,6 +189,7 @@ function toAcceptPolicy(
   return {
     pspAccount: account,
     fees,
+    onPartial: file.payments.on_partial,
     risk: {
       maxPaymentMinor,
       blockedBuyers: new Set(file.risk.blocked_buyers),

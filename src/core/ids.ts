@@ -9,6 +9,7 @@ const PREFIXES = {
   entry: 'ent',
   deadLetter: 'dl',
   batch: 'bat',
+  refund: 'rfd',
 } as const;
 export type IdKind = keyof typeof PREFIXES;
 

@@ -27,6 +27,8 @@ const TABLES = [
   'job',
   'dead_letter',
   'fund_release',
+  'refund',
+  'partial_watch',
 ] as const;
 
 type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
