@@ -15,7 +15,8 @@ type EventKind =
   | 'operation_evidence'
   | 'job_rescued'
   | 'funds_released'
-  | 'refund_accepted';
+  | 'refund_accepted'
+  | 'operations_rechecked';
 
 export type NewEvent = {
   readonly kind: EventKind;

@@ -28,6 +28,7 @@ const TABLES = [
   'dead_letter',
   'fund_release',
   'refund',
+  'webhook_event',
   'partial_watch',
 ] as const;
 

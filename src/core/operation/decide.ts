@@ -5,6 +5,7 @@
 import { unreachable } from '../errors.ts';
 import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
 import { MAX_BURNED, MAX_ENQUIRIES, retryDelayMs } from '../queue/job.ts';
+import type { JobAction } from '../queue/queue-store.ts';
 import type { Outcome } from './evidence.ts';
 
 export type Situation = {
@@ -25,7 +26,7 @@ export type Step =
   | { readonly kind: 'bury'; readonly code: DeadLetterCode; readonly reason: string }
   | {
       readonly kind: 'again';
-      readonly action: 'send' | 'enquire';
+      readonly action: JobAction;
       readonly delayMs: number;
       readonly burned: number;
       readonly waits: number;
@@ -65,6 +66,21 @@ export function decide(situation: Situation): Step {
     default:
       return unreachable(outcome.kind);
   }
+}
+
+/**
+ * The same for an operation that had ended and was looked at again because the PSP has news of it: an answer ends the
+ * look, no answer is asked for again.
+ */
+export function decideRecheck(situation: Pick<Situation, 'latest' | 'burned' | 'waits' | 'random'>): Step {
+  const { latest, burned, waits, random } = situation;
+  if (!['unknown', 'not_sent', 'rate_limited', 'config_error'].includes(latest.kind)) return { kind: 'end' };
+  if (burned >= MAX_ENQUIRIES) {
+    return { kind: 'bury', code: 'enquiry_failed', reason: 'the PSP has news of it, and could not be asked' };
+  }
+  const asked = 'retryAfterMs' in latest ? latest.retryAfterMs : null;
+  const delayMs = retryDelayMs(burned, random, asked);
+  return { kind: 'again', action: 'recheck', delayMs, burned: burned + 1, waits };
 }
 
 /** True when the stored request may not be sent any more: the PSP may have forgotten its key. */
