@@ -159,6 +159,8 @@ describe('who may know whom', () => {
     const allowed = (target: string, _: SourceFile, one: Import) => {
       if (one.isTypeOnly) return true;
       if (isOurs(target)) return isPure(target);
+      // Hashing is a function of its input; what is random in node:crypto the next test looks for.
+      if (target === 'node:crypto') return true;
       return (
         !target.startsWith('node:') && !['postgres', 'p-retry', 'stripe', 'pino', 'fastify'].includes(target)
       );

@@ -319,6 +319,7 @@ export function scriptedConnector(replies: readonly EnquiryReply[]): ScriptedCon
     refund: async () => (await answer('refund')) as Reply,
     payout: async () => (await answer('payout')) as Reply,
     enquire: () => answer('enquire'),
+    parseWebhook: () => ({ kind: 'refused', reason: 'the script has no webhooks' }),
     close: async () => undefined,
   };
 }

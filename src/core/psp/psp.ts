@@ -106,6 +106,26 @@ export type Reply =
 /** The answer to an enquiry: what became of the attempt, or that a full listing did not show it. */
 export type EnquiryReply = Reply | { readonly kind: 'not_found'; readonly reason: string };
 
+/**
+ * What a delivery to our webhook address is. An event is only ever a reason to enquire: it may be old, repeated, out of
+ * order, and says nothing about state that is believed.
+ */
+export type WebhookReading =
+  | {
+      readonly kind: 'event';
+      /** The PSP's name of the event, the same in every delivery of it. */
+      readonly id: string;
+      readonly type: string;
+      /** Our operation's public id (`op_12`), where the object carries it. */
+      readonly operationReference: string | null;
+      /** The object as replies name it: for charges and disputes, the payment intent. */
+      readonly pspReference: string | null;
+    }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/** Headers of a request, names in lower case, as `node:http` gives them. */
+export type WebhookHeaders = Readonly<Record<string, string | readonly string[] | undefined>>;
+
 export type Capabilities = {
   /** How long after the first send the same key may be sent again, in ms. */
   readonly keyWindowMs: number;
@@ -131,6 +151,12 @@ export interface Connector {
   refund(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
   payout(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
   enquire(attempt: StoredAttempt, sent: SentWindow, deadlineMs: number): Promise<EnquiryReply>;
+  /**
+   * Verifies and reads a delivery; moves and asks nothing.
+   * @param rawBody exactly as received
+   * @param secret of this webhook address; @param nowS seconds since 1970
+   */
+  parseWebhook(rawBody: Buffer, headers: WebhookHeaders, secret: string, nowS: number): WebhookReading;
   close(): Promise<void>;
 }
 
