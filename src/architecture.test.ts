@@ -89,6 +89,9 @@ const VERBS =
 const STEPS = ['core/operation/apply-findings.ts', 'core/payment/accept-payments.ts'];
 /** The connectors' own input and output. */
 const TRANSPORTS = [
+  'core/psp/adyen-connector.ts',
+  'core/psp/adyen-enquiry.ts',
+  'core/psp/adyen-http-client.ts',
   'core/psp/http-exchange.ts',
   'core/psp/registry.ts',
   'core/psp/stripe-connector.ts',
@@ -155,8 +158,11 @@ describe('who may know whom', () => {
     const allowed = (target: string, _: SourceFile, one: Import) => {
       if (one.isTypeOnly) return true;
       if (isOurs(target)) return isPure(target);
+      // Hashing is arithmetic; the part of it that is chance is caught by the test below.
+      if (target === 'node:crypto') return true;
       return (
-        !target.startsWith('node:') && !['postgres', 'p-retry', 'stripe', 'pino', 'fastify'].includes(target)
+        !target.startsWith('node:') &&
+        !['postgres', 'p-retry', 'stripe', '@adyen/api-library', 'pino', 'fastify'].includes(target)
       );
     };
     expect(violations(isPure, allowed)).toEqual([]);

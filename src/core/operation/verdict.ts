@@ -142,6 +142,7 @@ function nextStep(context: FindingContext, base: Pick<Verdict, 'subject' | 'find
   if (held === null) throw new Bug('a held job without its hold');
   return decide({
     ...held,
+    operationKind: base.subject.kind,
     outcome: base.outcome,
     latest: base.finding.reply ?? { kind: 'unknown', reason: 'woken', next: 'resend', retryAfterMs: null },
     capabilities: context.capabilitiesOf(base.subject.pspAccount),

@@ -8,7 +8,7 @@ import type { CallFailure } from './classify.ts';
 import { classifyFailure, clean } from './classify.ts';
 import { createHttpExchange } from './http-exchange.ts';
 import { isJsonObject, textOrNull } from './json.ts';
-import type { Connector, EnquiryReply, PspAccount, Reply, SentWindow, StoredAttempt } from './psp.ts';
+import type { Connector, EnquiryReply, Reply, SentWindow, StoredAttempt, StripeAccount } from './psp.ts';
 import { capabilitiesOf } from './request.ts';
 import { enquireStripe } from './stripe-enquiry.ts';
 import { CallFailed, createStripeHttpClient } from './stripe-http-client.ts';
@@ -22,7 +22,7 @@ const STRIPE_URL = 'https://api.stripe.com';
  * A connector for one Stripe account; opens no connection until its first call.
  * @throws OperatorError `psp_account_invalid` for an address or a key that no request could be made with
  */
-export function createStripeConnector(account: PspAccount): Connector {
+export function createStripeConnector(account: StripeAccount): Connector {
   const http = createHttpExchange(parseBaseUrl(account), account.maxConcurrent);
   const stripe = new Stripe(checkApiKey(account), {
     maxNetworkRetries: 0,
@@ -60,7 +60,7 @@ async function charge(stripe: Stripe, attempt: StoredAttempt, deadlineMs: number
 
 async function enquire(
   stripe: Stripe,
-  account: PspAccount,
+  account: StripeAccount,
   attempt: StoredAttempt,
   sent: SentWindow,
   deadlineMs: number,
@@ -134,7 +134,7 @@ function readIntent(intent: unknown): { id: string; status: string | null } | nu
   return id === null ? null : { id, status: textOrNull(intent.status) };
 }
 
-function parseBaseUrl(account: PspAccount): URL {
+function parseBaseUrl(account: StripeAccount): URL {
   const text = account.baseUrl ?? STRIPE_URL;
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.pathname !== '/') {
@@ -147,7 +147,7 @@ function parseBaseUrl(account: PspAccount): URL {
 }
 
 /** A key with a line break in it, as a secrets file gives, would fail in every call. */
-function checkApiKey(account: PspAccount): string {
+function checkApiKey(account: StripeAccount): string {
   if (/^[\x21-\x7e]+$/.test(account.apiKey)) return account.apiKey;
   throw new OperatorError(
     'psp_account_invalid',

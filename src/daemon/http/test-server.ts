@@ -10,7 +10,7 @@ import { type HttpOptions, type HttpServer, startHttp } from './server.ts';
 const EUR = parseCurrency('EUR') as Currency;
 
 export const POLICY: AcceptPolicy = {
-  pspAccount: { name: 'stripe_main', psp: 'stripe' },
+  route: { rules: [], fallback: { name: 'stripe_main', psp: 'stripe' } },
   fees: new Map([[EUR, { feeBps: 250, fixedMinor: 30n }]]),
   risk: {
     maxPaymentMinor: new Map(),
