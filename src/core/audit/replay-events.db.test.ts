@@ -236,7 +236,7 @@ async function refunds(): Promise<void> {
     policy: { fee: 'proportional', overdraw: 'allowed' } as const,
     bookKey: await getBookKey(book.db),
     principal: 'os:ana',
-    pspOf: () => 'stripe' as const,
+    accountOf: () => ({ psp: 'stripe' as const }),
   };
   const asked = charges.map(({ orderId }, i) => ({
     refundId: uniqueName('refund "quoted" \\ 返金'),

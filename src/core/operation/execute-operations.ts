@@ -46,7 +46,11 @@ export async function claimTasks(
     const evidence = told.get(job.operationId) ?? [];
     const weight = evidence.length === 0 ? null : weightOf(merge(evidence).kind);
     if (weight === 'moved' || weight === 'refused') return { job, todo: 'fold' as const };
-    if (weight === 'held') return { job, todo: 'enquire' as const };
+    const { canEnquire } = connector.capabilities;
+    if (weight === 'held') {
+      // Word comes from outside where the PSP cannot be asked; there is nothing to do but look at what is stored.
+      return { job, todo: canEnquire[job.operationKind] ? ('enquire' as const) : ('fold' as const) };
+    }
     // The PSP may have forgotten the key. Where nothing ever reached it there is no key to forget.
     const forgotten = weight === 'doubt' && isPastKeyWindow(job.firstSentAgoMs, connector.capabilities);
     return { job, todo: forgotten ? ('enquire' as const) : job.action };

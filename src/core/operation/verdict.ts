@@ -146,6 +146,7 @@ function nextStep(context: FindingContext, base: Pick<Verdict, 'subject' | 'find
   return decide({
     ...held,
     action: held.action === 'send' ? 'send' : 'enquire',
+    operationKind: base.subject.kind,
     outcome: base.outcome,
     latest: base.finding.reply ?? WOKEN,
     capabilities: context.capabilitiesOf(base.subject.pspAccount),

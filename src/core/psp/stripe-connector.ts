@@ -12,10 +12,10 @@ import type {
   Connector,
   EnquiryReply,
   OperationKind,
-  PspAccount,
   Reply,
   SentWindow,
   StoredAttempt,
+  StripeAccount,
 } from './psp.ts';
 import { capabilitiesOf } from './request.ts';
 import { enquireStripe } from './stripe-enquiry.ts';
@@ -35,7 +35,7 @@ const STRIPE_URL = 'https://api.stripe.com';
  * A connector for one Stripe account; opens no connection until its first call.
  * @throws OperatorError `psp_account_invalid` for an address or a key that no request could be made with
  */
-export function createStripeConnector(account: PspAccount): Connector {
+export function createStripeConnector(account: StripeAccount): Connector {
   const http = createHttpExchange(parseBaseUrl(account), account.maxConcurrent);
   const stripe = new Stripe(checkApiKey(account), {
     maxNetworkRetries: 0,
@@ -49,7 +49,10 @@ export function createStripeConnector(account: PspAccount): Connector {
     refund: (attempt, deadlineMs) => send(stripe, attempt, 'refund', deadlineMs),
     payout: (attempt, deadlineMs) => send(stripe, attempt, 'payout', deadlineMs),
     enquire: (attempt, sent, deadlineMs) => enquire(stripe, account, attempt, sent, deadlineMs),
-    parseWebhook: readStripeWebhook,
+    parseWebhook(rawBody, headers, secret, nowS) {
+      const reading = readStripeWebhook(rawBody, headers, secret, nowS);
+      return reading.kind === 'refused' ? reading : { kind: 'news', news: [{ ...reading, says: null }] };
+    },
     async close() {
       http.close();
     },
@@ -81,7 +84,7 @@ async function send(
 
 async function enquire(
   stripe: Stripe,
-  account: PspAccount,
+  account: StripeAccount,
   attempt: StoredAttempt,
   sent: SentWindow,
   deadlineMs: number,
@@ -207,7 +210,7 @@ function readIntent(intent: unknown): { id: string; status: string | null } | nu
   return id === null ? null : { id, status: textOrNull(intent.status) };
 }
 
-function parseBaseUrl(account: PspAccount): URL {
+function parseBaseUrl(account: StripeAccount): URL {
   const text = account.baseUrl ?? STRIPE_URL;
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.pathname !== '/') {
@@ -220,7 +223,7 @@ function parseBaseUrl(account: PspAccount): URL {
 }
 
 /** A key with a line break in it, as a secrets file gives, would fail in every call. */
-function checkApiKey(account: PspAccount): string {
+function checkApiKey(account: StripeAccount): string {
   if (/^[\x21-\x7e]+$/.test(account.apiKey)) return account.apiKey;
   throw new OperatorError(
     'psp_account_invalid',

@@ -4,7 +4,13 @@
  */
 import type { JsonObject } from './json.ts';
 import { isJsonObject, parseJsonObject } from './json.ts';
-import type { ChargeInstruction, FrozenRequest, PayoutInstruction, RefundInstruction } from './psp.ts';
+import type {
+  ChargeInstruction,
+  ChargeTerms,
+  FrozenRequest,
+  PayoutInstruction,
+  RefundInstruction,
+} from './psp.ts';
 import { toStripeAmount } from './stripe-minor-unit.ts';
 import { type References, readReferences } from './stripe-object.ts';
 
@@ -40,9 +46,6 @@ type IntentParameters = {
   readonly transfer_group: string;
   readonly metadata: IntentMetadata;
 };
-
-/** What of a charge decides whether Stripe can be asked for it at all. */
-export type ChargeTerms = Pick<ChargeInstruction, 'amountMinor' | 'currency' | 'paymentMethod'>;
 
 /** Why Stripe cannot take it, or null; what {@link freezeStripeCharge} would say, without writing the request. */
 export function findStripeFault(terms: ChargeTerms): string | null {

@@ -61,7 +61,7 @@ async function refunded(): Promise<{ account: string; operationId: bigint }> {
     policy: { fee: 'proportional', overdraw: 'allowed' } as const,
     bookKey: await getBookKey(book.db),
     principal: 'test',
-    pspOf: () => 'stripe' as const,
+    accountOf: () => ({ psp: 'stripe' as const }),
   };
   const request = {
     refundId: uniqueName('r'),
