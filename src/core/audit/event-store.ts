@@ -14,7 +14,10 @@ type EventKind =
   | 'jobs_claimed'
   | 'operation_evidence'
   | 'job_rescued'
-  | 'funds_released';
+  | 'funds_released'
+  | 'dead_letter_replayed'
+  | 'order_retried'
+  | 'operation_canceled';
 
 export type NewEvent = {
   readonly kind: EventKind;

@@ -82,6 +82,9 @@ export const OPERATION_EVENTS = [
   'unknown',
   'not_sent',
   'config_error',
+  // By a person's command: never after a doubt, and never while anything may have been sent.
+  'canceled',
+  'retried',
 ] as const;
 export type OperationEvent = (typeof OPERATION_EVENTS)[number];
 
@@ -105,9 +108,12 @@ const FROM_DOUBT = {
   unknown: 'unknown',
 } as const;
 
+/** Nothing was charged, for certain: another attempt may be made, with a key of its own. */
+const FROM_A_DEFINITIVE_NO = { retried: 'queued' } as const;
+
 /** event × state. A cell that is not here is illegal, and the database row stays as it is. */
 export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<OperationEvent, SubState>>>>> = {
-  queued: { claimed: 'claimed' },
+  queued: { claimed: 'claimed', canceled: 'canceled' },
   in_risk_review: {},
   claimed: FROM_A_CALL,
   retry_wait: { ...FROM_A_CALL, claimed: 'claimed' },
@@ -116,11 +122,11 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
   pending_psp: { ...FROM_DOUBT, claimed: 'pending_psp' },
   awaiting_customer: { ...FROM_DOUBT, claimed: 'awaiting_customer' },
   succeeded: {},
-  declined: {},
-  rejected: {},
+  declined: FROM_A_DEFINITIVE_NO,
+  rejected: FROM_A_DEFINITIVE_NO,
   risk_blocked: {},
-  canceled: {},
-  expired: {},
+  canceled: FROM_A_DEFINITIVE_NO,
+  expired: FROM_A_DEFINITIVE_NO,
 };
 
 /**

@@ -76,9 +76,11 @@ export function judge(
   context: FindingContext,
   stands: Subject,
   finding: Finding,
-  job: OpenJob | undefined,
+  operationJob: OpenJob | undefined,
   stored: ReadonlyMap<bigint, readonly Evidence[]>,
 ): Verdict {
+  // A job of another attempt neither gives nor takes a right here.
+  const job = operationJob?.attemptNumber === finding.attemptNumber ? operationJob : undefined;
   const subject = { ...stands, subState: shownSubState(stands.subState, job?.state ?? null) };
   const right = rightOf(finding, job);
   const evidence = finding.reply === null ? null : toEvidence(finding, finding.reply, right);
@@ -106,7 +108,7 @@ export function judge(
       letter,
     };
   }
-  if (isEnded(subject.subState)) return afterTheEnd(base, knownBefore);
+  if (hasEnded(subject)) return afterTheEnd(base, knownBefore);
   const subState = transition(subject.subState, outcome.kind);
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
@@ -123,6 +125,11 @@ export function judge(
     entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : [],
     letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : contradiction,
   };
+}
+
+/** The operation has ended, or goes on with a later attempt: either way this attempt decides nothing any more. */
+function hasEnded(subject: Subject): boolean {
+  return isEnded(subject.subState) || !isOpenAttempt(subject.attemptState);
 }
 
 /** Nothing was ever learned of it. */
@@ -186,6 +193,7 @@ function afterTheEnd(
     entries: [],
     letter: null,
   };
+  const end = isEnded(subject.subState) ? subject.subState : subject.attemptState;
   const bookedBefore = subject.attemptState === 'succeeded' || subject.attemptState === 'succeeded_surplus';
   if (outcome.kind === 'succeeded' && !bookedBefore) {
     const surplus = publicStateOf(subject.subState) === 'SUCCESS';
@@ -195,12 +203,12 @@ function afterTheEnd(
       entries: [surplusEntry(subject, surplus)],
       letter: {
         code: surplus ? 'surplus_success' : 'late_success',
-        reason: `the PSP moved the money although the order had ended as ${subject.subState}; it is in suspense`,
+        reason: `the PSP moved the money although the order had ended as ${end}; it is in suspense`,
       },
     };
   }
   if (outcome.contradicted && !knownBefore) {
-    const reason = `the order ended as ${subject.subState}, and evidence says otherwise`;
+    const reason = `the order ended as ${end}, and evidence says otherwise`;
     return { ...unchanged, letter: { code: 'contradicting_evidence', reason } };
   }
   return unchanged;
@@ -249,7 +257,7 @@ function known<T>(value: T | null): T {
 export function attemptChange(verdict: Verdict): AttemptChange | null {
   const { subject, outcome, attemptState, evidence } = verdict;
   if (verdict.right === 'fenced') return null;
-  if (isEnded(subject.subState) && attemptState === subject.attemptState) return null;
+  if (hasEnded(subject) && attemptState === subject.attemptState) return null;
   const doubt = evidence !== null && ['doubt', 'held', 'moved', 'refused'].includes(weightOf(evidence.kind));
   return {
     operationId: subject.operationId,
@@ -265,12 +273,12 @@ export function attemptChange(verdict: Verdict): AttemptChange | null {
 }
 
 /**
- * Null where the row stays as it is: fenced evidence, or an operation that had ended (that never changes).
+ * Null where the row stays as it is: fenced evidence, or an attempt that had ended (only a retry moves on from there).
  * The fence it remembers is the job's; one more where the job is ended from outside.
  */
 export function operationChange(verdict: Verdict): OperationChange | null {
   const { subject, outcome, subState, job } = verdict;
-  if (verdict.right === 'fenced' || isEnded(subject.subState)) return null;
+  if (verdict.right === 'fenced' || hasEnded(subject)) return null;
   const fence = (job?.fence ?? 0) + (verdict.right === 'outside' ? 1 : 0);
   return {
     operationId: subject.operationId,

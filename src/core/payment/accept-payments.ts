@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { insertEvents, type NewEvent } from '../audit/event-store.ts';
 import { type Tx, together } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
-import { formatId } from '../ids.ts';
+import { attemptKey, formatId } from '../ids.ts';
 import { type Currency, type FeeRate, feeOf } from '../money.ts';
 import {
   insertAttempts,
@@ -381,11 +381,6 @@ function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {
     buyer: request.buyer,
     customerPresent: order.customerPresent,
   };
-}
-
-/** The key at the PSP: the book's own random part, the operation and the attempt (≤ 64 characters). */
-function attemptKey(bookKey: string, operationId: bigint, attemptNumber: number): string {
-  return `pg-${bookKey}-${operationId}-${attemptNumber}`;
 }
 
 /**

@@ -17,6 +17,7 @@ import {
   freezeStripeCharge,
   freezeStripeRefund,
   freezeStripeTransfer,
+  refreezeStripe,
 } from './stripe-request.ts';
 
 /**
@@ -57,6 +58,19 @@ export function freezePayout(psp: PspAccount['psp'], instruction: PayoutInstruct
   switch (psp) {
     case 'stripe':
       return freezeStripeTransfer(instruction);
+    default:
+      return unreachable(psp);
+  }
+}
+
+/** What a new attempt asks anew of a request that an earlier one asked in vain. */
+export type Renewal = { readonly idempotencyKey: string; readonly attemptNumber: number };
+
+/** The same request for a new attempt: its own key and number, everything else as it was. */
+export function refreeze(psp: PspAccount['psp'], request: string, renewal: Renewal): FrozenRequest {
+  switch (psp) {
+    case 'stripe':
+      return refreezeStripe(request, renewal);
     default:
       return unreachable(psp);
   }
