@@ -257,8 +257,8 @@ async function commands(): Promise<void> {
     principal: 'os:ana',
     reason: 'fixed',
     bookKey: 'testbook',
-    pspOf: () => 'stripe',
-  } as const;
+    pspOf: (): 'stripe' => 'stripe',
+  };
   const ids = letters.map((letter) => letter.id);
   await replayDeadLetters(book.db, { ...context, action: 'enquire' }, ids.slice(4));
   await replayDeadLetters(book.db, { ...context, action: null }, ids);

@@ -22,8 +22,8 @@ import {
 import { laneOf } from '../queue/job.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { callPsp, claimTasks, type Task } from './execute-operations.ts';
+import type { ReplayAction } from './letter-plan.ts';
 import { type ReplayContext, type ReplayResult, replayDeadLetters } from './replay-dead-letters.ts';
-import type { ReplayAction } from './replay-plan.ts';
 import { rescueOperations } from './rescue-operations.ts';
 
 let book: TestBook;

@@ -7,20 +7,14 @@ import { insertEvents, type NewEvent } from '../audit/event-store.ts';
 import { type Db, type Tx, together, transact } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
 import { attemptKey, formatId } from '../ids.ts';
-import type { Capabilities, PspAccount } from '../psp/psp.ts';
+import type { PspAccount } from '../psp/psp.ts';
 import { capabilitiesOf, refreeze } from '../psp/request.ts';
-import {
-  ANY_LETTER,
-  closeLettersAs,
-  type LockedLetter,
-  listDeadLetters,
-  lockDeadLetters,
-} from '../queue/dead-letter-store.ts';
+import { ANY_LETTER, closeLettersAs, listDeadLetters, lockDeadLetters } from '../queue/dead-letter-store.ts';
 import { laneOf } from '../queue/job.ts';
 import { insertJobs, lockJobs, notifyLane, type ResumedJob, resumeJobs } from '../queue/queue-store.ts';
+import { type PlannedReplay, planReplays, type ReplayAction, type ReplayPlan } from './letter-plan.ts';
 import { insertAttempts, type NewAttempt } from './operation-store.ts';
 import { listStandings, lockOperations, requeueOperations, type Standing } from './reopening-store.ts';
-import { planReplay, type ReplayAction, type ReplayPlan } from './replay-plan.ts';
 
 export type ReplayContext = {
   /** Who was authenticated. */
@@ -41,33 +35,6 @@ export type ReplayResult = { readonly letterId: bigint; readonly operationId: bi
 
 /** Letters in one transaction. */
 export const MAX_REPLAYS = 100;
-
-/** A letter with where its operation stands and what its replay would do. */
-export type PlannedReplay = {
-  readonly letter: LockedLetter;
-  readonly standing: Standing;
-  readonly plan: ReplayPlan;
-};
-
-/** The decision about letters as they stand; `standings` of all their operations. */
-export function planReplays(
-  letters: readonly LockedLetter[],
-  standings: readonly Standing[],
-  action: ReplayAction | null,
-  capabilities: (pspAccount: string) => Capabilities,
-): readonly PlannedReplay[] {
-  const standingOf = new Map(standings.map((standing) => [standing.operationId, standing]));
-  const taken = new Set<bigint>();
-  return letters.map((letter) => {
-    const standing = standingOf.get(letter.operationId);
-    if (standing === undefined) throw new Bug(`dead letter ${letter.id} of an operation without an attempt`);
-    // Two letters of one operation: the first one moves it, the second one then finds it moving.
-    const seen = taken.has(letter.operationId) ? { ...standing, hasJob: true } : standing;
-    const plan = planReplay(letter, seen, action, capabilities(standing.pspAccount));
-    if (plan.kind !== 'refused') taken.add(letter.operationId);
-    return { letter, standing, plan };
-  });
-}
 
 /**
  * Replays up to {@link MAX_REPLAYS} letters; results in id order, letters that are not there left out.

@@ -169,8 +169,8 @@ export type ReplayedState = {
   readonly operationId: bigint;
   readonly subState: SubState;
   readonly hasJob: boolean;
-  /** Codes of its open dead letters. */
-  readonly openLetters: readonly string[];
+  /** Its newest open letter; null when it has none. */
+  readonly newestLetterId: bigint | null;
 };
 
 /** Where the operations of replayed letters have come to. */
@@ -181,9 +181,9 @@ export async function listReplayedStates(
   const { sql, t } = on;
   return sql<ReplayedState[]>`
     select o.id as operation_id, o.sub_state, j.operation_id is not null as has_job,
-           (select coalesce(json_agg(d.code order by d.id), '[]')
+           (select max(d.id)
               from ${t.deadLetter} d
-             where d.operation_id = o.id and d.state = 'open') as open_letters
+             where d.operation_id = o.id and d.state = 'open') as newest_letter_id
       from ${t.operation} o
       left join ${t.job} j on j.operation_id = o.id
      where o.id = any(${list(operationIds)}::bigint[])

@@ -2,15 +2,17 @@
  * What a replay of a dead letter may do, given where its operation stands: go on with the same attempt under its
  * original key, make a new attempt, or nothing, and then what a person must do instead. Decides only.
  */
+import { Bug } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import type { Capabilities } from '../psp/psp.ts';
+import type { LockedLetter } from '../queue/dead-letter-store.ts';
 import { isPastKeyWindow } from './decide.ts';
 import { isOpenAttempt } from './evidence.ts';
 import type { Standing } from './reopening-store.ts';
 
 export type ReplayAction = 'send' | 'enquire';
 
-export type LetterFacts = {
+type LetterFacts = {
   readonly state: string;
   readonly code: string;
   readonly attemptNumber: number;
@@ -23,7 +25,7 @@ export type ReplayPlan =
   | { readonly kind: 'renew' }
   | { readonly kind: 'refused'; readonly code: ReplayRefusal; readonly message: string };
 
-export type ReplayRefusal =
+type ReplayRefusal =
   | 'letter_closed'
   | 'needs_a_decision'
   | 'already_working'
@@ -110,4 +112,31 @@ function renew(standing: Standing, wanted: ReplayAction | null): ReplayPlan {
 function isRenewable({ attemptState, kind, reason }: Standing): boolean {
   if (attemptState === 'rejected') return true;
   return attemptState === 'declined' && kind === 'payout' && (reason ?? '').includes('balance_insufficient');
+}
+
+/** A letter with where its operation stands and what its replay would do. */
+export type PlannedReplay = {
+  readonly letter: LockedLetter;
+  readonly standing: Standing;
+  readonly plan: ReplayPlan;
+};
+
+/** The decision about letters as they stand; `standings` of all their operations. */
+export function planReplays(
+  letters: readonly LockedLetter[],
+  standings: readonly Standing[],
+  action: ReplayAction | null,
+  capabilities: (pspAccount: string) => Capabilities,
+): readonly PlannedReplay[] {
+  const standingOf = new Map(standings.map((standing) => [standing.operationId, standing]));
+  const taken = new Set<bigint>();
+  return letters.map((letter) => {
+    const standing = standingOf.get(letter.operationId);
+    if (standing === undefined) throw new Bug(`dead letter ${letter.id} of an operation without an attempt`);
+    // Two letters of one operation: the first one moves it, the second one then finds it moving.
+    const seen = taken.has(letter.operationId) ? { ...standing, hasJob: true } : standing;
+    const plan = planReplay(letter, seen, action, capabilities(standing.pspAccount));
+    if (plan.kind !== 'refused') taken.add(letter.operationId);
+    return { letter, standing, plan };
+  });
 }
