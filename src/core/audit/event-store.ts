@@ -16,7 +16,10 @@ type EventKind =
   | 'job_rescued'
   | 'funds_released'
   | 'refund_accepted'
-  | 'operations_rechecked';
+  | 'operations_rechecked'
+  | 'dead_letter_replayed'
+  | 'order_retried'
+  | 'operation_canceled';
 
 export type NewEvent = {
   readonly kind: EventKind;

@@ -61,6 +61,12 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return rebuild.addEntries(tx, event.at, data.entries);
     case 'funds_released':
       return rebuild.addEntries(tx, event.at, data.entries);
+    case 'dead_letter_replayed':
+    case 'order_retried':
+      return rebuild.applyReopening(tx, event.at, data);
+    case 'operation_canceled':
+      await rebuild.applyCancellation(tx, event.at, data);
+      return rebuild.addEntries(tx, event.at, data.entries);
     default:
       return unreachable(event.kind);
   }

@@ -65,6 +65,23 @@ export function freezeAdyenCharge(account: Merchant, instruction: ChargeInstruct
 /** The buyer pays now with a card on file; only then can anybody pass a challenge. */
 const PRESENT = 'CardOnFile';
 
+/** The same charge for another attempt: only what names the attempt is new. */
+export function refreezeAdyen(
+  request: string,
+  renewal: { readonly idempotencyKey: string; readonly attemptNumber: number },
+): FrozenRequest {
+  const body = parseJsonObject(request);
+  if (body === null || !isJsonObject(body.metadata)) {
+    return { kind: 'rejected', reason: 'the stored request is not a charge that can be renewed' };
+  }
+  const metadata = {
+    ...body.metadata,
+    paygate_attempt: String(renewal.attemptNumber),
+    paygate_key: renewal.idempotencyKey,
+  };
+  return { kind: 'frozen', request: JSON.stringify({ ...body, metadata }) };
+}
+
 /**
  * The request of a refund as JSON text. The payment's own reference stands in the address and not in Adyen's body,
  * so it is stored beside it. Source: docs.adyen.com/api-explorer/Checkout/72/post/payments/(paymentPspReference)/refunds.

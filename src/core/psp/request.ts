@@ -3,7 +3,13 @@
  * loads no SDK, because it runs on the accept path and in every short-lived command.
  */
 import { unreachable } from '../errors.ts';
-import { findAdyenFault, freezeAdyenCharge, freezeAdyenPayout, freezeAdyenRefund } from './adyen-request.ts';
+import {
+  findAdyenFault,
+  freezeAdyenCharge,
+  freezeAdyenPayout,
+  freezeAdyenRefund,
+  refreezeAdyen,
+} from './adyen-request.ts';
 import type {
   Capabilities,
   ChargeInstruction,
@@ -19,6 +25,7 @@ import {
   freezeStripeCharge,
   freezeStripeRefund,
   freezeStripeTransfer,
+  refreezeStripe,
 } from './stripe-request.ts';
 
 /**
@@ -81,6 +88,21 @@ export function freezePayout(account: RequestAccount, instruction: PayoutInstruc
       return freezeAdyenPayout(account, instruction);
     default:
       return unreachable(account);
+  }
+}
+
+/** What a new attempt asks anew of a request that an earlier one asked in vain. */
+export type Renewal = { readonly idempotencyKey: string; readonly attemptNumber: number };
+
+/** The same request for a new attempt: its own key and number, everything else as it was. */
+export function refreeze(psp: PspAccount['psp'], request: string, renewal: Renewal): FrozenRequest {
+  switch (psp) {
+    case 'stripe':
+      return refreezeStripe(request, renewal);
+    case 'adyen':
+      return refreezeAdyen(request, renewal);
+    default:
+      return unreachable(psp);
   }
 }
 

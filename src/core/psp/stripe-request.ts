@@ -123,6 +123,23 @@ export function freezeStripeTransfer(instruction: PayoutInstruction): FrozenRequ
   return { kind: 'frozen', request: JSON.stringify(parameters) };
 }
 
+/** The same request, of any kind, for another attempt: only what names the attempt is new. */
+export function refreezeStripe(
+  request: string,
+  renewal: { readonly idempotencyKey: string; readonly attemptNumber: number },
+): FrozenRequest {
+  const parameters = parseJsonObject(request);
+  if (parameters === null || !isJsonObject(parameters.metadata)) {
+    return { kind: 'rejected', reason: 'the stored request cannot be read back' };
+  }
+  const metadata = {
+    ...parameters.metadata,
+    paygate_attempt: String(renewal.attemptNumber),
+    paygate_key: renewal.idempotencyKey,
+  };
+  return { kind: 'frozen', request: JSON.stringify({ ...parameters, metadata }) };
+}
+
 function referencesOf(instruction: RefundInstruction | PayoutInstruction): References {
   return {
     paygate_operation: instruction.operationId,
