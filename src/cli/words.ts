@@ -83,6 +83,8 @@ const EXAMPLES: Readonly<Record<IdKind, string>> = {
   entry: 'ent_15',
   deadLetter: 'dl_4',
   batch: 'bat_3',
+  payoutBatch: 'pob_17',
+  payout: 'po_18',
 };
 
 /** @throws OperatorError id_invalid */

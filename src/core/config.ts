@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { OperatorError } from './errors.ts';
 import { type Currency, type FeeRate, parseAmount, parseCurrency } from './money.ts';
 import type { AcceptPolicy } from './payment/accept-payments.ts';
+import type { PayoutPolicy } from './payout/payout-decision.ts';
 import type { PspAccount } from './psp/psp.ts';
 
 const pspAccountSchema = z.strictObject({
@@ -36,6 +37,16 @@ const configSchema = z.strictObject({
   fees: z
     .record(z.string(), z.strictObject({ bps: z.int().min(0).max(10_000), fixed: z.string().default('0') }))
     .default({}),
+  payouts: z
+    .strictObject({
+      /** How long a changed destination is not paid. */
+      cooling_days: z.int().min(0).max(365).default(3),
+      /** The same seller and amount so recently is asked about; 0: never. */
+      repeat_days: z.int().min(0).max(365).default(7),
+      /** Per currency: a batch with a larger total is approved by another person than its submitter. */
+      approval_limit: z.record(z.string(), z.string()).default({}),
+    })
+    .prefault({}),
   release: z.strictObject({ after_days: z.int().min(0).max(365).default(0) }).prefault({}),
   risk: z
     .strictObject({
@@ -68,6 +79,7 @@ export type Config = {
   };
   readonly pspAccounts: readonly PspAccount[];
   readonly accept: AcceptPolicy | null;
+  readonly payouts: PayoutPolicy;
   readonly http: { readonly host: string; readonly port: number };
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 };
@@ -111,6 +123,11 @@ export function readConfig(source: ConfigSource): Config {
     },
     pspAccounts,
     accept: toAcceptPolicy(file, pspAccounts, faults),
+    payouts: {
+      coolingDays: file.payouts.cooling_days,
+      repeatDays: file.payouts.repeat_days,
+      approvalLimits: readAmounts('payouts.approval_limit', file.payouts.approval_limit, faults),
+    },
     http: { host: file.http.host, port: file.http.port },
     logLevel: file.log.level,
   };
@@ -163,11 +180,7 @@ function toAcceptPolicy(
     const amount = readAmount(`fees.${code}.fixed`, fee.fixed, code, faults);
     if (amount !== null) fees.set(amount.currency, { feeBps: fee.bps, fixedMinor: amount.amountMinor });
   }
-  const maxPaymentMinor = new Map<Currency, bigint>();
-  for (const [code, text] of Object.entries(file.risk.max_payment)) {
-    const amount = readAmount(`risk.max_payment.${code}`, text, code, faults);
-    if (amount !== null) maxPaymentMinor.set(amount.currency, amount.amountMinor);
-  }
+  const maxPaymentMinor = readAmounts('risk.max_payment', file.risk.max_payment, faults);
   if (account === undefined) return null;
   return {
     pspAccount: account,
@@ -179,6 +192,20 @@ function toAcceptPolicy(
     },
     releaseAfterDays: file.release.after_days === 0 ? null : file.release.after_days,
   };
+}
+
+/** Amounts in minor units from a table of amounts in major units by currency code. */
+function readAmounts(
+  field: string,
+  table: Readonly<Record<string, string>>,
+  faults: string[],
+): ReadonlyMap<Currency, bigint> {
+  const amounts = new Map<Currency, bigint>();
+  for (const [code, text] of Object.entries(table)) {
+    const amount = readAmount(`${field}.${code}`, text, code, faults);
+    if (amount !== null) amounts.set(amount.currency, amount.amountMinor);
+  }
+  return amounts;
 }
 
 function readAmount(

@@ -9,6 +9,8 @@ const PREFIXES = {
   entry: 'ent',
   deadLetter: 'dl',
   batch: 'bat',
+  payoutBatch: 'pob',
+  payout: 'po',
 } as const;
 export type IdKind = keyof typeof PREFIXES;
 

@@ -14,7 +14,13 @@ type EventKind =
   | 'jobs_claimed'
   | 'operation_evidence'
   | 'job_rescued'
-  | 'funds_released';
+  | 'funds_released'
+  | 'seller_changed'
+  | 'payout_batch_submitted'
+  | 'payouts_submitted'
+  | 'payout_batch_approved'
+  | 'payouts_decided'
+  | 'payout_batch_ended';
 
 export type NewEvent = {
   readonly kind: EventKind;

@@ -3,6 +3,7 @@
  * loads no SDK, because it runs on the accept path and in every short-lived command.
  */
 import { unreachable } from '../errors.ts';
+import type { Money } from '../money.ts';
 import type {
   Capabilities,
   ChargeInstruction,
@@ -13,6 +14,7 @@ import type {
 } from './psp.ts';
 import {
   type ChargeTerms,
+  findStripeAmountFault,
   findStripeFault,
   freezeStripeCharge,
   freezeStripeRefund,
@@ -67,6 +69,16 @@ export function findChargeFault(psp: PspAccount['psp'], terms: ChargeTerms): str
   switch (psp) {
     case 'stripe':
       return findStripeFault(terms);
+    default:
+      return unreachable(psp);
+  }
+}
+
+/** Why this PSP cannot take such a payout, or null: asked before anything is stored. */
+export function findPayoutFault(psp: PspAccount['psp'], money: Money): string | null {
+  switch (psp) {
+    case 'stripe':
+      return findStripeAmountFault(money);
     default:
       return unreachable(psp);
   }
