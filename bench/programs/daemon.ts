@@ -25,6 +25,7 @@ export async function run(input: DaemonInput): Promise<void> {
         prepare: true,
       },
       pspAccounts: [pspAccount(input.sandboxUrl, input.maxConcurrent)],
+      refunds: { fee: 'proportional', overdraw: 'allowed' },
       accept: POLICY,
       http: { host: '127.0.0.1', port: 0 },
       logLevel: 'warn',

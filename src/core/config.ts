@@ -8,6 +8,7 @@ import { type Currency, type FeeRate, parseAmount, parseCurrency } from './money
 import type { AcceptPolicy } from './payment/accept-payments.ts';
 import type { PayoutPolicy } from './payout/payout-decision.ts';
 import type { PspAccount } from './psp/psp.ts';
+import type { RefundPolicy } from './refund/refund.ts';
 
 const pspAccountSchema = z.strictObject({
   psp: z.literal('stripe'),
@@ -37,6 +38,20 @@ const configSchema = z.strictObject({
   fees: z
     .record(z.string(), z.strictObject({ bps: z.int().min(0).max(10_000), fixed: z.string().default('0') }))
     .default({}),
+  payments: z
+    .strictObject({
+      /** What becomes of a payment of which some orders succeed and some fail. */
+      on_partial: z.enum(['keep', 'refund']).default('refund'),
+    })
+    .prefault({}),
+  refunds: z
+    .strictObject({
+      /** Whether the platform gives back its fee with a refund. */
+      fee: z.enum(['proportional', 'kept']).default('proportional'),
+      /** Whether a refund may take a wallet below zero. */
+      overdraw: z.enum(['allowed', 'refused']).default('allowed'),
+    })
+    .prefault({}),
   payouts: z
     .strictObject({
       /** How long a changed destination is not paid. */
@@ -79,6 +94,7 @@ export type Config = {
   };
   readonly pspAccounts: readonly PspAccount[];
   readonly accept: AcceptPolicy | null;
+  readonly refunds: RefundPolicy;
   readonly payouts: PayoutPolicy;
   readonly http: { readonly host: string; readonly port: number };
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
@@ -123,6 +139,7 @@ export function readConfig(source: ConfigSource): Config {
     },
     pspAccounts,
     accept: toAcceptPolicy(file, pspAccounts, faults),
+    refunds: file.refunds,
     payouts: {
       coolingDays: file.payouts.cooling_days,
       repeatDays: file.payouts.repeat_days,
@@ -185,6 +202,7 @@ function toAcceptPolicy(
   return {
     pspAccount: account,
     fees,
+    onPartial: file.payments.on_partial,
     risk: {
       maxPaymentMinor,
       blockedBuyers: new Set(file.risk.blocked_buyers),

@@ -9,6 +9,7 @@ const PREFIXES = {
   entry: 'ent',
   deadLetter: 'dl',
   batch: 'bat',
+  refund: 'rfd',
   payoutBatch: 'pob',
   payout: 'po',
 } as const;

@@ -70,6 +70,7 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
     resendDelayMs: resendDelayMs(accounts),
     log,
     onWork: executor.wake,
+    refunds: { ...refundContext(config), bookKey: await getBookKey(db), principal },
   });
   const http = await startHttpIfWanted(config, db, log);
   log.info({ accounts: accounts.map((a) => a.name), http: http?.url ?? null }, 'ready');
@@ -152,12 +153,21 @@ async function startHttpIfWanted(config: Config, db: Db, log: Log) {
   return startHttp({
     db,
     policy: config.accept,
+    refunds: refundContext(config),
     bookKey: await getBookKey(db),
     host: config.http.host,
     port: config.http.port,
     log,
     principal: 'http:loopback',
   });
+}
+
+/** What refunds are taken under: the policy, and which PSP an account is. */
+function refundContext(config: Config) {
+  return {
+    policy: config.refunds,
+    pspOf: (name: string) => config.pspAccounts.find((account) => account.name === name)?.psp ?? 'stripe',
+  };
 }
 
 function untilSignal(log: Log): Promise<DaemonEnd['signal']> {

@@ -1,6 +1,8 @@
-/** What a daemon does besides executing: rescues jobs of dead daemons, releases sellers' funds. */
+/** What a daemon does besides executing: rescues jobs, releases sellers' funds, gives back partial payments. */
 import type { Db } from '../core/db/connection.ts';
 import { rescueOperations } from '../core/operation/rescue-operations.ts';
+import type { RefundContext } from '../core/refund/accept-refunds.ts';
+import { refundPartials } from '../core/refund/refund-partials.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
 import type { Log } from './log.ts';
 
@@ -8,6 +10,9 @@ import type { Log } from './log.ts';
 const RESCUE_EVERY_MS = 1_000;
 /** Funds that came due are released this often (ms). */
 const RELEASE_EVERY_MS = 5_000;
+/** Payments whose orders have all ended are looked for this often (ms). */
+const PARTIALS_EVERY_MS = 1_000;
+const MAX_PARTIAL_ROUNDS = 20;
 /** Rounds of releases in a row, so that a large backlog does not starve the rest. */
 const MAX_RELEASE_ROUNDS = 20;
 
@@ -16,6 +21,7 @@ export type MaintenanceOptions = {
   readonly daemonId: () => bigint;
   readonly principal: string;
   readonly resendDelayMs: number;
+  readonly refunds: RefundContext;
   readonly log: Log;
   /** Something was made ready. */
   readonly onWork: () => void;
@@ -38,8 +44,16 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
       log.info({ released }, 'released funds');
     }
   });
+  const stopPartials = repeat('partials', PARTIALS_EVERY_MS, log, async () => {
+    for (let round = 0; round < MAX_PARTIAL_ROUNDS; round += 1) {
+      const { payments, refunds } = await refundPartials(db, options.refunds);
+      if (payments === 0) return;
+      if (refunds > 0)
+        log.info({ payments, refunds }, 'giving back what was charged of payments that failed');
+    }
+  });
   return async () => {
-    await Promise.all([stopRescue(), stopRelease()]);
+    await Promise.all([stopRescue(), stopRelease(), stopPartials()]);
   };
 }
 

@@ -111,6 +111,7 @@ export function paymentRequest(overrides: Partial<PaymentRequest> = {}): Payment
 export function acceptPolicy(overrides: Partial<AcceptPolicy> = {}): AcceptPolicy {
   return {
     pspAccount: { name: 'main', psp: 'stripe' },
+    onPartial: 'keep',
     fees: new Map(),
     risk: { maxPaymentMinor: new Map(), blockedBuyers: new Set(), blockedSellers: new Set() },
     releaseAfterDays: null,

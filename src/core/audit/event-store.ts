@@ -15,6 +15,7 @@ type EventKind =
   | 'operation_evidence'
   | 'job_rescued'
   | 'funds_released'
+  | 'refund_accepted'
   | 'seller_changed'
   | 'payout_batch_submitted'
   | 'payouts_submitted'

@@ -32,6 +32,8 @@ import { resolveOperation } from '../operation/resolve-operation.ts';
 import { acceptPayments, fingerprint } from '../payment/accept-payments.ts';
 import { markBatchSubmitted, openBatch } from '../payment/payment-store.ts';
 import { capabilitiesOf } from '../psp/request.ts';
+import { getBookKey } from '../queue/queue-store.ts';
+import { submitRefunds } from '../refund/submit-refunds.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { listEvents } from './event-store.ts';
 import { replayEvents } from './replay-events.ts';
@@ -42,6 +44,7 @@ const REBUILT = [
   'payment_order',
   'checkout',
   'idempotency_key',
+  'refund',
   'operation',
   'attempt',
   'job',
@@ -215,6 +218,43 @@ async function releases(): Promise<void> {
   await releaseDueFunds(book.db, 'test');
 }
 
+/** Refunds of every end, one of them undone after it was done. */
+async function refunds(): Promise<void> {
+  const account = uniqueName('acct');
+  const orders = REPLY_KINDS.map(() =>
+    orderRequest({ seller: uniqueName('Refunded'), platformFeeMinor: 99n }),
+  );
+  const charges = await queueCharges(book.db, account, [paymentRequest({ orders })], { releaseAfterDays: 3 });
+  const daemon = await startTestDaemon(book.db);
+  const tasks = await claim(daemon, account);
+  await recordFindings(
+    daemon.context,
+    tasks.map((task) => findingOf(task, REPLY.succeeded)),
+  );
+  const context = {
+    policy: { fee: 'proportional', overdraw: 'allowed' } as const,
+    bookKey: await getBookKey(book.db),
+    principal: 'os:ana',
+    pspOf: () => 'stripe' as const,
+  };
+  const asked = charges.map(({ orderId }, i) => ({
+    refundId: uniqueName('refund "quoted" \\ 返金'),
+    orderId,
+    amount: i % 2 === 0 ? null : '3.33',
+    reason: 'it was broken',
+    cause: 'request' as const,
+  }));
+  await submitRefunds(book.db, context, asked);
+  const sent = await claim(daemon, account);
+  await recordFindings(
+    daemon.context,
+    sent.map((task, i) => findingOf(task, REPLY[REPLY_KINDS[i]!])),
+  );
+  const done = sent[REPLY_KINDS.indexOf('succeeded')]!.job;
+  const undone = { ...done, source: 'enquiry' as const, reply: REPLY.declined, held: null };
+  await applyOutside(book.db, [undone]);
+}
+
 /** One that the books refuse: kept aside for a person. */
 async function quarantine(): Promise<void> {
   const account = uniqueName('acct');
@@ -243,6 +283,7 @@ describe('replay', () => {
     await outcomes();
     await trouble();
     await releases();
+    await refunds();
     await quarantine();
     await applyOutside(book.db, []);
     await levelJobs(book.owner);
@@ -260,6 +301,7 @@ describe('replay', () => {
         'awaiting_customer',
         'retry_wait',
         'held_config',
+        'reversed',
       ]),
     );
     const into = await emptyBook('rebuilt');
@@ -285,6 +327,7 @@ describe('replay', () => {
       'key_answered',
       'operation_evidence',
       'payment_accepted',
+      'refund_accepted',
     ]);
   });
 

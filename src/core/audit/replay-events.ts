@@ -54,6 +54,9 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
     case 'operation_evidence':
       await rebuild.applyEvidence(tx, event.at, data);
       return rebuild.addEntries(tx, event.at, data.entries);
+    case 'refund_accepted':
+      await rebuild.addRefund(tx, event, data);
+      return rebuild.addEntries(tx, event.at, data.entries);
     case 'funds_released':
       return rebuild.addEntries(tx, event.at, data.entries);
     default:

@@ -82,6 +82,31 @@ async function addOrder(
     values (${o.operation!}::text::bigint, 'charge', 1, ${attempt.lane}, 'send', ${at})`;
 }
 
+type AcceptedRefund = Json & { readonly request: Document; readonly entries: unknown };
+
+export async function addRefund(tx: Tx, event: Happened, data: AcceptedRefund): Promise<void> {
+  const { request, entries: _, ...rest } = data;
+  const r = rest as Json;
+  await tx.sql`
+    insert into ${tx.t.operation} (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency, sub_state,
+                                   seller, fee_share_minor, from_pending_minor, created_at, updated_at)
+    values (${r.operation!}::text::bigint, 'refund', ${r.payment!}::text::bigint, ${r.order!}::text::bigint, ${r.psp_account!},
+            ${r.amount_minor!}::text::bigint, ${r.currency!}, 'queued', ${r.seller!}, ${r.fee_share_minor!}::text::bigint,
+            ${r.from_pending_minor!}::text::bigint, ${event.at}, ${event.at})`;
+  await tx.sql`
+    insert into ${tx.t.refund} (id, refund_id, fingerprint, payment_id, payment_order_id, operation_id, amount_minor,
+                                currency, fee_share_minor, cause, reason, principal, requested_at)
+    values (${r.id!}::text::bigint, ${r.refund_id!}, decode(${r.fingerprint!}, 'hex'), ${r.payment!}::text::bigint,
+            ${r.order!}::text::bigint, ${r.operation!}::text::bigint, ${r.amount_minor!}::text::bigint, ${r.currency!},
+            ${r.fee_share_minor!}::text::bigint, ${r.cause!}, ${r.reason!}, ${event.principal}, ${event.at})`;
+  await tx.sql`
+    insert into ${tx.t.attempt} (operation_id, number, idempotency_key, request, state, created_at)
+    values (${r.operation!}::text::bigint, 1, ${r.idempotency_key!}, ${JSON.stringify(request)}, 'created', ${event.at})`;
+  await tx.sql`
+    insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, run_at)
+    values (${r.operation!}::text::bigint, 'refund', 1, ${r.lane!}, 'send', ${event.at})`;
+}
+
 export async function addAnsweredKey(tx: Tx, event: Happened, k: Json): Promise<void> {
   await tx.sql`
     insert into ${tx.t.idempotencyKey} (key, fingerprint, payment_id, answer)

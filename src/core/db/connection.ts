@@ -27,6 +27,8 @@ const TABLES = [
   'job',
   'dead_letter',
   'fund_release',
+  'refund',
+  'partial_watch',
   'seller',
   'seller_destination',
   'seller_change',

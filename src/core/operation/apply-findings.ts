@@ -27,6 +27,7 @@ import type { SubState } from './operation.ts';
 import {
   insertEvidence,
   insertFundReleases,
+  insertReleasesOfFailedRefunds,
   listEvidence,
   lockSubjects,
   updateAttempts,
@@ -36,6 +37,7 @@ import {
   attemptChange,
   type Finding,
   type FindingContext,
+  failedRefund,
   fundRelease,
   judge,
   operationChange,
@@ -131,6 +133,7 @@ async function write(tx: Tx, context: FindingContext, verdicts: readonly Verdict
       verdicts.flatMap((verdict) => operationChange(verdict) ?? []),
     ),
     insertFundReleases(tx, verdicts.flatMap(fundRelease)),
+    insertReleasesOfFailedRefunds(tx, verdicts.flatMap(failedRefund)),
   ]);
   await together([insertEvents(tx, principal, eventsOf(verdicts, entries)), insertPostings(tx, entries)]);
 }

@@ -38,6 +38,7 @@ export type DeadLetterCode =
   | 'rescued_too_often'
   | 'late_success'
   | 'surplus_success'
+  | 'reversed_after_success'
   | 'contradicting_evidence'
   | 'quarantined';
 
@@ -49,6 +50,7 @@ export function decide(situation: Situation): Step {
   switch (outcome.kind) {
     case 'succeeded':
     case 'declined':
+    case 'reversed':
       return { kind: 'end' };
     case 'rejected':
       return { kind: 'bury', code: 'rejected', reason: outcome.reason ?? 'the PSP rejected the request' };

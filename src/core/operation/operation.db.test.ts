@@ -40,6 +40,7 @@ const ATTEMPT_STATES: Readonly<Record<AttemptState, true>> = {
   declined: true,
   rejected: true,
   not_sent: true,
+  reversed: true,
 };
 const SOURCES: Readonly<Record<EvidenceSource, true>> = {
   reply: true,
@@ -81,7 +82,7 @@ describe('the schema', () => {
   });
 
   test('knows exactly the kinds and sources of evidence of the program', async () => {
-    const kinds: readonly EvidenceKind[] = REPLY_KINDS;
+    const kinds: readonly EvidenceKind[] = [...REPLY_KINDS, 'reversed'];
     expect([...(await checkedValues('evidence', 'kind'))].sort()).toEqual([...kinds].sort());
     expect([...(await checkedValues('evidence', 'source'))].sort()).toEqual(Object.keys(SOURCES).sort());
   });

@@ -27,21 +27,22 @@ describe('the transition table', () => {
     const head = ['', ...OPERATION_EVENTS].map(cell).join('').trimEnd();
     expect(`\n${[head, ...lines].join('\n')}\n`).toMatchInlineSnapshot(`
       "
-                         claimed            succeeded          declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error
-      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -
-      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -
-      claimed            -                  succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config
-      pending_psp        pending_psp        succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -
-      awaiting_customer  awaiting_customer  succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -
-      retry_wait         claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config
-      unknown            unknown            succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -
-      held_config        claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config
-      succeeded          -                  -                  -                  -                  -                  -                  -                  -                  -
-      declined           -                  -                  -                  -                  -                  -                  -                  -                  -
-      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -
-      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -
-      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -
-      expired            -                  -                  -                  -                  -                  -                  -                  -                  -
+                         claimed            succeeded          declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error       reversed
+      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -                  -
+      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      claimed            -                  succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -
+      pending_psp        pending_psp        succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -
+      awaiting_customer  awaiting_customer  succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -
+      retry_wait         claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -
+      unknown            unknown            succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -
+      held_config        claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -
+      succeeded          -                  -                  -                  -                  -                  -                  -                  -                  -                  reversed
+      declined           -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      expired            -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      reversed           -                  -                  -                  -                  -                  -                  -                  -                  -                  -
       "
     `);
   });
@@ -55,11 +56,14 @@ describe('the transition table', () => {
     expect(Object.keys(TRANSITIONS).sort()).toEqual([...SUB_STATES].sort());
   });
 
-  test.each(ENDED)('%s has ended: nothing leads out of it', (state) => {
-    expect(OPERATION_EVENTS.map((event) => transition(state, event))).toEqual(
-      OPERATION_EVENTS.map(() => null),
-    );
-  });
+  test.each(ENDED)(
+    '%s has ended: nothing leads out of it, but for a success that the PSP takes back',
+    (state) => {
+      expect(OPERATION_EVENTS.map((event) => transition(state, event))).toEqual(
+        OPERATION_EVENTS.map((event) => (state === 'succeeded' && event === 'reversed' ? 'reversed' : null)),
+      );
+    },
+  );
 
   test.each(IN_DOUBT_OR_PENDING)('%s is left by evidence about the attempt alone', (state) => {
     for (const event of HARMLESS_EVENTS) expect(transition(state, event)).toBeNull();

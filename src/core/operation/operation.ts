@@ -22,6 +22,7 @@ export const SUB_STATES = [
   'risk_blocked',
   'canceled',
   'expired',
+  'reversed',
 ] as const;
 export type SubState = (typeof SUB_STATES)[number];
 
@@ -44,6 +45,7 @@ export function publicStateOf(subState: SubState): PublicState {
     case 'risk_blocked':
     case 'canceled':
     case 'expired':
+    case 'reversed':
       return 'FAILED';
     default:
       return unreachable(subState);
@@ -82,6 +84,7 @@ export const OPERATION_EVENTS = [
   'unknown',
   'not_sent',
   'config_error',
+  'reversed',
 ] as const;
 export type OperationEvent = (typeof OPERATION_EVENTS)[number];
 
@@ -115,12 +118,14 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
   unknown: { ...FROM_DOUBT, claimed: 'unknown' },
   pending_psp: { ...FROM_DOUBT, claimed: 'pending_psp' },
   awaiting_customer: { ...FROM_DOUBT, claimed: 'awaiting_customer' },
-  succeeded: {},
+  // The PSP can take back what it had done: a refund that fails after all, a payout that is returned.
+  succeeded: { reversed: 'reversed' },
   declined: {},
   rejected: {},
   risk_blocked: {},
   canceled: {},
   expired: {},
+  reversed: {},
 };
 
 /**

@@ -8,6 +8,7 @@ import { type Tx, together } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import { type Currency, type FeeRate, feeOf } from '../money.ts';
+import { attemptKey } from '../operation/attempt-key.ts';
 import {
   insertAttempts,
   insertOperations,
@@ -18,6 +19,7 @@ import type { PspAccount } from '../psp/psp.ts';
 import { findChargeFault, freezeCharge } from '../psp/request.ts';
 import { laneOf, type Priority } from '../queue/job.ts';
 import { insertJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
+import { insertPartialWatches } from '../refund/refund-store.ts';
 import { assessRisk, type RiskDecision, type RiskRules } from '../risk/risk.ts';
 import { type AcceptedAnswer, acceptedAnswer } from './payment-answer.ts';
 import { canonicalPaymentText, type PaymentOrderRequest, type PaymentRequest } from './payment-request.ts';
@@ -40,6 +42,8 @@ export type AcceptPolicy = {
   /** Platform fee where the order names none; no entry: no fee. */
   readonly fees: ReadonlyMap<Currency, FeeRate>;
   readonly risk: RiskRules;
+  /** What becomes of a payment of which some orders succeed and some fail; with one order there is nothing partial. */
+  readonly onPartial: 'keep' | 'refund';
   /** Null: the seller's share is available at capture; else after so many days (1–365). */
   readonly releaseAfterDays: number | null;
 };
@@ -258,6 +262,10 @@ async function store(
     insertAttempts(tx, rows.attempts),
     insertJobs(tx, rows.jobs),
     insertEvents(tx, context.principal, rows.events),
+    insertPartialWatches(
+      tx,
+      rows.payments.filter((payment) => payment.onPartial === 'refund').map((payment) => payment.id),
+    ),
     rows.jobs.length > 0 ? notifyLane(tx, rows.jobs[0]!.lane) : undefined,
   ]);
   return rows.answers;
@@ -273,7 +281,7 @@ function addRows(rows: Rows, context: AcceptContext, item: Fresh, nextId: () => 
     idempotencyKey: request.idempotencyKey,
     fingerprintHex: item.fingerprintHex,
     buyer: request.buyer,
-    onPartial: 'keep',
+    onPartial: request.orders.length > 1 ? context.policy.onPartial : 'keep',
     riskDecision: risk.decision,
     riskReason: risk.reason,
     metadata: JSON.stringify(request.metadata),
@@ -347,6 +355,9 @@ function orderRows(
     currency,
     subState: blocked ? 'risk_blocked' : 'queued',
     reason: blocked ? risk.reason : null,
+    seller: null,
+    feeShareMinor: 0n,
+    fromPendingMinor: 0n,
   };
   if (blocked) return { order, operation, attempt: null, job: null };
   const idempotencyKey = attemptKey(context.bookKey, operation.id, 1);
@@ -381,11 +392,6 @@ function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {
     buyer: request.buyer,
     customerPresent: order.customerPresent,
   };
-}
-
-/** The key at the PSP: the book's own random part, the operation and the attempt (≤ 64 characters). */
-function attemptKey(bookKey: string, operationId: bigint, attemptNumber: number): string {
-  return `pg-${bookKey}-${operationId}-${attemptNumber}`;
 }
 
 /**
