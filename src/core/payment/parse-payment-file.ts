@@ -10,7 +10,13 @@ import { createPaymentCollector, type FilePayment, totalsOf } from './payment-co
 import { normalText } from './payment-fields.ts';
 import { readPaymentRequest } from './payment-request.ts';
 import { columnOfField, type PaymentBody } from './payment-row.ts';
-import { createCsvReader, createJsonReader, delimiterOf, type Intake, type RowReader } from './row-readers.ts';
+import {
+  createCsvReader,
+  createJsonReader,
+  delimiterOf,
+  type Intake,
+  type RowReader,
+} from './row-readers.ts';
 
 export type PaymentFileFormat = 'csv' | 'ndjson';
 

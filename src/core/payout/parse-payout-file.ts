@@ -128,7 +128,11 @@ function createRows(faults: FaultList): Rows {
 
 async function readRows(bytes: Buffer, rows: Rows, faults: FaultList): Promise<void> {
   const text = bytes.subarray(0, 3).equals(BYTE_ORDER_MARK) ? bytes.subarray(3) : bytes;
-  const firstLine = text.subarray(0, 64 * 1024).toString('utf8').trimStart().split('\n', 1)[0]!;
+  const firstLine = text
+    .subarray(0, 64 * 1024)
+    .toString('utf8')
+    .trimStart()
+    .split('\n', 1)[0]!;
   if (firstLine.trim() === '') {
     faults.add({ line: null, column: null, code: 'empty_file', message: 'is empty' });
     return;

@@ -100,10 +100,7 @@ export type BatchFilter = {
 };
 
 /** Newest first. */
-export async function listPayoutBatches(
-  on: Queryable,
-  filter: BatchFilter,
-): Promise<readonly PayoutBatch[]> {
+export async function listPayoutBatches(on: Queryable, filter: BatchFilter): Promise<readonly PayoutBatch[]> {
   const { sql, t } = on;
   return sql<PayoutBatch[]>`
     select id, sha256, source, psp_account, item_count, state, submitted_by, submitted_at, approved_by, approved_at,

@@ -71,7 +71,8 @@ export function readPayoutRow(cells: readonly string[], layout: PayoutLayout, li
   check('seller', nameFault('seller', cell('seller')));
   const reading = readMoney({ amount: cell('amount'), currency: cell('currency'), fee: null });
   if (reading.kind === 'bad')
-    for (const { field, code, message } of reading.faults) faults.push({ line, column: field, code, message });
+    for (const { field, code, message } of reading.faults)
+      faults.push({ line, column: field, code, message });
   if (cell('destination') !== '') check('destination', nameFault('destination', cell('destination')));
   check('memo', metadataValueFault(cell('memo')));
   if (reading.kind === 'bad' || faults.length > 0) return { kind: 'bad', faults };

@@ -1,6 +1,6 @@
 /** Remembers payouts: all SQL that writes payout_batch, payout_item and payout_ref, and the locks it is done under. */
 import { list, type Queryable, type Tx } from '../db/connection.ts';
-import type { Bearer, ItemState } from './payout.ts';
+import type { Bearer } from './payout.ts';
 
 export type NewPayoutBatch = {
   readonly id: bigint;
@@ -129,7 +129,7 @@ export async function markBatchApproved(tx: Tx, id: bigint, principal: string): 
        and state = 'draft'`;
 }
 
-/** Every item is decided. Returns false where it had ended before. */
+/** Every item is decided. Returns false where it had ended before, or was not where this ends it from. */
 export async function endBatch(tx: Tx, id: bigint, state: 'approved' | 'canceled'): Promise<boolean> {
   const rows = await tx.sql`
     update ${tx.t.payoutBatch}
@@ -139,8 +139,6 @@ export async function endBatch(tx: Tx, id: bigint, state: 'approved' | 'canceled
     returning id`;
   return rows.length === 1;
 }
-
-export type DraftItem = NewPayoutItem & { readonly state: ItemState };
 
 /**
  * Locks the next drafts of a batch, in the order of the file. Another approval that has just decided some of them is
@@ -179,32 +177,16 @@ export async function decideItems(tx: Tx, items: readonly DecidedItem[]): Promis
      where i.id = d.id`;
 }
 
-export type Available = {
-  readonly seller: string;
-  readonly currency: string;
-  readonly availableMinor: bigint;
-};
-
-type WalletName = { readonly seller: string; readonly currency: string };
-
-/** Locks the wallets, in account order, until the transaction ends; nothing for a wallet that never had money. */
-export async function lockAvailable(tx: Tx, wallets: readonly WalletName[]): Promise<readonly Available[]> {
-  return tx.sql<Available[]>`
-    select seller, currency, available_minor
-      from ${tx.t.lockAvailable}(${list(wallets.map((w) => w.seller))}::text[],
-                                 ${list(wallets.map((w) => w.currency))}::text[])`;
-}
-
-/** What the wallets have available now, without a lock. */
-export async function listAvailable(
-  on: Queryable,
-  wallets: readonly WalletName[],
-): Promise<readonly Available[]> {
-  return on.sql<Available[]>`
-    select a.party as seller, a.currency, b.credits - b.debits as available_minor
-      from unnest(${list(wallets.map((w) => w.seller))}::text[],
-                  ${list(wallets.map((w) => w.currency))}::text[]) as w (seller, currency)
-      join ${on.t.account} a
-        on a.family = 'seller' and a.party = w.seller and a.currency = w.currency and a.purpose = 'available'
-      join ${on.t.accountBalance} b on b.account_id = a.id`;
+/** Cancels every draft of a batch; returns how many there were. */
+export async function cancelDrafts(tx: Tx, batchId: bigint): Promise<number> {
+  const [row] = await tx.sql<{ count: number }[]>`
+    with canceled as (
+      update ${tx.t.payoutItem}
+         set state = 'canceled', decided_at = now()
+       where batch_id = ${batchId}
+         and state = 'draft'
+      returning id
+    )
+    select count(*)::integer as count from canceled`;
+  return row!.count;
 }

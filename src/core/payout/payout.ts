@@ -113,7 +113,7 @@ export type NameUse =
   | { readonly kind: 'conflict'; readonly payoutId: bigint; readonly differs: string };
 
 /** What the name of a request means, given who bears it. A returned payout was paid: its name stays taken. */
-export function useOfName(request: PayoutRequest, bearer: Bearer | undefined): NameUse {
+export function nameUseOf(request: PayoutRequest, bearer: Bearer | undefined): NameUse {
   if (bearer === undefined) return { kind: 'free' };
   const state = payoutStateOf(bearer.state, bearer.subState);
   const isUnpaid = state === 'refused' || state === 'canceled' || state === 'failed';

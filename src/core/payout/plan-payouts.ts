@@ -3,14 +3,15 @@
  * looks like the same again, and each wallet before and after. The approval decides again, under locks.
  */
 import type { Queryable } from '../db/connection.ts';
-import { type Currency, type Money } from '../money.ts';
+import type { Currency, Money } from '../money.ts';
 import type { PspAccount } from '../psp/psp.ts';
 import { findPayoutFault } from '../psp/request.ts';
 import { listPayees, type Payee } from '../seller/seller-store.ts';
-import { type Bearer, type NameUse, type PayoutRequest, useOfName } from './payout.ts';
+import { listAvailable } from '../wallet/wallet-store.ts';
+import { type Bearer, type NameUse, nameUseOf, type PayoutRequest } from './payout.ts';
 import { coverInOrder, judgePayee, notCovered, type Refusal, walletKey } from './payout-decision.ts';
 import { listRepeats } from './payout-list-store.ts';
-import { listAvailable, listBearers } from './payout-store.ts';
+import { listBearers } from './payout-store.ts';
 
 /** Rows looked up in one query. */
 const LOOKUP = 5_000;
@@ -27,7 +28,7 @@ export async function planNames(
     const refs = chunk.map((request) => request.itemRef);
     for (const bearer of await listBearers(on, refs)) bearers.set(bearer.itemRef, bearer);
   }
-  return requests.map((request) => ({ request, use: useOfName(request, bearers.get(request.itemRef)) }));
+  return requests.map((request) => ({ request, use: nameUseOf(request, bearers.get(request.itemRef)) }));
 }
 
 export type PlanContext = {
@@ -97,11 +98,7 @@ export async function planPayouts(
   };
 }
 
-function refusalOf(
-  request: PayoutRequest,
-  payee: Payee | undefined,
-  context: PlanContext,
-): Refusal | null {
+function refusalOf(request: PayoutRequest, payee: Payee | undefined, context: PlanContext): Refusal | null {
   const fault = findPayoutFault(context.pspAccount.psp, request.money);
   if (fault !== null) return { code: 'not_expressible', reason: fault };
   const payability = judgePayee(request, payee);

@@ -18,6 +18,7 @@ import type { PspAccount } from '../psp/psp.ts';
 import { freezeRefund } from '../psp/request.ts';
 import { laneOf } from '../queue/job.ts';
 import { insertJobs, notifyLane } from '../queue/queue-store.ts';
+import { listAvailable } from '../wallet/wallet-store.ts';
 import {
   planRefund,
   type RefundPlan,
@@ -29,7 +30,6 @@ import {
   ANY_REFUND,
   insertRefunds,
   type LockedCharge,
-  listAvailable,
   listRefunds,
   lockCharges,
   type NewRefund,
