@@ -26,6 +26,7 @@ export async function run(input: DaemonInput): Promise<void> {
       },
       pspAccounts: [pspAccount(input.sandboxUrl, input.maxConcurrent)],
       refunds: { fee: 'proportional', overdraw: 'allowed' },
+      payouts: { coolingDays: 3, repeatDays: 7, approvalLimits: new Map() },
       accept: POLICY,
       http: { host: '127.0.0.1', port: 0 },
       logLevel: 'warn',

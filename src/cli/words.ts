@@ -84,6 +84,8 @@ const EXAMPLES: Readonly<Record<IdKind, string>> = {
   deadLetter: 'dl_4',
   batch: 'bat_3',
   refund: 'rfd_16',
+  payoutBatch: 'pob_17',
+  payout: 'po_18',
 };
 
 /** @throws OperatorError id_invalid */

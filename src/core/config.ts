@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { OperatorError, unreachable } from './errors.ts';
 import { type Currency, type FeeRate, parseAmount, parseCurrency } from './money.ts';
 import type { AcceptPolicy } from './payment/accept-payments.ts';
+import type { PayoutPolicy } from './payout/payout-decision.ts';
 import type { PspAccount } from './psp/psp.ts';
 import type { AmountRange, Routing, RoutingRule } from './psp/route.ts';
 import type { RefundPolicy } from './refund/refund.ts';
@@ -87,6 +88,16 @@ const configSchema = z.strictObject({
       overdraw: z.enum(['allowed', 'refused']).default('allowed'),
     })
     .prefault({}),
+  payouts: z
+    .strictObject({
+      /** How long a changed destination is not paid. */
+      cooling_days: z.int().min(0).max(365).default(3),
+      /** The same seller and amount so recently is asked about; 0: never. */
+      repeat_days: z.int().min(0).max(365).default(7),
+      /** Per currency: a batch with a larger total is approved by another person than its submitter. */
+      approval_limit: z.record(z.string(), z.string()).default({}),
+    })
+    .prefault({}),
   release: z.strictObject({ after_days: z.int().min(0).max(365).default(0) }).prefault({}),
   risk: z
     .strictObject({
@@ -120,6 +131,7 @@ export type Config = {
   readonly pspAccounts: readonly PspAccount[];
   readonly accept: AcceptPolicy | null;
   readonly refunds: RefundPolicy;
+  readonly payouts: PayoutPolicy;
   readonly http: { readonly host: string; readonly port: number };
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 };
@@ -164,6 +176,11 @@ export function readConfig(source: ConfigSource): Config {
     pspAccounts,
     accept: toAcceptPolicy(file, pspAccounts, faults),
     refunds: file.refunds,
+    payouts: {
+      coolingDays: file.payouts.cooling_days,
+      repeatDays: file.payouts.repeat_days,
+      approvalLimits: readAmounts('payouts.approval_limit', file.payouts.approval_limit, faults),
+    },
     http: { host: file.http.host, port: file.http.port },
     logLevel: file.log.level,
   };
@@ -229,11 +246,7 @@ function toAcceptPolicy(
     const amount = readAmount(`fees.${code}.fixed`, fee.fixed, code, faults);
     if (amount !== null) fees.set(amount.currency, { feeBps: fee.bps, fixedMinor: amount.amountMinor });
   }
-  const maxPaymentMinor = new Map<Currency, bigint>();
-  for (const [code, text] of Object.entries(file.risk.max_payment)) {
-    const amount = readAmount(`risk.max_payment.${code}`, text, code, faults);
-    if (amount !== null) maxPaymentMinor.set(amount.currency, amount.amountMinor);
-  }
+  const maxPaymentMinor = readAmounts('risk.max_payment', file.risk.max_payment, faults);
   const rules = file.routing.flatMap((rule, index) => toRoutingRule(rule, index, accounts, faults) ?? []);
   if (account === undefined) return null;
   const route: Routing = { rules, fallback: account };
@@ -291,6 +304,20 @@ function toRanges(
     ranges.set(min.currency, { minMinor, maxMinor });
   }
   return ranges;
+}
+
+/** Amounts in minor units from a table of amounts in major units by currency code. */
+function readAmounts(
+  field: string,
+  table: Readonly<Record<string, string>>,
+  faults: string[],
+): ReadonlyMap<Currency, bigint> {
+  const amounts = new Map<Currency, bigint>();
+  for (const [code, text] of Object.entries(table)) {
+    const amount = readAmount(`${field}.${code}`, text, code, faults);
+    if (amount !== null) amounts.set(amount.currency, amount.amountMinor);
+  }
+  return amounts;
 }
 
 function readAmount(

@@ -10,6 +10,8 @@ const PREFIXES = {
   deadLetter: 'dl',
   batch: 'bat',
   refund: 'rfd',
+  payoutBatch: 'pob',
+  payout: 'po',
 } as const;
 export type IdKind = keyof typeof PREFIXES;
 

@@ -71,6 +71,12 @@ function settingsOf(config: Config): readonly Setting[] {
     { name: 'database.pooler', value: database.prepare ? 'none' : 'transaction' },
     ...config.pspAccounts.flatMap(accountSettings),
     ...acceptSettings(config),
+    { name: 'payouts.cooling_days', value: String(config.payouts.coolingDays) },
+    { name: 'payouts.repeat_days', value: String(config.payouts.repeatDays) },
+    ...[...config.payouts.approvalLimits].map(([currency, amountMinor]) => ({
+      name: `payouts.approval_limit.${currency}`,
+      value: formatAmount({ amountMinor, currency }),
+    })),
     { name: 'http.host', value: config.http.host },
     { name: 'http.port', value: config.http.port === 0 ? '0 (off)' : String(config.http.port) },
     { name: 'log.level', value: config.logLevel },

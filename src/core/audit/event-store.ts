@@ -19,7 +19,13 @@ type EventKind =
   | 'operations_rechecked'
   | 'dead_letter_replayed'
   | 'order_retried'
-  | 'operation_canceled';
+  | 'operation_canceled'
+  | 'seller_changed'
+  | 'payout_batch_submitted'
+  | 'payouts_submitted'
+  | 'payout_batch_approved'
+  | 'payouts_decided'
+  | 'payout_batch_ended';
 
 export type NewEvent = {
   readonly kind: EventKind;

@@ -24,6 +24,7 @@ import {
   type TestDaemon,
   uniqueName,
 } from '../../testing/fixtures.ts';
+import { approvalContext, fundedSeller, pay, payoutRequest, submit } from '../../testing/payout-fixtures.ts';
 import { connect, type Db, openBook, transact } from '../db/connection.ts';
 import { migrate } from '../db/migrate.ts';
 import { verifyLedger } from '../ledger/verify-ledger.ts';
@@ -34,9 +35,12 @@ import { giveBackOrphans, rescueOperations } from '../operation/rescue-operation
 import { resolveOperation } from '../operation/resolve-operation.ts';
 import { acceptPayments, fingerprint } from '../payment/accept-payments.ts';
 import { markBatchSubmitted, openBatch } from '../payment/payment-store.ts';
+import { approveItems, startApproval } from '../payout/approve-payouts.ts';
+import { cancelPayouts } from '../payout/cancel-payouts.ts';
 import { capabilitiesOf } from '../psp/request.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
+import { changeDestination, changeStatus } from '../seller/change-seller.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { acceptWebhooks } from '../webhook/accept-webhooks.ts';
 import { listEvents } from './event-store.ts';
@@ -49,6 +53,12 @@ const REBUILT = [
   'checkout',
   'idempotency_key',
   'refund',
+  'seller',
+  'seller_destination',
+  'seller_change',
+  'payout_batch',
+  'payout_item',
+  'payout_ref',
   'operation',
   'attempt',
   'job',
@@ -223,6 +233,45 @@ async function releases(): Promise<void> {
 }
 
 /** Refunds of every end, one of them undone after it was done. */
+/** Sellers that change; batches approved, refused, canceled, half done; payouts sent, failed, paid and returned. */
+async function payouts(): Promise<void> {
+  const account = uniqueName('acct');
+  const who = { reason: 'a "reason" \\ ja', principal: 'os:ana' };
+  const seller = await fundedSeller(book.db, account, '900.00', 'EUR', 'Zoë "quoted" \\ 支払');
+  const frozen = await fundedSeller(book.db, account, '1.00');
+  await changeStatus(book.db, { seller: frozen, status: 'frozen', ...who });
+  await changeStatus(book.db, { seller: frozen, status: 'active', ...who });
+  await changeStatus(book.db, { seller: frozen, status: 'frozen', ...who });
+  await changeDestination(book.db, { seller: frozen, pspAccount: account, destination: 'acct_2', ...who });
+  const requests = Array.from({ length: 502 }, (_, i) =>
+    payoutRequest(seller, '1.00', i === 0 ? { memo: 'a, "b" \\\n{} 🦊', destination: 'acct_1' } : {}),
+  );
+  await pay(book.db, account, [...requests, payoutRequest(frozen, '1.00'), payoutRequest(seller, '500.00')]);
+  const daemon = await startTestDaemon(book.db);
+  const tasks = await claimTasks(daemon.context, `${account}/batch`, 5, scriptedConnector([]));
+  for (const [i, kind] of (['succeeded', 'rejected', 'unknown', 'succeeded'] as const).entries())
+    await record(daemon, tasks[i]!, REPLY[kind]);
+  await record(daemon, tasks[3]!, REPLY.declined);
+  // The second one was rejected: its name is passed on.
+  const again = await submit(book.db, account, [requests[1]!, payoutRequest(seller, '2.00')]);
+  await cancelPayouts(book.db, { batchId: again.batchId!, ...who });
+  await submit(book.db, account, [requests[1]!]);
+  const half = await submit(
+    book.db,
+    account,
+    Array.from({ length: 501 }, () => payoutRequest(seller, '0.10')),
+  );
+  const context = await approvalContext(book.db);
+  const started = await startApproval(book.db, context, half.batchId!, 'approve');
+  if (started.kind !== 'approving') throw new Error(started.kind);
+  const stop = new AbortController();
+  await approveItems(book.db, context, started.batch, {
+    signal: stop.signal,
+    onProgress: () => stop.abort(),
+  });
+  await cancelPayouts(book.db, { batchId: half.batchId!, ...who });
+}
+
 async function refunds(): Promise<void> {
   const account = uniqueName('acct');
   const orders = REPLY_KINDS.map(() =>
@@ -333,6 +382,7 @@ describe('replay', () => {
     await trouble();
     await releases();
     await refunds();
+    await payouts();
     await quarantine();
     await commands();
     await applyOutside(book.db, []);
@@ -381,7 +431,13 @@ describe('replay', () => {
       'operation_evidence',
       'operations_rechecked',
       'payment_accepted',
+      'payout_batch_approved',
+      'payout_batch_ended',
+      'payout_batch_submitted',
+      'payouts_decided',
+      'payouts_submitted',
       'refund_accepted',
+      'seller_changed',
     ]);
   });
 

@@ -7,7 +7,7 @@ type Happened = { readonly at: string; readonly principal: string; readonly paym
 export async function isEmptyBook(tx: Tx): Promise<boolean> {
   const [row] = await tx.sql<{ used: boolean }[]>`
     select exists (select 1 from ${tx.t.payment}) or exists (select 1 from ${tx.t.account})
-        or exists (select 1 from ${tx.t.event}) as used`;
+        or exists (select 1 from ${tx.t.event}) or exists (select 1 from ${tx.t.seller}) as used`;
   return row?.used === false;
 }
 

@@ -2,6 +2,8 @@
  * What is sent to Adyen for a charge, a refund or a payout: built once at acceptance, stored as text, read back
  * for every send. Decides only. It never holds card data: the payment method is a token that Adyen stored.
  */
+
+import type { Money } from '../money.ts';
 import { toAdyenValue } from './adyen-minor-unit.ts';
 import type { JsonObject } from './json.ts';
 import { isJsonObject, parseJsonObject, textOrNull } from './json.ts';
@@ -36,6 +38,12 @@ export function findAdyenFault(terms: ChargeTerms): string | null {
   const { length } = terms.buyer;
   if (length >= MIN_SHOPPER_LENGTH && length <= MAX_SHOPPER_LENGTH) return null;
   return `the buyer has ${length} characters; Adyen takes ${MIN_SHOPPER_LENGTH} to ${MAX_SHOPPER_LENGTH}`;
+}
+
+/** Why Adyen cannot express an amount, or null. */
+export function findAdyenAmountFault({ amountMinor, currency }: Money): string | null {
+  const value = toAdyenValue(amountMinor, currency);
+  return value.kind === 'rejected' ? value.reason : null;
 }
 
 /**

@@ -3,7 +3,9 @@
  * loads no SDK, because it runs on the accept path and in every short-lived command.
  */
 import { unreachable } from '../errors.ts';
+import type { Money } from '../money.ts';
 import {
+  findAdyenAmountFault,
   findAdyenFault,
   freezeAdyenCharge,
   freezeAdyenPayout,
@@ -21,6 +23,7 @@ import type {
   RequestAccount,
 } from './psp.ts';
 import {
+  findStripeAmountFault,
   findStripeFault,
   freezeStripeCharge,
   freezeStripeRefund,
@@ -115,6 +118,18 @@ export function findChargeFault(account: RequestAccount, terms: ChargeTerms): st
       return findAdyenFault(terms);
     default:
       return unreachable(account);
+  }
+}
+
+/** Why this PSP cannot take such a payout, or null: asked before anything is stored. */
+export function findPayoutFault(psp: PspAccount['psp'], money: Money): string | null {
+  switch (psp) {
+    case 'stripe':
+      return findStripeAmountFault(money);
+    case 'adyen':
+      return findAdyenAmountFault(money);
+    default:
+      return unreachable(psp);
   }
 }
 

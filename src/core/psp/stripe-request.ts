@@ -2,6 +2,7 @@
  * Builds the exact parameters of a Stripe PaymentIntent, Refund or Transfer once, and reads them back before they
  * are sent. Decides only: no SDK, no network; on the accept path, so it stays cheap (microseconds a call).
  */
+import type { Money } from '../money.ts';
 import type { JsonObject } from './json.ts';
 import { isJsonObject, parseJsonObject } from './json.ts';
 import type {
@@ -52,6 +53,12 @@ export function findStripeFault(terms: ChargeTerms): string | null {
   const amount = toStripeAmount(terms.amountMinor, terms.currency);
   if (amount.kind === 'rejected') return amount.reason;
   return terms.paymentMethod === '' ? 'the payment method is empty' : null;
+}
+
+/** Why Stripe cannot express the amount, or null. */
+export function findStripeAmountFault({ amountMinor, currency }: Money): string | null {
+  const amount = toStripeAmount(amountMinor, currency);
+  return amount.kind === 'rejected' ? amount.reason : null;
 }
 
 /**

@@ -17,6 +17,7 @@ import type { RequestAccount } from '../psp/psp.ts';
 import { freezeRefund } from '../psp/request.ts';
 import { laneOf } from '../queue/job.ts';
 import { insertJobs, notifyLane } from '../queue/queue-store.ts';
+import { listAvailable } from '../wallet/wallet-store.ts';
 import {
   planRefund,
   type RefundPlan,
@@ -28,7 +29,6 @@ import {
   ANY_REFUND,
   insertRefunds,
   type LockedCharge,
-  listAvailable,
   listRefunds,
   lockCharges,
   type NewRefund,

@@ -1,6 +1,5 @@
 /** Remembers refunds: all SQL on refund and partial_watch. What became of a refund is in its operation. */
 import { list, type Queryable, type Tx } from '../db/connection.ts';
-import type { Currency } from '../money.ts';
 import type { SubState } from '../operation/operation.ts';
 import { FAILED_REFUND, type Refundable, refundNumberOf } from './refund.ts';
 
@@ -115,20 +114,6 @@ export async function sumRefunds(on: Queryable, orderIds: readonly bigint[]): Pr
      where r.payment_order_id = any(${list(orderIds)}::bigint[])
        and o.sub_state <> all(${list(FAILED_REFUND)}::text[])
      group by r.payment_order_id`;
-}
-
-/** Available balances of sellers in minor units; no row where there was never any. */
-export async function listAvailable(
-  on: Queryable,
-  wanted: readonly { readonly seller: string; readonly currency: Currency }[],
-): Promise<readonly { seller: string; currency: string; availableMinor: bigint }[]> {
-  return on.sql<{ seller: string; currency: string; availableMinor: bigint }[]>`
-    select a.party as seller, a.currency, b.credits - b.debits as available_minor
-      from unnest(${list(wanted.map((w) => w.seller))}::text[], ${list(wanted.map((w) => w.currency))}::text[])
-           as w (seller, currency)
-      join ${on.t.account} a on a.family = 'seller' and a.party = w.seller and a.currency = w.currency
-                            and a.purpose = 'available'
-      join ${on.t.accountBalance} b on b.account_id = a.id`;
 }
 
 export type NewRefund = {
