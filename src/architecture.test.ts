@@ -93,6 +93,9 @@ const STEPS = [
 ];
 /** The connectors' own input and output. */
 const TRANSPORTS = [
+  'core/psp/adyen-connector.ts',
+  'core/psp/adyen-enquiry.ts',
+  'core/psp/adyen-http-client.ts',
   'core/psp/http-exchange.ts',
   'core/psp/registry.ts',
   'core/psp/stripe-connector.ts',
@@ -159,8 +162,11 @@ describe('who may know whom', () => {
     const allowed = (target: string, _: SourceFile, one: Import) => {
       if (one.isTypeOnly) return true;
       if (isOurs(target)) return isPure(target);
+      // Hashing is a function of its input; what is random in node:crypto the next test looks for.
+      if (target === 'node:crypto') return true;
       return (
-        !target.startsWith('node:') && !['postgres', 'p-retry', 'stripe', 'pino', 'fastify'].includes(target)
+        !target.startsWith('node:') &&
+        !['postgres', 'p-retry', 'stripe', '@adyen/api-library', 'pino', 'fastify'].includes(target)
       );
     };
     expect(violations(isPure, allowed)).toEqual([]);

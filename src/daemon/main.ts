@@ -166,7 +166,7 @@ async function startHttpIfWanted(config: Config, db: Db, log: Log) {
 function refundContext(config: Config) {
   return {
     policy: config.refunds,
-    pspOf: (name: string) => config.pspAccounts.find((account) => account.name === name)?.psp ?? 'stripe',
+    accountOf: (name: string) => config.pspAccounts.find((account) => account.name === name) ?? null,
   };
 }
 

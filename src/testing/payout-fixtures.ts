@@ -91,7 +91,7 @@ export async function approvalContext(
   return {
     bookKey: await getBookKey(db),
     principal,
-    pspOf: () => 'stripe',
+    accountOf: () => ({ psp: 'stripe' }),
     policy: { coolingDays: 3, repeatDays: 7, approvalLimits: new Map(), ...policy },
   };
 }

@@ -43,7 +43,7 @@ export async function createRefund(session: Session, flags: RefundFlags): Promis
         policy: book.config.refunds,
         bookKey: await getBookKey(book.db),
         principal: book.principal,
-        pspOf: (name) => book.config.pspAccounts.find((account) => account.name === name)?.psp ?? 'stripe',
+        accountOf: (name) => book.config.pspAccounts.find((account) => account.name === name) ?? null,
       },
       [request],
     );

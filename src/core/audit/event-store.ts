@@ -16,6 +16,7 @@ type EventKind =
   | 'job_rescued'
   | 'funds_released'
   | 'refund_accepted'
+  | 'operations_rechecked'
   | 'seller_changed'
   | 'payout_batch_submitted'
   | 'payouts_submitted'

@@ -40,6 +40,7 @@ import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
 import { changeDestination, changeStatus } from '../seller/change-seller.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
+import { acceptWebhooks } from '../webhook/accept-webhooks.ts';
 import { listEvents } from './event-store.ts';
 import { replayEvents } from './replay-events.ts';
 
@@ -285,7 +286,7 @@ async function refunds(): Promise<void> {
     policy: { fee: 'proportional', overdraw: 'allowed' } as const,
     bookKey: await getBookKey(book.db),
     principal: 'os:ana',
-    pspOf: () => 'stripe' as const,
+    accountOf: () => ({ psp: 'stripe' as const }),
   };
   const asked = charges.map(({ orderId }, i) => ({
     refundId: uniqueName('refund "quoted" \\ 返金'),
@@ -303,6 +304,18 @@ async function refunds(): Promise<void> {
   const done = sent[REPLY_KINDS.indexOf('succeeded')]!.job;
   const undone = { ...done, source: 'enquiry' as const, reply: REPLY.declined, held: null };
   await applyOutside(book.db, [undone]);
+  const news = sent.map((task, i) => ({
+    eventId: uniqueName('evt'),
+    type: 'refund.updated',
+    operationId: task.job.operationId,
+    says: i % 2 === 0 ? null : REPLY.succeeded,
+  }));
+  await acceptWebhooks(book.db, daemon.context, account, news);
+  await acceptWebhooks(book.db, daemon.context, account, news);
+  await recordFindings(
+    daemon.context,
+    (await claim(daemon, account)).map((task) => findingOf(task, REPLY.succeeded)),
+  );
 }
 
 /** One that the books refuse: kept aside for a person. */
@@ -377,6 +390,7 @@ describe('replay', () => {
       'jobs_claimed',
       'key_answered',
       'operation_evidence',
+      'operations_rechecked',
       'payment_accepted',
       'payout_batch_approved',
       'payout_batch_ended',

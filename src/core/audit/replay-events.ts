@@ -55,6 +55,8 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
     case 'operation_evidence':
       await rebuild.applyEvidence(tx, event.at, data);
       return rebuild.addEntries(tx, event.at, data.entries);
+    case 'operations_rechecked':
+      return rebuild.applyRechecks(tx, event.at, data.operations);
     case 'refund_accepted':
       await rebuild.addRefund(tx, event, data);
       return rebuild.addEntries(tx, event.at, data.entries);

@@ -132,6 +132,18 @@ export async function applyClaims(tx: Tx, at: string, claim: ClaimData): Promise
      where j.operation_id = c.operation_id`;
 }
 
+export async function applyRechecks(tx: Tx, at: string, operations: readonly string[]): Promise<void> {
+  await tx.sql`
+    insert into ${tx.t.job} as j (operation_id, kind, attempt_number, lane, action, fence, sends, first_sent_at,
+                                  last_sent_at, run_at)
+    select o.id, o.kind, a.number, o.psp_account || '/online', 'recheck', o.fence, a.sends, a.first_sent_at,
+           a.last_sent_at, ${at}
+      from ${tx.t.operation} o
+      join lateral (select * from ${tx.t.attempt} where operation_id = o.id order by number desc limit 1) a on true
+     where o.id = any(${list(operations)}::bigint[])
+        on conflict (operation_id) do update set run_at = least(j.run_at, ${at}::timestamptz)`;
+}
+
 type RescueData = Json & { readonly job: 'gone' | Json };
 
 export async function applyRescue(tx: Tx, at: string, data: RescueData): Promise<void> {
@@ -159,6 +171,7 @@ async function removeJob(tx: Tx, operation: string): Promise<void> {
 }
 
 type EvidenceData = {
+  readonly looked_under: number | null;
   readonly job: 'gone' | 'woken' | Json | null;
   readonly operation: string;
   readonly attempt: number;
@@ -184,6 +197,11 @@ export async function applyEvidence(tx: Tx, at: string, data: EvidenceData): Pro
          set sub_state = ${o.sub_state!}, reason = ${o.reason!},
              psp_reference = coalesce(${o.psp_reference!}, psp_reference), fence = greatest(fence, ${o.fence!}::integer),
              updated_at = ${at}
+       where id = ${data.operation}::text::bigint`;
+  }
+  if (data.looked_under !== null) {
+    await tx.sql`
+      update ${tx.t.operation} set fence = greatest(fence, ${data.looked_under}::integer)
        where id = ${data.operation}::text::bigint`;
   }
   await applyJobChange(tx, at, data);

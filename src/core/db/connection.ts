@@ -28,6 +28,7 @@ const TABLES = [
   'dead_letter',
   'fund_release',
   'refund',
+  'webhook_event',
   'partial_watch',
   'seller',
   'seller_destination',

@@ -21,6 +21,7 @@ const SOURCES: Readonly<Record<EvidenceSource, true>> = {
   late_reply: true,
   lapse: true,
   enquiry: true,
+  webhook: true,
   person: true,
 };
 const ALL_KINDS = Object.keys(KINDS) as readonly EvidenceKind[];

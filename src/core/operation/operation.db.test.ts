@@ -47,6 +47,7 @@ const SOURCES: Readonly<Record<EvidenceSource, true>> = {
   late_reply: true,
   lapse: true,
   enquiry: true,
+  webhook: true,
   person: true,
 };
 

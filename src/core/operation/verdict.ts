@@ -8,8 +8,8 @@ import type { NewEntry } from '../ledger/ledger-store.ts';
 import * as rules from '../ledger/posting-rules.ts';
 import type { Currency } from '../money.ts';
 import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
-import type { OpenJob } from '../queue/queue-store.ts';
-import { type DeadLetterCode, decide, type Step } from './decide.ts';
+import type { JobAction, OpenJob } from '../queue/queue-store.ts';
+import { type DeadLetterCode, decide, decideRecheck, type Step } from './decide.ts';
 import {
   type AttemptState,
   attemptStateOf,
@@ -29,7 +29,7 @@ const MAX_STORED_TEXT = 2_000;
 /** The executor's right and counters, from its claim. */
 type HeldJob = {
   readonly fence: number;
-  readonly action: 'send' | 'enquire';
+  readonly action: JobAction;
   readonly burned: number;
   readonly waits: number;
   readonly firstSentAgoMs: number;
@@ -106,7 +106,7 @@ export function judge(
       letter,
     };
   }
-  if (isEnded(subject.subState)) return afterTheEnd(base, knownBefore);
+  if (isEnded(subject.subState)) return afterTheEnd(context, base, knownBefore);
   const subState = transition(subject.subState, outcome.kind);
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
@@ -137,13 +137,18 @@ function rightOf(finding: Finding, job: OpenJob | undefined): Verdict['right'] {
   return job.state === 'leased' && job.fence === finding.held.fence ? 'held' : 'fenced';
 }
 
+/** Nothing new was said: what is stored is folded. */
+const WOKEN = { kind: 'unknown', reason: 'woken', next: 'resend', retryAfterMs: null } as const;
+
 function nextStep(context: FindingContext, base: Pick<Verdict, 'subject' | 'finding' | 'outcome'>): Step {
   const held = base.finding.held;
   if (held === null) throw new Bug('a held job without its hold');
   return decide({
     ...held,
+    action: held.action === 'send' ? 'send' : 'enquire',
+    operationKind: base.subject.kind,
     outcome: base.outcome,
-    latest: base.finding.reply ?? { kind: 'unknown', reason: 'woken', next: 'resend', retryAfterMs: null },
+    latest: base.finding.reply ?? WOKEN,
     capabilities: context.capabilitiesOf(base.subject.pspAccount),
     random: context.random(),
   });
@@ -182,17 +187,19 @@ function storable(text: string | null | undefined): string | null {
  * suspense and to a person; evidence that contradicts a success goes to a person; equal evidence is a no-op.
  */
 function afterTheEnd(
+  context: FindingContext,
   base: Omit<Verdict, 'step' | 'subState' | 'attemptState' | 'entries' | 'letter'>,
   knownBefore: boolean,
 ): Verdict {
   const { subject, outcome } = base;
+  const step = base.right === 'held' ? lookAgain(context, base) : null;
   const unchanged = {
     ...base,
-    step: null,
+    step,
     subState: subject.subState,
     attemptState: subject.attemptState,
     entries: [],
-    letter: null,
+    letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : null,
   };
   const bookedBefore = ['succeeded', 'succeeded_surplus', 'reversed'].includes(subject.attemptState);
   if (outcome.kind === 'succeeded' && !bookedBefore) {
@@ -226,6 +233,19 @@ function afterTheEnd(
     return { ...unchanged, letter: { code: 'contradicting_evidence', reason } };
   }
   return unchanged;
+}
+
+/** The job that looked at an ended operation: does it go, or ask once more? */
+function lookAgain(context: FindingContext, { finding }: Pick<Verdict, 'finding'>): Step {
+  const { burned, waits } = finding.held!;
+  return decideRecheck({ latest: finding.reply ?? WOKEN, burned, waits, random: context.random() });
+}
+
+/** The hold of a job that looked at an operation which had ended: its fence is remembered all the same. */
+export function lookedAgain(verdict: Verdict): readonly { operationId: bigint; fence: number }[] {
+  const { subject, finding, right } = verdict;
+  if (right !== 'held' || !isEnded(subject.subState)) return [];
+  return [{ operationId: subject.operationId, fence: finding.held!.fence }];
 }
 
 /** What the posting rules ask of a refund or a payout. */

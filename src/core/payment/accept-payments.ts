@@ -15,8 +15,8 @@ import {
   type NewAttempt,
   type NewOperation,
 } from '../operation/operation-store.ts';
-import type { PspAccount } from '../psp/psp.ts';
 import { findChargeFault, freezeCharge } from '../psp/request.ts';
+import { type RoutedAccount, type Routing, routeOrder } from '../psp/route.ts';
 import { laneOf, type Priority } from '../queue/job.ts';
 import { insertJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
 import { insertPartialWatches } from '../refund/refund-store.ts';
@@ -38,7 +38,8 @@ import {
 
 /** What the configuration says about every payment; frozen on the orders at acceptance. */
 export type AcceptPolicy = {
-  readonly pspAccount: Pick<PspAccount, 'name' | 'psp'>;
+  /** Which PSP account serves an order. */
+  readonly route: Routing;
   /** Platform fee where the order names none; no entry: no fee. */
   readonly fees: ReadonlyMap<Currency, FeeRate>;
   readonly risk: RiskRules;
@@ -91,11 +92,21 @@ export function fingerprint(request: PaymentRequest): FingerprintedRequest {
 export function findInexpressible(request: PaymentRequest, policy: AcceptPolicy): string | null {
   for (const [i, order] of request.orders.entries()) {
     const { amountMinor, currency } = order.money;
-    const terms = { amountMinor, currency, paymentMethod: order.paymentMethod };
-    const fault = findChargeFault(policy.pspAccount.psp, terms);
+    const terms = { amountMinor, currency, paymentMethod: order.paymentMethod, buyer: request.buyer };
+    const fault = findChargeFault(accountOf(policy, request, order), terms);
     if (fault !== null) return `payment_orders[${i}]: ${fault}`;
   }
   return null;
+}
+
+/** Decided by the order alone, so that checking and storing agree. */
+function accountOf(
+  policy: AcceptPolicy,
+  request: PaymentRequest,
+  { seller, money }: PaymentOrderRequest,
+): RoutedAccount {
+  const { amountMinor, currency } = money;
+  return routeOrder(policy.route, { checkoutId: request.checkoutId, seller, amountMinor, currency });
 }
 
 /**
@@ -345,12 +356,13 @@ function orderRows(
     metadata: JSON.stringify(item.metadata),
   };
   const blocked = risk.decision === 'block';
+  const account = accountOf(policy, request, item);
   const operation: NewOperation = {
     id: nextId(),
     kind: 'charge',
     paymentId: payment.id,
     paymentOrderId: order.id,
-    pspAccount: policy.pspAccount.name,
+    pspAccount: account.name,
     amountMinor,
     currency,
     subState: blocked ? 'risk_blocked' : 'queued',
@@ -361,7 +373,7 @@ function orderRows(
   };
   if (blocked) return { order, operation, attempt: null, job: null };
   const idempotencyKey = attemptKey(context.bookKey, operation.id, 1);
-  const frozen = freezeCharge(policy.pspAccount.psp, {
+  const frozen = freezeCharge(account, {
     idempotencyKey,
     paymentId: formatId('payment', payment.id),
     orderId: formatId('order', order.id),

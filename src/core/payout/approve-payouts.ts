@@ -13,7 +13,7 @@ import type { Currency } from '../money.ts';
 import { attemptKey } from '../operation/attempt-key.ts';
 import { insertAttempts, insertOperations } from '../operation/operation-store.ts';
 import { takeIds } from '../payment/payment-store.ts';
-import type { PspAccount } from '../psp/psp.ts';
+import type { RequestAccount } from '../psp/psp.ts';
 import { freezePayout } from '../psp/request.ts';
 import { laneOf } from '../queue/job.ts';
 import { insertJobs, notifyLane } from '../queue/queue-store.ts';
@@ -43,7 +43,8 @@ export type ApprovalContext = {
   readonly bookKey: string;
   /** Who was authenticated. */
   readonly principal: string;
-  readonly pspOf: (pspAccount: string) => PspAccount['psp'];
+  /** Null where the configuration has no such account any more. */
+  readonly accountOf: (pspAccount: string) => RequestAccount | null;
   readonly policy: PayoutPolicy;
 };
 
@@ -57,7 +58,8 @@ export type ApprovalStart =
 
 /**
  * The approval of a batch as a whole, and who gave it. Items are decided by {@link approveItems}.
- * @throws OperatorError payout_batch_not_found; not_approved where `mode` is `resume` and nobody has approved it yet
+ * @throws OperatorError payout_batch_not_found, psp_account_missing; not_approved where `mode` is `resume` and nobody has
+ *   approved it yet
  */
 export async function startApproval(
   db: Db,
@@ -73,6 +75,7 @@ export async function startApproval(
         kind: 'answer_is_no',
       });
     if (batch.state === 'approved' || batch.state === 'canceled') return { kind: 'ended', batch };
+    requireAccount(context, batch);
     const sums = (await sumUpBatch(tx, batchId)).filter((sum) => sum.state === 'draft');
     const drafts = sums.reduce((count, sum) => count + sum.items, 0);
     if (batch.state === 'approving') return { kind: 'approving', batch, drafts };
@@ -92,6 +95,15 @@ export async function startApproval(
     await insertEvents(tx, context.principal, [{ kind: 'payout_batch_approved', paymentId: null, data }]);
     return { kind: 'approving', batch: { ...batch, state: 'approving' }, drafts };
   });
+}
+
+function requireAccount(context: ApprovalContext, batch: PayoutBatch): RequestAccount {
+  const account = context.accountOf(batch.pspAccount);
+  if (account !== null) return account;
+  throw new OperatorError(
+    'psp_account_missing',
+    `The batch is paid from the PSP account ${batch.pspAccount}, which is not configured here. Add [psp.${batch.pspAccount}].`,
+  );
 }
 
 /** Items decided in one transaction. */
@@ -186,7 +198,7 @@ function judge(
   if (payability.kind === 'refused') return { kind: 'refused', item, refusal: payability.refusal };
   const { destination } = payability;
   const idempotencyKey = attemptKey(context.bookKey, operationId, 1);
-  const frozen = freezePayout(context.pspOf(batch.pspAccount), {
+  const frozen = freezePayout(requireAccount(context, batch), {
     idempotencyKey,
     operationId: formatId('operation', operationId),
     attemptNumber: 1,

@@ -9,7 +9,8 @@ import { LEASE_MS, MAX_RESCUES, STEADY_GAP_MS } from './job.ts';
 /** The right to settle a job: its operation and the fence under which it was claimed. */
 export type Hold = { readonly operationId: bigint; readonly fence: number };
 
-type JobAction = 'send' | 'enquire';
+/** recheck: ask the PSP, whatever is stored; for operations of which it has news. */
+export type JobAction = 'send' | 'enquire' | 'recheck';
 
 /** A place in a lane's order, as the last job of a claim had it. */
 export type LanePlace = { readonly runAt: string; readonly operationId: bigint };
@@ -479,6 +480,45 @@ export async function closeDeadLetters(
        set state = 'resolved', closed_at = now(), closed_by = ${closing.principal}, close_reason = ${closing.reason}
      where operation_id = any(${list(operationIds)}::bigint[])
        and state = 'open'`;
+}
+
+/**
+ * Has operations looked at again, now: a job that waits is due, and does what it waited for; whoever has none gets one, above
+ * every fence that was given out and with the attempt's own send record, so that no key window starts anew. A job in
+ * somebody's hands is left alone: its answer is on the way. An attempt that was never sent is not there to be asked about.
+ */
+export async function recheckOperations(tx: Tx, operationIds: readonly bigint[]): Promise<readonly bigint[]> {
+  if (operationIds.length === 0) return [];
+  const { sql, t } = tx;
+  const rows = await sql<{ operationId: bigint }[]>`
+    with wanted as materialized (
+      select o.id, o.kind, o.psp_account, o.fence, a.number, a.sends, a.first_sent_at, a.last_sent_at
+        from ${t.operation} o
+        join lateral (select * from ${t.attempt} where operation_id = o.id order by number desc limit 1) a on true
+        left join ${t.job} j on j.operation_id = o.id
+       where o.id = any(${list(operationIds)}::bigint[])
+         and greatest(a.sends, j.sends) > 0
+    )
+    insert into ${t.job} as j (operation_id, kind, attempt_number, lane, action, fence, sends, first_sent_at, last_sent_at)
+    select id, kind, number, psp_account || '/online', 'recheck', fence, sends, first_sent_at, last_sent_at
+      from wanted
+     order by id
+        on conflict (operation_id) do update
+       set run_at = least(j.run_at, now())
+     where j.state = 'ready'
+    returning j.operation_id`;
+  return rows.map((row) => row.operationId);
+}
+
+/** An operation that had ended was looked at again: it remembers the fence under which that was done. */
+export async function raiseFences(tx: Tx, holds: readonly Hold[]): Promise<void> {
+  if (holds.length === 0) return;
+  await tx.sql`
+    update ${tx.t.operation} o
+       set fence = greatest(o.fence, h.fence)
+      from unnest(${list(holds.map((h) => h.operationId))}::bigint[],
+                  ${list(holds.map((h) => h.fence))}::integer[]) as h (operation_id, fence)
+     where o.id = h.operation_id`;
 }
 
 /** New jobs of new operations, due now. */

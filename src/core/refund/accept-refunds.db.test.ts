@@ -63,7 +63,7 @@ async function context(policy: Partial<RefundContext['policy']> = {}): Promise<R
     policy: { fee: 'proportional', overdraw: 'allowed', ...policy },
     bookKey: await getBookKey(book.db),
     principal: 'test:refund',
-    pspOf: () => 'stripe',
+    accountOf: () => ({ psp: 'stripe' }),
   };
 }
 

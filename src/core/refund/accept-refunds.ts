@@ -14,7 +14,7 @@ import { parseAmount } from '../money.ts';
 import { attemptKey } from '../operation/attempt-key.ts';
 import { insertAttempts, insertOperations, type NewOperation } from '../operation/operation-store.ts';
 import { takeIds } from '../payment/payment-store.ts';
-import type { PspAccount } from '../psp/psp.ts';
+import type { RequestAccount } from '../psp/psp.ts';
 import { freezeRefund } from '../psp/request.ts';
 import { laneOf } from '../queue/job.ts';
 import { insertJobs, notifyLane } from '../queue/queue-store.ts';
@@ -42,7 +42,8 @@ export type RefundContext = {
   readonly bookKey: string;
   /** Who was authenticated. */
   readonly principal: string;
-  readonly pspOf: (pspAccount: string) => PspAccount['psp'];
+  /** Null for an account that is not configured here. */
+  readonly accountOf: (pspAccount: string) => RequestAccount | null;
 };
 
 export type RefundResult =
@@ -182,7 +183,10 @@ function toPlanned(
 ): Planned | { readonly kind: 'not_expressible'; readonly message: string } {
   if (charge.pspReference === null)
     throw new Bug(`a charge that succeeded without a reference: ${charge.orderId}`);
-  const frozen = freezeRefund(context.pspOf(charge.pspAccount), {
+  const account = context.accountOf(charge.pspAccount);
+  if (account === null)
+    return { kind: 'not_expressible', message: `PSP account ${charge.pspAccount} is not configured here.` };
+  const frozen = freezeRefund(account, {
     idempotencyKey: attemptKey(context.bookKey, operationId, 1),
     operationId: formatId('operation', operationId),
     orderId: formatId('order', charge.orderId),

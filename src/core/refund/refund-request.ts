@@ -8,7 +8,7 @@ import { nameFault, normalText } from '../payment/payment-fields.ts';
 import { shownText } from '../shown-text.ts';
 import type { RefundRequest } from './refund.ts';
 
-export type RefundFault = { readonly field: string; readonly code: string; readonly message: string };
+type RefundFault = { readonly field: string; readonly code: string; readonly message: string };
 
 export type RefundReading =
   | { readonly kind: 'ok'; readonly request: RefundRequest }

@@ -34,7 +34,7 @@ const CLOSE_TIMEOUT_MS = 10_000;
 export type HttpOptions = {
   readonly db: Db;
   readonly policy: AcceptPolicy;
-  readonly refunds: Pick<RefundContext, 'policy' | 'pspOf'>;
+  readonly refunds: Pick<RefundContext, 'policy' | 'accountOf'>;
   /** The book's own part of every key at a PSP. */
   readonly bookKey: string;
   /** 127.0.0.1, ::1 or localhost. */
