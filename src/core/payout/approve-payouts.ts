@@ -42,7 +42,7 @@ export type ApprovalContext = {
   readonly bookKey: string;
   /** Who was authenticated. */
   readonly principal: string;
-  /** Null for an account that is not configured here. */
+  /** Null where the configuration has no such account any more. */
   readonly accountOf: (pspAccount: string) => RequestAccount | null;
   readonly policy: PayoutPolicy;
 };
@@ -57,7 +57,8 @@ export type ApprovalStart =
 
 /**
  * The approval of a batch as a whole, and who gave it. Items are decided by {@link approveItems}.
- * @throws OperatorError payout_batch_not_found; not_approved where `mode` is `resume` and nobody has approved it yet
+ * @throws OperatorError payout_batch_not_found, psp_account_missing; not_approved where `mode` is `resume` and nobody has
+ *   approved it yet
  */
 export async function startApproval(
   db: Db,
@@ -73,6 +74,7 @@ export async function startApproval(
         kind: 'answer_is_no',
       });
     if (batch.state === 'approved' || batch.state === 'canceled') return { kind: 'ended', batch };
+    requireAccount(context, batch);
     const sums = (await sumUpBatch(tx, batchId)).filter((sum) => sum.state === 'draft');
     const drafts = sums.reduce((count, sum) => count + sum.items, 0);
     if (batch.state === 'approving') return { kind: 'approving', batch, drafts };
@@ -92,6 +94,15 @@ export async function startApproval(
     await insertEvents(tx, context.principal, [{ kind: 'payout_batch_approved', paymentId: null, data }]);
     return { kind: 'approving', batch: { ...batch, state: 'approving' }, drafts };
   });
+}
+
+function requireAccount(context: ApprovalContext, batch: PayoutBatch): RequestAccount {
+  const account = context.accountOf(batch.pspAccount);
+  if (account !== null) return account;
+  throw new OperatorError(
+    'psp_account_missing',
+    `The batch is paid from the PSP account ${batch.pspAccount}, which is not configured here. Add [psp.${batch.pspAccount}].`,
+  );
 }
 
 /** Items decided in one transaction. */
@@ -186,12 +197,7 @@ function judge(
   if (payability.kind === 'refused') return { kind: 'refused', item, refusal: payability.refusal };
   const { destination } = payability;
   const idempotencyKey = attemptKey(context.bookKey, operationId, 1);
-  const account = context.accountOf(batch.pspAccount);
-  if (account === null) {
-    const reason = `PSP account ${batch.pspAccount} is not configured here`;
-    return { kind: 'refused', item, refusal: { code: 'not_expressible', reason } };
-  }
-  const frozen = freezePayout(account, {
+  const frozen = freezePayout(requireAccount(context, batch), {
     idempotencyKey,
     operationId: formatId('operation', operationId),
     attemptNumber: 1,

@@ -4,7 +4,7 @@
  */
 import type { Queryable } from '../db/connection.ts';
 import type { Currency, Money } from '../money.ts';
-import type { PspAccount } from '../psp/psp.ts';
+import type { RequestAccount } from '../psp/psp.ts';
 import { findPayoutFault } from '../psp/request.ts';
 import { listPayees, type Payee } from '../seller/seller-store.ts';
 import { listAvailable } from '../wallet/wallet-store.ts';
@@ -32,7 +32,7 @@ export async function planNames(
 }
 
 export type PlanContext = {
-  readonly pspAccount: Pick<PspAccount, 'name' | 'psp'>;
+  readonly pspAccount: RequestAccount & { readonly name: string };
   readonly coolingDays: number;
   readonly repeatDays: number;
   /** The batch the requests stand in already; null before it is submitted. */
@@ -99,7 +99,7 @@ export async function planPayouts(
 }
 
 function refusalOf(request: PayoutRequest, payee: Payee | undefined, context: PlanContext): Refusal | null {
-  const fault = findPayoutFault(context.pspAccount.psp, request.money);
+  const fault = findPayoutFault(context.pspAccount, request.money);
   if (fault !== null) return { code: 'not_expressible', reason: fault };
   const payability = judgePayee(request, payee);
   return payability.kind === 'refused' ? payability.refusal : null;

@@ -122,14 +122,14 @@ export function findChargeFault(account: RequestAccount, terms: ChargeTerms): st
 }
 
 /** Why this PSP cannot take such a payout, or null: asked before anything is stored. */
-export function findPayoutFault(psp: PspAccount['psp'], money: Money): string | null {
-  switch (psp) {
+export function findPayoutFault(account: RequestAccount, money: Money): string | null {
+  switch (account.psp) {
     case 'stripe':
       return findStripeAmountFault(money);
     case 'adyen':
       return findAdyenAmountFault(money);
     default:
-      return unreachable(psp);
+      return unreachable(account);
   }
 }
 

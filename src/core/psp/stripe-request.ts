@@ -55,7 +55,7 @@ export function findStripeFault(terms: ChargeTerms): string | null {
   return terms.paymentMethod === '' ? 'the payment method is empty' : null;
 }
 
-/** Why Stripe cannot express the amount, or null. */
+/** Why Stripe cannot express an amount, or null. */
 export function findStripeAmountFault({ amountMinor, currency }: Money): string | null {
   const amount = toStripeAmount(amountMinor, currency);
   return amount.kind === 'rejected' ? amount.reason : null;
