@@ -84,9 +84,13 @@ const isStore = (path: string) => path.startsWith('core/') && path.endsWith('-st
 const isDatabase = isIn('core/db');
 /** Files that do: a verb first. What they import is theirs to choose, within the rules below. */
 const VERBS =
-  /^core\/[a-z]+\/(accept|apply|execute|parse|release|replay|rescue|resolve|submit|verify)-[a-z-]+\.ts$/;
+  /^core\/[a-z]+\/(accept|apply|assess|execute|parse|release|replay|rescue|resolve|review|submit|verify)-[a-z-]+\.ts$/;
 /** Functions that take a transaction; several workflows share them. */
-const STEPS = ['core/operation/apply-findings.ts', 'core/payment/accept-payments.ts'];
+const STEPS = [
+  'core/operation/apply-findings.ts',
+  'core/payment/accept-payments.ts',
+  'core/risk/assess-payments.ts',
+];
 /** The connectors' own input and output. */
 const TRANSPORTS = [
   'core/psp/http-exchange.ts',

@@ -26,6 +26,7 @@ export async function run(input: DaemonInput): Promise<void> {
       },
       pspAccounts: [pspAccount(input.sandboxUrl, input.maxConcurrent)],
       accept: POLICY,
+      risk: POLICY.risk,
       http: { host: '127.0.0.1', port: 0 },
       logLevel: 'warn',
     },

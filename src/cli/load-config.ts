@@ -10,6 +10,7 @@ import { type Config, readConfig } from '../core/config.ts';
 import { errorCode } from '../core/db/connection.ts';
 import { parseDatabaseUrl } from '../core/db/database-url.ts';
 import { OperatorError } from '../core/errors.ts';
+import { readRuleFile } from './read-rule-file.ts';
 import type { Session } from './session.ts';
 
 export type LoadedConfig = {
@@ -29,7 +30,7 @@ const ENVIRONMENTS = ['development', 'production'] as const;
 /**
  * --config FILE, else PAYGATE_CONFIG, else ./paygate.toml, else the user's (for root the system's) file, else
  * nothing but defaults.
- * @throws OperatorError config_not_found, config_unreadable, config_invalid, config_exposed, secret_exposed,
+ * @throws OperatorError config_not_found, config_unreadable, config_invalid, config_exposed, rules_unreadable, rules_invalid, secret_exposed,
  *   secret_unreadable, env_unknown, embedded_in_production
  */
 export function loadConfig(session: Session): LoadedConfig {
@@ -44,6 +45,8 @@ export function loadConfig(session: Session): LoadedConfig {
     origin: path ?? 'the configuration (no file)',
     environment,
     readSecret: (name) => readSecret(locateSecret(session, path, name), session),
+    readRules: (name) =>
+      readRuleFile(resolve(path === null ? session.host.cwd : join(path, '..'), name)).ruleSet,
   });
   return { config, path, document, environment };
 }

@@ -7,6 +7,8 @@ import { OperatorError } from './errors.ts';
 import { type Currency, type FeeRate, parseAmount, parseCurrency } from './money.ts';
 import type { AcceptPolicy } from './payment/accept-payments.ts';
 import type { PspAccount } from './psp/psp.ts';
+import type { RiskRules } from './risk/risk.ts';
+import type { RuleSet } from './risk/rule-set.ts';
 
 const pspAccountSchema = z.strictObject({
   psp: z.literal('stripe'),
@@ -42,6 +44,8 @@ const configSchema = z.strictObject({
       max_payment: z.record(z.string(), z.string()).default({}),
       blocked_buyers: z.array(z.string()).default([]),
       blocked_sellers: z.array(z.string()).default([]),
+      /** The rule file, beside this one; read when the program starts. */
+      rules_file: z.string().min(1).optional(),
     })
     .prefault({}),
   http: z
@@ -68,6 +72,8 @@ export type Config = {
   };
   readonly pspAccounts: readonly PspAccount[];
   readonly accept: AcceptPolicy | null;
+  /** The same as in `accept`, which may be missing. */
+  readonly risk: RiskRules;
   readonly http: { readonly host: string; readonly port: number };
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 };
@@ -81,6 +87,8 @@ export type ConfigSource = {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Reads a secret file; throws OperatorError when it is readable by others. */
   readonly readSecret: (path: string) => string;
+  /** Reads and checks a rule file; throws OperatorError when it is not usable. */
+  readonly readRules: (path: string) => RuleSet;
 };
 
 /**
@@ -98,6 +106,7 @@ export function readConfig(source: ConfigSource): Config {
   const file = parsed.data;
   const faults: string[] = [];
   const pspAccounts = Object.entries(file.psp).map(([name, account]) => toPspAccount(source, name, account));
+  const risk = toRiskRules(source, file, faults);
   const config: Config = {
     env: source.env,
     database: {
@@ -110,7 +119,8 @@ export function readConfig(source: ConfigSource): Config {
       prepare: file.database.pooler === 'none',
     },
     pspAccounts,
-    accept: toAcceptPolicy(file, pspAccounts, faults),
+    accept: toAcceptPolicy(file, pspAccounts, risk, faults),
+    risk,
     http: { host: file.http.host, port: file.http.port },
     logLevel: file.log.level,
   };
@@ -146,6 +156,7 @@ function toPspAccount(
 function toAcceptPolicy(
   file: z.infer<typeof configSchema>,
   accounts: readonly PspAccount[],
+  risk: RiskRules,
   faults: string[],
 ): AcceptPolicy | null {
   const wanted = file.default_psp_account;
@@ -163,21 +174,27 @@ function toAcceptPolicy(
     const amount = readAmount(`fees.${code}.fixed`, fee.fixed, code, faults);
     if (amount !== null) fees.set(amount.currency, { feeBps: fee.bps, fixedMinor: amount.amountMinor });
   }
+  if (account === undefined) return null;
+  return {
+    pspAccount: account,
+    fees,
+    risk,
+    releaseAfterDays: file.release.after_days === 0 ? null : file.release.after_days,
+  };
+}
+
+function toRiskRules(source: ConfigSource, file: z.infer<typeof configSchema>, faults: string[]): RiskRules {
   const maxPaymentMinor = new Map<Currency, bigint>();
   for (const [code, text] of Object.entries(file.risk.max_payment)) {
     const amount = readAmount(`risk.max_payment.${code}`, text, code, faults);
     if (amount !== null) maxPaymentMinor.set(amount.currency, amount.amountMinor);
   }
-  if (account === undefined) return null;
+  const { rules_file: rulesFile } = file.risk;
   return {
-    pspAccount: account,
-    fees,
-    risk: {
-      maxPaymentMinor,
-      blockedBuyers: new Set(file.risk.blocked_buyers),
-      blockedSellers: new Set(file.risk.blocked_sellers),
-    },
-    releaseAfterDays: file.release.after_days === 0 ? null : file.release.after_days,
+    maxPaymentMinor,
+    blockedBuyers: new Set(file.risk.blocked_buyers),
+    blockedSellers: new Set(file.risk.blocked_sellers),
+    ...(rulesFile === undefined ? {} : { ruleSet: source.readRules(rulesFile) }),
   };
 }
 

@@ -1,6 +1,7 @@
-/** What a daemon does besides executing: rescues jobs of dead daemons, releases sellers' funds. */
+/** What a daemon does besides executing: rescues jobs of dead daemons, releases sellers' funds, ends risk reviews. */
 import type { Db } from '../core/db/connection.ts';
 import { rescueOperations } from '../core/operation/rescue-operations.ts';
+import { expireReviews } from '../core/risk/review-payments.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
 import type { Log } from './log.ts';
 
@@ -8,8 +9,10 @@ import type { Log } from './log.ts';
 const RESCUE_EVERY_MS = 1_000;
 /** Funds that came due are released this often (ms). */
 const RELEASE_EVERY_MS = 5_000;
-/** Rounds of releases in a row, so that a large backlog does not starve the rest. */
-const MAX_RELEASE_ROUNDS = 20;
+/** Risk reviews that nobody decided in time are rejected this often (ms). */
+const EXPIRE_EVERY_MS = 10_000;
+/** Rounds in a row, so that a large backlog does not starve the rest. */
+const MAX_ROUNDS = 20;
 
 export type MaintenanceOptions = {
   readonly db: Db;
@@ -32,14 +35,21 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
     options.onWork();
   });
   const stopRelease = repeat('release', RELEASE_EVERY_MS, log, async () => {
-    for (let round = 0; round < MAX_RELEASE_ROUNDS; round += 1) {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const released = await releaseDueFunds(db, principal);
       if (released === 0) return;
       log.info({ released }, 'released funds');
     }
   });
+  const stopExpiry = repeat('risk review', EXPIRE_EVERY_MS, log, async () => {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const rejected = await expireReviews(db, principal);
+      if (rejected === 0) return;
+      log.warn({ rejected }, 'rejected payments that nobody reviewed in time');
+    }
+  });
   return async () => {
-    await Promise.all([stopRescue(), stopRelease()]);
+    await Promise.all([stopRescue(), stopRelease(), stopExpiry()]);
   };
 }
 

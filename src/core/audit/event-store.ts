@@ -14,7 +14,8 @@ type EventKind =
   | 'jobs_claimed'
   | 'operation_evidence'
   | 'job_rescued'
-  | 'funds_released';
+  | 'funds_released'
+  | 'risk_reviewed';
 
 export type NewEvent = {
   readonly kind: EventKind;

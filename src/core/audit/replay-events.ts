@@ -56,6 +56,8 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return rebuild.addEntries(tx, event.at, data.entries);
     case 'funds_released':
       return rebuild.addEntries(tx, event.at, data.entries);
+    case 'risk_reviewed':
+      return rebuild.applyReview(tx, event, data);
     default:
       return unreachable(event.kind);
   }
