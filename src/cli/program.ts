@@ -11,6 +11,7 @@ import { registerDlq } from './commands/dlq.ts';
 import { registerHelp } from './commands/help.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerPayments } from './commands/payments.ts';
+import { registerRisk } from './commands/risk.ts';
 import { registerSandbox } from './commands/sandbox.ts';
 import { registerWallets } from './commands/wallets.ts';
 import type { Host } from './host.ts';
@@ -60,6 +61,7 @@ export function createProgram({ host, messages, launch }: ProgramOptions) {
   registerLedger(program, launchHere);
   program.commandsGroup('Exceptions:');
   registerDlq(program, launchHere);
+  registerRisk(program, launchHere);
   program.commandsGroup('Operate:');
   registerDaemon(program, launchHere);
   registerDb(program, launchHere);
