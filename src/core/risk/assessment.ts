@@ -88,6 +88,8 @@ type Fold = {
   readonly decision: Decision;
   readonly deciding: readonly Hit[];
   readonly overridden: readonly Hit[];
+  /** Whose overrides took them away. */
+  readonly overriding: readonly Hit[];
 };
 
 /** A hit that an allowing rule names does not count; a fault always does. */
@@ -96,16 +98,17 @@ function fold(hits: readonly Hit[]): Fold {
   const stops = hits.filter((hit) => hit.action !== 'allow');
   const counted = stops.filter((hit) => hit.isFault || !taken.has(hit.rule));
   const overridden = stops.filter((hit) => !counted.includes(hit));
+  const overriding = hits.filter((hit) => overridden.some(({ rule }) => hit.overrides.includes(rule)));
   const blocks = counted.filter((hit) => hit.action === 'block');
-  if (blocks.length > 0) return { decision: 'block', deciding: blocks, overridden };
-  if (counted.length > 0) return { decision: 'review', deciding: counted, overridden };
-  return { decision: 'allow', deciding: [], overridden };
+  if (blocks.length > 0) return { decision: 'block', deciding: blocks, overridden, overriding };
+  if (counted.length > 0) return { decision: 'review', deciding: counted, overridden, overriding };
+  return { decision: 'allow', deciding: [], overridden, overriding };
 }
 
-function reasonOf({ deciding, overridden }: Fold): string {
+function reasonOf({ deciding, overridden, overriding }: Fold): string {
   if (deciding.length === 0) {
     if (overridden.length === 0) return 'no rule hit';
-    return `overridden: ${named(overridden.map((hit) => hit.rule))}`;
+    return `${named(overriding.map((hit) => hit.rule))} overrides ${named(overridden.map((hit) => hit.rule))}`;
   }
   return named(deciding.map((hit) => hit.text));
 }
