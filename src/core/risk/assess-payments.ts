@@ -51,7 +51,7 @@ const FACTS_TIMEOUT_MS = 2_000;
 const BUILT_IN_VERSION = 'configuration';
 
 /** What is stored beside the payment. */
-export type RiskRecord = {
+type RiskRecord = {
   readonly rulesVersion: string;
   readonly decision: Assessment['decision'];
   readonly shadowDecision: Assessment['decision'];

@@ -262,7 +262,7 @@ export async function lockHeldCharges(tx: Tx, paymentIds: readonly bigint[]): Pr
        for update of o, a`;
 }
 
-export type ShownHit = {
+type ShownHit = {
   readonly rule: string;
   readonly action: string;
   readonly mode: string;

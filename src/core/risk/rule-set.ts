@@ -23,7 +23,7 @@ type RuleBase = {
 };
 
 /** The payment sums up to more than this in one of its currencies (minor units). */
-export type AmountRule = RuleBase & { readonly kind: 'amount'; readonly max: Amounts };
+type AmountRule = RuleBase & { readonly kind: 'amount'; readonly max: Amounts };
 
 /** More checkouts, or more money, of one party within a sliding window. */
 export type VelocityRule = RuleBase & {
@@ -40,13 +40,13 @@ export type VelocityRule = RuleBase & {
 export type ListRule = RuleBase & { readonly kind: 'list'; readonly party: Party; readonly list: string };
 
 /** The same buyer orders the same from the same sellers again, under another checkout. */
-export type DuplicateRule = RuleBase & { readonly kind: 'duplicate'; readonly windowS: number };
+type DuplicateRule = RuleBase & { readonly kind: 'duplicate'; readonly windowS: number };
 
 /** A buyer of whom no payment has succeeded yet, above an amount (minor units). */
-export type FirstTimeBuyerRule = RuleBase & { readonly kind: 'first_time_buyer'; readonly above: Amounts };
+type FirstTimeBuyerRule = RuleBase & { readonly kind: 'first_time_buyer'; readonly above: Amounts };
 
 /** A seller's sum since midnight UTC, this checkout included (minor units). */
-export type SellerDailyCapRule = RuleBase & { readonly kind: 'seller_daily_cap'; readonly max: Amounts };
+type SellerDailyCapRule = RuleBase & { readonly kind: 'seller_daily_cap'; readonly max: Amounts };
 
 export type Rule =
   | AmountRule
