@@ -12,6 +12,7 @@ import { registerHelp } from './commands/help.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerPayments } from './commands/payments.ts';
 import { registerRefunds } from './commands/refunds.ts';
+import { registerRisk } from './commands/risk.ts';
 import { registerSandbox } from './commands/sandbox.ts';
 import { registerWallets } from './commands/wallets.ts';
 import type { Host } from './host.ts';
@@ -62,6 +63,7 @@ export function createProgram({ host, messages, launch }: ProgramOptions) {
   program.commandsGroup('Exceptions:');
   registerRefunds(program, launchHere);
   registerDlq(program, launchHere);
+  registerRisk(program, launchHere);
   program.commandsGroup('Operate:');
   registerDaemon(program, launchHere);
   registerDb(program, launchHere);
