@@ -148,11 +148,13 @@ function resendDelayMs(accounts: readonly PspAccount[]): number {
 }
 
 async function startHttpIfWanted(config: Config, db: Db, log: Log) {
-  if (config.http.port === 0 || config.accept === null) return null;
+  const { accept, pspAccounts } = config;
+  if (config.http.port === 0 || accept === null) return null;
   return startHttp({
     db,
-    policy: config.accept,
+    policy: accept,
     bookKey: await getBookKey(db),
+    pspOf: (name) => pspAccounts.find((account) => account.name === name)?.psp ?? accept.pspAccount.psp,
     host: config.http.host,
     port: config.http.port,
     log,

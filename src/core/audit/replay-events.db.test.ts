@@ -34,6 +34,7 @@ import { giveBackOrphans, rescueOperations } from '../operation/rescue-operation
 import { resolveOperation } from '../operation/resolve-operation.ts';
 import { acceptPayments, fingerprint } from '../payment/accept-payments.ts';
 import { markBatchSubmitted, openBatch } from '../payment/payment-store.ts';
+import { retryOrder } from '../payment/retry-order.ts';
 import { capabilitiesOf } from '../psp/request.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { listEvents } from './event-store.ts';
@@ -267,6 +268,32 @@ async function commands(): Promise<void> {
     await record(daemon, task, i === 0 ? REPLY.succeeded : REPLY.unknown);
 }
 
+/** Declines that are tried again: with another method, by another key, in vain, and stopped by the risk check. */
+async function retries(): Promise<void> {
+  const account = uniqueName('acct');
+  const charges = await queueCharges(
+    book.db,
+    account,
+    Array.from({ length: 4 }, () => paymentRequest()),
+  );
+  const daemon = await startTestDaemon(book.db);
+  for (const task of await claim(daemon, account)) await record(daemon, task, REPLY.declined);
+  const risk = {
+    maxPaymentMinor: new Map(),
+    blockedBuyers: new Set<string>(),
+    blockedSellers: new Set<string>(),
+  };
+  for (const [i, { paymentId, orderId }] of charges.entries()) {
+    const blockedBuyers = new Set(i === 3 ? ['buyer-1'] : []);
+    const request = { orderId, paymentMethod: 'pm_"other" \\', idempotencyKey: uniqueName('retry') };
+    const context = { risk: { ...risk, blockedBuyers }, bookKey: 'testbook', principal: 'os:ana' };
+    await retryOrder(book.db, { ...context, pspOf: () => 'stripe' }, paymentId, request);
+  }
+  const again = await claim(daemon, account, 2);
+  await record(daemon, again[0]!, REPLY.succeeded);
+  await record(daemon, again[1]!, REPLY.unknown);
+}
+
 /** The tests above move jobs about by hand, which no event tells: when they are due, and one's rescues. */
 async function levelJobs(owner: Db): Promise<void> {
   await owner.sql`update ${owner.t.job} set run_at = 'epoch', rescues = 0`;
@@ -281,6 +308,7 @@ describe('replay', () => {
     await releases();
     await quarantine();
     await commands();
+    await retries();
     await applyOutside(book.db, []);
     await levelJobs(book.owner);
     const states = await book.owner.sql<{ subState: string }[]>`
@@ -324,6 +352,7 @@ describe('replay', () => {
       'key_answered',
       'operation_canceled',
       'operation_evidence',
+      'order_retried',
       'payment_accepted',
     ]);
   });

@@ -15,7 +15,12 @@ export type RiskRules = {
 
 export type RiskDecision = { readonly decision: 'allow' | 'block'; readonly reason: string };
 
-export function assessRisk(request: PaymentRequest, rules: RiskRules): RiskDecision {
+/** What the rules look at. */
+export type RiskFacts = Pick<PaymentRequest, 'buyer'> & {
+  readonly orders: readonly Pick<PaymentRequest['orders'][number], 'seller' | 'money'>[];
+};
+
+export function assessRisk(request: RiskFacts, rules: RiskRules): RiskDecision {
   if (rules.blockedBuyers.has(request.buyer))
     return { decision: 'block', reason: 'buyer is on the block list' };
   const totals = new Map<Currency, bigint>();

@@ -3,19 +3,21 @@
  * to answer it; decides nothing about payments and holds no SQL. Loopback only, as there are no tokens yet.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import type { Db } from '../../core/db/connection.ts';
 import { OperatorError, TransientError } from '../../core/errors.ts';
-import { parseId } from '../../core/ids.ts';
+import { formatId, parseId } from '../../core/ids.ts';
 import type { AcceptPolicy } from '../../core/payment/accept-payments.ts';
 import { paymentView } from '../../core/payment/payment-answer.ts';
 import { listPaymentRows } from '../../core/payment/payment-store.ts';
+import { type RetryContext, retryOrder } from '../../core/payment/retry-order.ts';
 import type { Log } from '../log.ts';
 import { type AcceptQueue, openAcceptQueue } from './accept-queue.ts';
 import { type App, createApp, type Life, sendJson, sendProblem } from './http-app.ts';
 import { listenAddress } from './loopback.ts';
-import { KEY_HEADER, readPaymentBody } from './payment-body.ts';
-import { type PaymentResponse, paymentResponse } from './payment-response.ts';
+import { KEY_HEADER, readPaymentBody, readRetryBody } from './payment-body.ts';
+import { type PaymentResponse, paymentResponse, retryResponse } from './payment-response.ts';
 import { invalidRequest, NO_SUCH_PAYMENT, OVERLOADED } from './problem.ts';
 
 /** Longer than the wait for somebody else's commit, shorter than the patience of usual clients (ms). */
@@ -30,6 +32,8 @@ export type HttpOptions = {
   readonly policy: AcceptPolicy;
   /** The book's own part of every key at a PSP. */
   readonly bookKey: string;
+  /** Which PSP an account of the book is at. */
+  readonly pspOf: RetryContext['pspOf'];
   /** 127.0.0.1, ::1 or localhost. */
   readonly host: string;
   /** 0 takes a free one. */
@@ -70,6 +74,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   });
   const app = createApp(options.log, life);
   addPaymentRoutes(app, options, accept);
+  addRetryRoute(app, options);
   addHealthRoutes(app, options);
   const port = await listen(app, host, options.port);
   options.log.info({ host, port }, 'http listening');
@@ -95,10 +100,7 @@ function addPaymentRoutes(app: App, options: HttpOptions, accept: AcceptQueue): 
     if (accept.isFull()) return sendProblem(reply, OVERLOADED);
     const response = paymentResponse(await within(timeoutMs, accept.submit(reading.request)));
     logResponse(options.log, response);
-    if (response.kind === 'problem') return sendProblem(reply, response.problem);
-    if (response.replayed === 'replayed') reply.header('idempotent-replayed', 'true');
-    reply.header('location', `/v1/payments/${response.paymentId}`);
-    return sendJson(reply, response.status, response.body);
+    return sendResponse(reply, response);
   });
 
   app.get('/v1/payments/:id', { schema: { params: paymentParams } }, async (request, reply) => {
@@ -107,6 +109,29 @@ function addPaymentRoutes(app: App, options: HttpOptions, accept: AcceptQueue): 
     if (rows.length === 0) return sendProblem(reply, NO_SUCH_PAYMENT);
     return sendJson(reply, 200, JSON.stringify(paymentView(rows)));
   });
+}
+
+/** Seldom enough to have a transaction of its own. */
+function addRetryRoute(app: App, options: HttpOptions): void {
+  const { db, policy, bookKey, principal, pspOf, log } = options;
+  const context: RetryContext = { risk: policy.risk, bookKey, principal, pspOf };
+  const timeoutMs = options.answerTimeoutMs ?? ANSWER_TIMEOUT_MS;
+  app.post('/v1/payments/:id/retry', { schema: { params: paymentParams } }, async (request, reply) => {
+    const { id } = request.params;
+    if (id === null) return sendProblem(reply, NO_SUCH_PAYMENT);
+    const reading = readRetryBody(request.body, request.raw.headersDistinct[KEY_HEADER] ?? []);
+    if (reading.kind === 'bad') return sendProblem(reply, invalidRequest(reading.faults));
+    const result = await within(timeoutMs, retryOrder(db, context, id, reading.request));
+    log.info({ payment: formatId('payment', id), result: result.kind }, 'retry answered');
+    return sendResponse(reply, retryResponse(result));
+  });
+}
+
+function sendResponse(reply: FastifyReply, response: PaymentResponse): FastifyReply {
+  if (response.kind === 'problem') return sendProblem(reply, response.problem);
+  if (response.replayed === 'replayed') reply.header('idempotent-replayed', 'true');
+  reply.header('location', `/v1/payments/${response.paymentId}`);
+  return sendJson(reply, response.status, response.body);
 }
 
 function addHealthRoutes(app: App, options: HttpOptions): void {

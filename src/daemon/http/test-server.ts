@@ -27,6 +27,7 @@ export function startTestServer(db: Db, changes: Partial<HttpOptions> = {}): Pro
     db,
     policy: POLICY,
     bookKey: BOOK_KEY,
+    pspOf: () => 'stripe',
     host: '127.0.0.1',
     port: 0,
     log: openLog('silent', {}),
