@@ -289,6 +289,15 @@ async function retries(): Promise<void> {
     const context = { risk: { ...risk, blockedBuyers }, bookKey: 'testbook', principal: 'os:ana' };
     await retryOrder(book.db, { ...context, pspOf: () => 'stripe' }, paymentId, request);
   }
+  const { operationId } = charges[2]!;
+  const late = {
+    operationId,
+    attemptNumber: 1,
+    source: 'enquiry',
+    reply: REPLY.succeeded,
+    held: null,
+  } as const;
+  await applyOutside(book.db, [late]);
   const again = await claim(daemon, account, 2);
   await record(daemon, again[0]!, REPLY.succeeded);
   await record(daemon, again[1]!, REPLY.unknown);

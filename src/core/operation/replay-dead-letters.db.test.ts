@@ -329,7 +329,7 @@ describe('an attempt that the PSP refused', () => {
     expect(await attemptsOf(one)).toHaveLength(1);
   });
 
-  test('and whose answer comes late as a success while the next attempt waits: booked, told, nothing lost', async () => {
+  test('and comes late as a success while the next attempt waits: booked, told, and not charged again', async () => {
     const one = await charge();
     const stale = await claimAny(one);
     await record(daemon, stale, REPLY.rejected);
@@ -342,15 +342,39 @@ describe('an attempt that the PSP refused', () => {
     expect(await balanceOf(book.db, account, 'EUR')).toBe(1250n);
     const [first, second] = await attemptsOf(one);
     expect(first).toMatchObject({ state: 'succeeded_surplus' });
-    expect(second).toMatchObject({ state: 'created', sends: 0, firstSentAt: null });
+    expect(second).toMatchObject({ state: 'not_sent', sends: 0, firstSentAt: null });
     expect(await standingOf(book.db, one.operationId)).toMatchObject({
-      subState: 'queued',
-      job: { state: 'ready' },
+      subState: 'canceled',
+      job: null,
       deadLetters: ['late_success'],
     });
     // The same again changes nothing.
     await record(daemon, stale, REPLY.succeeded);
     expect(await balanceOf(book.db, account, 'EUR')).toBe(1250n);
+  });
+});
+
+describe('a late success of an attempt that counted as over', () => {
+  test('cannot stop the next one once that is claimed: both are booked, and a person is told', async () => {
+    const one = await charge();
+    const stale = await claimAny(one);
+    await record(daemon, stale, REPLY.rejected);
+    await replay(one);
+    const next = await claimAny(one);
+    await record(daemon, stale, REPLY.succeeded);
+    expect(await standingOf(book.db, one.operationId)).toMatchObject({
+      subState: 'claimed',
+      sends: 1,
+      job: { state: 'leased' },
+      deadLetters: ['late_success'],
+    });
+    await record(daemon, next, { kind: 'succeeded', pspReference: 'pi_2' });
+    expect(await standingOf(book.db, one.operationId)).toMatchObject({
+      subState: 'succeeded',
+      attemptState: 'succeeded',
+      entries: ['late_success', 'charge_succeeded'],
+      deadLetters: ['late_success'],
+    });
   });
 });
 

@@ -353,7 +353,7 @@ describe('idempotency', () => {
   });
 });
 
-test('evidence about the first attempt while the second waits is a late fact, not lost and not the second’s', async () => {
+test('a late success of the first attempt is booked as that, and the second one, not yet claimed, is stopped', async () => {
   const charge = await answered('declined');
   await retry(charge);
   await applyOutside(book.db, [
@@ -366,10 +366,12 @@ test('evidence about the first attempt while the second waits is a late fact, no
     },
   ]);
   const [first, second] = await attemptsOf(charge);
-  expect([first!.state, second!.state]).toEqual(['succeeded_surplus', 'created']);
+  expect([first!.state, second!.state]).toEqual(['succeeded_surplus', 'not_sent']);
   expect(await standingOf(book.db, charge.operationId)).toMatchObject({
-    subState: 'queued',
+    subState: 'canceled',
+    job: null,
     deadLetters: ['late_success'],
     entries: ['late_success'],
   });
+  expect(await retry(charge)).toMatchObject({ kind: 'refused', code: 'already_succeeded' });
 });
