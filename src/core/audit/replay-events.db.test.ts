@@ -268,6 +268,22 @@ async function commands(): Promise<void> {
     await record(daemon, task, i === 0 ? REPLY.succeeded : REPLY.unknown);
 }
 
+/** A late fact that the books refused, booked by a replay. */
+async function folds(): Promise<void> {
+  const account = uniqueName('acct');
+  const { operationId } = await queueCharge(book.db, account);
+  const daemon = await startTestDaemon(book.db);
+  const task = await claimOne(daemon, account);
+  await record(daemon, task, REPLY.declined);
+  await book.owner.sql`update ${book.owner.t.operation} set currency = 'eur' where id = ${operationId}`;
+  await record(daemon, task, REPLY.succeeded);
+  await book.owner.sql`update ${book.owner.t.operation} set currency = 'EUR' where id = ${operationId}`;
+  const [letter] = await book.db.sql<{ id: bigint }[]>`
+    select id from ${book.db.t.deadLetter} where operation_id = ${operationId}`;
+  const context = { principal: 'os:ana', reason: 'fixed', action: null, bookKey: 'testbook' };
+  await replayDeadLetters(book.db, { ...context, pspOf: () => 'stripe' }, [letter!.id]);
+}
+
 /** Declines that are tried again: with another method, by another key, in vain, and stopped by the risk check. */
 async function retries(): Promise<void> {
   const account = uniqueName('acct');
@@ -318,6 +334,7 @@ describe('replay', () => {
     await quarantine();
     await commands();
     await retries();
+    await folds();
     await applyOutside(book.db, []);
     await levelJobs(book.owner);
     const states = await book.owner.sql<{ subState: string }[]>`
