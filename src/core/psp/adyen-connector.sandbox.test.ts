@@ -273,21 +273,23 @@ test('under a storm of faults no reply contradicts what really moved', async () 
     journalPath: null,
     seed: 7,
     rates,
-    settings: { hang_ms: 400, drip_ms: 400 },
+    settings: { hang_ms: STORM_HANG_MS, drip_ms: STORM_HANG_MS },
   });
-  // Fewer sockets than callers, so that some calls never get one.
-  const connector = connect(sandbox.port, 24);
+  const connector = connect(sandbox.port, STORM_CALLERS);
+  const seen: { one: StoredAttempt; kinds: string[] }[] = [];
+  const send = async (): Promise<void> => {
+    const one = chargeOf();
+    const kinds: string[] = [];
+    for (let nth = 0; nth < 3; nth += 1) kinds.push((await connector.charge(one, STORM_DEADLINE_MS)).kind);
+    seen.push({ one, kinds });
+  };
   try {
-    const seen = await Promise.all(
-      Array.from({ length: STORM_ATTEMPTS }, async () => {
-        const one = chargeOf();
-        const kinds: string[] = [];
-        for (let send = 0; send < 3; send += 1) kinds.push((await connector.charge(one, 250)).kind);
-        return { one, kinds };
-      }),
-    );
+    const callers = Array.from({ length: STORM_CALLERS }, async () => {
+      for (let nth = 0; nth < STORM_ATTEMPTS_EACH; nth += 1) await send();
+    });
+    await Promise.all(callers);
     // What hung is executed by now.
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    await new Promise((resolve) => setTimeout(resolve, STORM_HANG_MS));
     const counts: Record<string, number> = {};
     for (const { one, kinds } of seen) {
       for (const kind of kinds) counts[kind] = (counts[kind] ?? 0) + 1;
@@ -308,8 +310,13 @@ test('under a storm of faults no reply contradicts what really moved', async () 
   }
 });
 
-/** Enough for every fault to come up many times, and over within seconds. */
-const STORM_ATTEMPTS = 400;
+/** Enough for every fault to come up many times, and over within seconds. Each caller has a socket of its own. */
+const STORM_CALLERS = 32;
+const STORM_ATTEMPTS_EACH = 8;
+
+/** Long enough for a busy machine to answer what does not hang (ms). */
+const STORM_DEADLINE_MS = 600;
+const STORM_HANG_MS = 900;
 
 const STORM: readonly (ConformanceFault | 'decline')[] = [
   'act_then_drop',

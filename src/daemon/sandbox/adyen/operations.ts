@@ -31,7 +31,7 @@ export type Forced =
   | { readonly kind: 'declined'; readonly code: string }
   | { readonly kind: 'settles'; readonly settle: Settle };
 
-export interface ActContext {
+interface ActContext {
   readonly state: AdyenState;
   readonly nowMs: number;
   readonly forced: Forced | null;
