@@ -173,7 +173,6 @@ describe('refunds, payouts and webhooks against the sandbox', () => {
   });
 
   test('the refund of a payment that is not there is rejected', async () => {
-    // Adyen keeps this answer under the key like any other.
     const attempt = refundOf('0000000000000000');
     const expected = { kind: 'rejected', reason: expect.stringContaining('167') };
     expect(await connector.refund(attempt, DEADLINE_MS)).toMatchObject(expected);

@@ -85,13 +85,18 @@ export class AdyenSide {
   }
 
   private read(exchange: Exchange, url: URL): void {
-    const { engine, counters } = this.parts;
+    const { engine, counters, timers } = this.parts;
+    const { settings } = engine.shared;
     const fault = engine.arriveToRead(url);
     if (fault.name !== 'ok') counters.fault(fault.name);
-    const early = endingBefore(fault, engine, 'platform');
-    const reply = this.readingReply(url, fault);
-    const ending = early ?? endingAfter({ method: 'POST' }, reply, fault, engine.shared.settings);
-    engine.shared.whenWritten(() => this.end(exchange, ending));
+    const go = (): void => {
+      const early = endingBefore(fault, engine, 'platform');
+      if (early === null) this.endWith(exchange, this.readingReply(url, fault), fault);
+      else engine.shared.whenWritten(() => this.end(exchange, early));
+    };
+    if (fault.name === 'hang_then_act') timers.after(fault.ms ?? settings.hangMs, go);
+    else if (fault.name === 'slow') timers.after(fault.ms ?? settings.slowMs, go);
+    else go();
   }
 
   private readingReply(url: URL, fault: Fault): Reply {
@@ -146,9 +151,7 @@ export class AdyenSide {
 
   private endWith(exchange: Exchange, reply: Reply, fault: Fault): void {
     const { shared } = this.parts.engine;
-    shared.whenWritten(() =>
-      this.end(exchange, endingAfter({ method: 'POST' }, reply, fault, shared.settings)),
-    );
+    shared.whenWritten(() => this.end(exchange, endingAfter(AS_IT_IS, reply, fault, shared.settings)));
   }
 
   private end(exchange: Exchange, ending: Ending): void {
@@ -157,6 +160,9 @@ export class AdyenSide {
     counters.answer(gone ? 'dropped' : deliver(exchange, ending, (ms, then) => timers.after(ms, then)));
   }
 }
+
+/** A GET's 500 would be Stripe's there; ours is the reply already, for reading calls too. */
+const AS_IT_IS = { method: 'POST' } as const;
 
 /** The ending of a call that a fault stops before anything is done; null when it is to be executed. */
 function endingBefore(fault: Fault, engine: AdyenEngine, surface: Surface): Ending | null {
@@ -210,8 +216,8 @@ function parseBody(body: string): Body | null {
 }
 
 /**
- * Adyen repeats the key, says `transient-error: true` where the same key may be sent again, and `false` for an
- * error that is kept under the key. Source: docs.adyen.com/development-resources/api-idempotency.
+ * Adyen repeats the key and says `transient-error: true` where the same key may be sent again
+ * (docs.adyen.com/development-resources/api-idempotency); here `false` marks an error that is kept under the key.
  */
 function headersFor(request: IncomingMessage): (reply: Reply, length: number) => string[] {
   const key = keyOf(request);
