@@ -154,7 +154,8 @@ export interface Connector {
   /**
    * Verifies and reads a delivery; moves and asks nothing.
    * @param rawBody exactly as received
-   * @param secret of this webhook address; @param nowS seconds since 1970
+   * @param secret of this webhook address
+   * @param nowS seconds since 1970
    */
   parseWebhook(rawBody: Buffer, headers: WebhookHeaders, secret: string, nowS: number): WebhookReading;
   close(): Promise<void>;

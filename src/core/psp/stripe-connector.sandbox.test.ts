@@ -1,4 +1,7 @@
 /** The Stripe connector against the sandbox, by the official SDK: the suite that every connector passes. */
+import { once } from 'node:events';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import type { Sandbox } from '../../daemon/sandbox/main.ts';
 import { startSandbox } from '../../daemon/sandbox/main.ts';
@@ -254,6 +257,46 @@ describe('the Stripe enquiry against the sandbox', () => {
       await sandbox.close();
     }
   });
+});
+
+test('webhooks of the sandbox are read as events of our operations', async () => {
+  const deliveries: { readonly body: Buffer; readonly headers: IncomingHttpHeaders }[] = [];
+  const receiver = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      deliveries.push({ body: Buffer.concat(chunks), headers: request.headers });
+      response.end();
+    });
+  }).listen(0, '127.0.0.1');
+  await once(receiver, 'listening');
+  const address = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`;
+  const sandbox = await start();
+  const connector = connect(sandbox.port, 4);
+  try {
+    await tell(sandbox, 'config', { webhook_url: address, webhook_secret: 'whsec_a', webhook_delay_ms: 0 });
+    const one = refund(await charged(connector));
+    const done = await connector.refund(one, 10_000);
+    await expect.poll(() => deliveries.length, { timeout: 20_000 }).toBe(3);
+    const nowS = Math.floor(Date.now() / 1000);
+    const readings = deliveries.map(({ body, headers }) =>
+      connector.parseWebhook(body, headers, 'whsec_a', nowS),
+    );
+    expect(readings).toContainEqual({
+      kind: 'event',
+      id: expect.stringMatching(/^evt_/),
+      type: 'refund.created',
+      operationReference: one.reference,
+      pspReference: (done as { pspReference: string }).pspReference,
+    });
+    for (const { body, headers } of deliveries)
+      expect(connector.parseWebhook(body, headers, 'whsec_b', nowS)).toMatchObject({ kind: 'refused' });
+  } finally {
+    await connector.close();
+    await sandbox.close();
+    receiver.closeAllConnections();
+    receiver.close();
+  }
 });
 
 test.each<OperationKind>(['charge', 'refund', 'payout'])(

@@ -23,7 +23,7 @@ const EVENT_TYPES = [
   'charge.dispute.created',
   'charge.dispute.closed',
 ] as const;
-export type EventType = (typeof EVENT_TYPES)[number];
+type EventType = (typeof EVENT_TYPES)[number];
 
 /** The object an event shows, at the version that the change made. */
 export type About =
