@@ -109,6 +109,20 @@ describe('idempotency of refunds', () => {
     expect(await amountRefunded(intent.id)).toBe(1500);
   });
 
+  test('while one call is carried out its key is in use, and the refund is made once', async () => {
+    const intent = await pay();
+    await queue({ fault: 'slow', ms: 500 });
+    const options = { idempotencyKey: 'r1' };
+    const first = stripe.refunds.create({ payment_intent: intent.id, amount: 700 }, options);
+    await expect
+      .poll(() => world.admin('GET', 'keys?key=r1'), { timeout: 20_000, interval: 5 })
+      .toMatchObject({ keys: [{ phase: 'running' }] });
+    const second = await errorOf(stripe.refunds.create({ payment_intent: intent.id, amount: 700 }, options));
+    expect(second).toMatchObject({ statusCode: 409, code: 'idempotency_key_in_use' });
+    expect((await first).status).toBe('succeeded');
+    expect(await amountRefunded(intent.id)).toBe(700);
+  });
+
   test('a replay shows the refund as it was answered, not as it has become', async () => {
     const intent = await pay();
     const params = { payment_intent: intent.id };
