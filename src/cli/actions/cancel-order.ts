@@ -11,7 +11,7 @@ import { findOrderRow } from './find-order.ts';
 /** Moves no money, so it asks nothing; exit 5 when the order may have been sent or has ended. */
 export async function cancelOrder(session: Session, text: string): Promise<number> {
   const orderId = requireId('order', text);
-  const reason = requireReason(session);
+  const reason = session.globals.dryRun ? '' : requireReason(session);
   return withBook(session, async (book) => {
     const row = await findOrderRow(book, orderId, text);
     const order = formatId('order', orderId);
