@@ -5,7 +5,7 @@
 import { hostname } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import pRetry from 'p-retry';
-import type { Config } from '../core/config.ts';
+import { type Config, pspOf } from '../core/config.ts';
 import { type ConnectionOptions, type Db, listenTo, openBook } from '../core/db/connection.ts';
 import { OperatorError } from '../core/errors.ts';
 import type { PspAccount } from '../core/psp/psp.ts';
@@ -148,13 +148,12 @@ function resendDelayMs(accounts: readonly PspAccount[]): number {
 }
 
 async function startHttpIfWanted(config: Config, db: Db, log: Log) {
-  const { accept, pspAccounts } = config;
-  if (config.http.port === 0 || accept === null) return null;
+  if (config.http.port === 0 || config.accept === null) return null;
   return startHttp({
     db,
-    policy: accept,
+    policy: config.accept,
     bookKey: await getBookKey(db),
-    pspOf: (name) => pspAccounts.find((account) => account.name === name)?.psp ?? accept.pspAccount.psp,
+    pspOf: pspOf(config),
     host: config.http.host,
     port: config.http.port,
     log,

@@ -2,6 +2,7 @@
  * `dlq replay`: choose letters, show the plan, have it confirmed, move them. A dry run until told otherwise. Each
  * letter moves by itself, so the same command again goes on with those that are still open.
  */
+import { pspOf } from '../../core/config.ts';
 import { OperatorError, unreachable } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
 import type { ReplayAction } from '../../core/operation/letter-plan.ts';
@@ -26,7 +27,6 @@ import {
   outlookJson,
   outlookText,
   planReplay,
-  pspOf,
   type ReplayOutlook,
 } from './plan-replay.ts';
 import { type ReplayEnd, runReplay } from './run-replay.ts';

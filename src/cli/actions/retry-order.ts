@@ -2,6 +2,7 @@
  * `payments retry`: another attempt at an order that was definitely not charged. Shows what it will do, has it
  * confirmed, opens the attempt; the same command again gets the same answer.
  */
+import { pspOf } from '../../core/config.ts';
 import { OperatorError, unreachable } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
 import { isOpenAttempt } from '../../core/operation/evidence.ts';
@@ -23,7 +24,6 @@ import { withBook } from '../open-book.ts';
 import type { Session } from '../session.ts';
 import { moneyOf, moneyText, requireId, sumUp } from '../words.ts';
 import { findOrderRow } from './find-order.ts';
-import { pspOf } from './plan-replay.ts';
 
 export type RetryFlags = { readonly order: string; readonly method: string; readonly key: string | null };
 
