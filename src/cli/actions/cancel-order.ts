@@ -4,7 +4,8 @@ import { cancelOperation } from '../../core/operation/cancel-operation.ts';
 import { shownText } from '../../core/shown-text.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
-import { requireReason, type Session } from '../session.ts';
+import { requireReason } from '../require-reason.ts';
+import type { Session } from '../session.ts';
 import { moneyOf, moneyText, requireId } from '../words.ts';
 import { findOrderRow } from './find-order.ts';
 
