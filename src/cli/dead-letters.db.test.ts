@@ -252,15 +252,15 @@ describe('dlq replay', () => {
     const first = createTestHost({ cwd: folder, env });
     const takeOver = () => {
       first.host.interrupt.takeOver();
-      void until(async () => (await stateOf(ids[0]!)) === 'replayed').then(() => first.interrupt('SIGINT'));
+      // The first letter is on its way by then.
+      setImmediate(() => first.interrupt('SIGINT'));
     };
     const args = ['dlq', 'replay', ...ids, '--confirm', '37.50EUR', '--reason', 'fixed', '--rate', '1/s'];
     const host = { ...first.host, interrupt: { ...first.host.interrupt, takeOver } };
     expect(await execute([...args, '-o', 'json'], host)).toBe(130);
-    const { state, replayed } = JSON.parse(first.out());
-    expect(state).toBe('interrupted');
-    expect(replayed).toBeLessThan(3);
-    await json(['dlq', 'replay', ...ids, '--confirm', `${(3 - replayed) * 12.5}0EUR`, '--reason', 'fixed']);
+    expect(JSON.parse(first.out())).toMatchObject({ state: 'interrupted', replayed: 1 });
+    const rest = ['dlq', 'replay', ...ids, '--confirm', '25.00EUR', '--reason', 'fixed'];
+    expect(await json(rest)).toMatchObject({ code: 0, out: { closed_already: 1, replayed: 2 } });
     await claimAll();
   });
 });

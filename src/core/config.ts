@@ -203,6 +203,11 @@ export function readConfig(source: ConfigSource): Config {
   return config;
 }
 
+/** Which PSP an account of the book is at; one may have been taken out of the configuration since. */
+export function pspOf(config: Config): (pspAccount: string) => PspAccount['psp'] {
+  return (name) => config.pspAccounts.find((account) => account.name === name)?.psp ?? 'stripe';
+}
+
 function invalid(source: ConfigSource, faults: readonly string[]): OperatorError {
   return new OperatorError('config_invalid', `${source.origin} is not usable:\n  ${faults.join('\n  ')}`, {
     details: { faults },

@@ -4,14 +4,15 @@ import { cancelOperation } from '../../core/operation/cancel-operation.ts';
 import { shownText } from '../../core/shown-text.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
-import { requireReason, type Session } from '../session.ts';
+import { requireReason } from '../require-reason.ts';
+import type { Session } from '../session.ts';
 import { moneyOf, moneyText, requireId } from '../words.ts';
 import { findOrderRow } from './find-order.ts';
 
 /** Moves no money, so it asks nothing; exit 5 when the order may have been sent or has ended. */
 export async function cancelOrder(session: Session, text: string): Promise<number> {
   const orderId = requireId('order', text);
-  const reason = requireReason(session);
+  const reason = session.globals.dryRun ? '' : requireReason(session);
   return withBook(session, async (book) => {
     const row = await findOrderRow(book, orderId, text);
     const order = formatId('order', orderId);

@@ -3,7 +3,8 @@ import { formatId } from '../../core/ids.ts';
 import { discardDeadLetter } from '../../core/operation/cancel-operation.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
-import { refuseDryRun, requireReason, type Session } from '../session.ts';
+import { requireReason } from '../require-reason.ts';
+import { refuseDryRun, type Session } from '../session.ts';
 import { requireId } from '../words.ts';
 
 /** Exit 5 when something may have been sent: then only evidence ends it. */

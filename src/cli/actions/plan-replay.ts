@@ -1,5 +1,5 @@
 /** What a replay of dead letters would do, found out by reading only, and how it looks to a person and in JSON. */
-import type { Config } from '../../core/config.ts';
+import { type Config, pspOf } from '../../core/config.ts';
 import type { Queryable } from '../../core/db/connection.ts';
 import { unreachable } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
@@ -12,7 +12,6 @@ import {
 } from '../../core/operation/letter-plan.ts';
 import { listStandings } from '../../core/operation/reopening-store.ts';
 import type { ReplayResult } from '../../core/operation/replay-dead-letters.ts';
-import type { PspAccount } from '../../core/psp/psp.ts';
 import { capabilitiesOf } from '../../core/psp/request.ts';
 import type { DeadLetter } from '../../core/queue/dead-letter-store.ts';
 import type { Block } from '../render/table.ts';
@@ -43,11 +42,6 @@ export type ReplayOutlook = {
   readonly closed: number;
   readonly totals: Totals;
 };
-
-/** The PSP of an account that may have been taken out of the configuration since. */
-export function pspOf(config: Config): (pspAccount: string) => PspAccount['psp'] {
-  return (name) => config.pspAccounts.find((account) => account.name === name)?.psp ?? 'stripe';
-}
 
 /** @param chosen in any order */
 export async function planReplay(

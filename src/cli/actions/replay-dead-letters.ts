@@ -2,6 +2,7 @@
  * `dlq replay`: choose letters, show the plan, have it confirmed, move them. A dry run until told otherwise. Each
  * letter moves by itself, so the same command again goes on with those that are still open.
  */
+import { pspOf } from '../../core/config.ts';
 import { OperatorError, unreachable } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
 import type { ReplayAction } from '../../core/operation/letter-plan.ts';
@@ -16,7 +17,8 @@ import { confirmOne, confirmTotal } from '../confirm.ts';
 import { EXIT, exitCodeOfSignal } from '../exit-codes.ts';
 import { type Book, withBook } from '../open-book.ts';
 import { startProgress } from '../progress.ts';
-import { requireReason, type Session } from '../session.ts';
+import { requireReason } from '../require-reason.ts';
+import type { Session } from '../session.ts';
 import { countText, totalsCode } from '../words.ts';
 import { chooseLetters, isUnchosen, type LetterFlags } from './choose-dead-letters.ts';
 import { warnWithoutDaemon } from './follow-payments.ts';
@@ -26,7 +28,6 @@ import {
   outlookJson,
   outlookText,
   planReplay,
-  pspOf,
   type ReplayOutlook,
 } from './plan-replay.ts';
 import { type ReplayEnd, runReplay } from './run-replay.ts';

@@ -1,4 +1,5 @@
 /** `payments resolve`: takes a person's word on an order in doubt, shows what it will do, and stores it. */
+import { pspOf } from '../../core/config.ts';
 import { formatId } from '../../core/ids.ts';
 import { resolveOperation } from '../../core/operation/resolve-operation.ts';
 import { capabilitiesOf } from '../../core/psp/request.ts';
@@ -36,8 +37,7 @@ export async function resolveOrder(session: Session, flags: ResolveFlags): Promi
       evidence: flags.evidence,
       pspReference: flags.pspReference,
       principal: book.principal,
-      capabilitiesOf: (name) =>
-        capabilitiesOf(book.config.pspAccounts.find((a) => a.name === name)?.psp ?? 'stripe'),
+      capabilitiesOf: (name) => capabilitiesOf(pspOf(book.config)(name)),
     });
     await session.print({
       json: {

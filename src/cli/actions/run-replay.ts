@@ -81,7 +81,8 @@ async function awaitCanaries(
   const deadline = performance.now() + run.canaryTimeoutMs;
   const moved = canaries.flatMap((id) => {
     const result = results.get(id);
-    return result?.kind === 'replayed' ? [result] : [];
+    // What is only booked has ended by that, and may well open a letter of its own: a late success.
+    return result?.kind === 'replayed' && result.how !== 'fold' ? [result] : [];
   });
   const letterOf = new Map(moved.map((result) => [result.operationId, result.letterId]));
   for (;;) {

@@ -5,7 +5,7 @@
 import { list, type Queryable, type Tx } from '../db/connection.ts';
 import type { OperationKind } from '../psp/psp.ts';
 import type { AttemptState } from './evidence.ts';
-import type { SubState } from './operation.ts';
+import { SUB_STATES, type SubState, transition } from './operation.ts';
 
 /** An operation with its latest attempt, and all that forbids or allows to go on with it. */
 export type Standing = {
@@ -77,6 +77,9 @@ export async function listStandings(
      order by o.id`;
 }
 
+/** Ends after which the table of states allows another attempt. */
+const RETRIABLE = SUB_STATES.filter((subState) => transition(subState, 'retried') === 'queued');
+
 /**
  * Operations that ended without money moved wait for a send again, as nothing had been asked for yet: what the last
  * attempt was told (reason, reference) is its own. Returns those that had so ended.
@@ -87,7 +90,7 @@ export async function requeueOperations(tx: Tx, operationIds: readonly bigint[])
     update ${tx.t.operation}
        set sub_state = 'queued', reason = null, psp_reference = null, updated_at = now()
      where id = any(${list(operationIds)}::bigint[])
-       and sub_state in ('declined', 'rejected', 'canceled', 'expired')
+       and sub_state = any(${list(RETRIABLE)}::text[])
     returning id`;
   return rows.map((row) => row.id);
 }

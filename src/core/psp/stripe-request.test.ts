@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseCurrency } from '../money.ts';
 import type { ChargeInstruction } from './psp.ts';
+import { freezeCharge, freezePayout, freezeRefund, refreeze } from './request.ts';
 import {
   freezeStripeCharge,
   freezeStripeRefund,
@@ -65,6 +66,28 @@ describe('freezing', () => {
       kind: 'rejected',
       reason: expect.stringMatching(reason),
     });
+  });
+});
+
+describe('freezing again for another attempt', () => {
+  const FIRST = { idempotencyKey: 'b7f3-op_9-1', attemptNumber: 1 };
+  const SECOND = { idempotencyKey: 'b7f3-op_9-2', attemptNumber: 2 };
+  const MONEY = { operationId: 'op_9', amountMinor: 1250n, currency: parseCurrency('EUR')! };
+  const REFUND = { ...MONEY, orderId: 'ord_2', chargeReference: 'pi_1' };
+  const PAYOUT = { ...MONEY, destination: 'acct_1' };
+
+  test.each([
+    ['charge', (names: typeof FIRST) => freezeCharge({ psp: 'stripe' }, { ...INSTRUCTION, ...names })],
+    ['refund', (names: typeof FIRST) => freezeRefund({ psp: 'stripe' }, { ...REFUND, ...names })],
+    ['payout', (names: typeof FIRST) => freezePayout({ psp: 'stripe' }, { ...PAYOUT, ...names })],
+  ])('a %s differs in key and number alone: it is the text that a new one would have', (_, freeze) => {
+    const first = freeze(FIRST);
+    if (first.kind === 'rejected') throw new Error(first.reason);
+    expect(refreeze('stripe', first.request, SECOND)).toEqual(freeze(SECOND));
+  });
+
+  test.each(['', '[]', '{}', '{"metadata":1}'])('of %j is rejected', (text) => {
+    expect(refreeze('stripe', text, SECOND)).toMatchObject({ kind: 'rejected' });
   });
 });
 
