@@ -220,6 +220,33 @@ describe('velocity', () => {
     expect(results.flat().filter((result) => result.kind === 'accepted')).toHaveLength(160);
   });
 
+  test('one batch and one by one come to the same decisions', async () => {
+    const rules = rulesOf(
+      `${LIMIT_2.replace('= 2', '= 4')}max_sum = { EUR = "40" }\n[[rules]]\nid = "double"\nkind = "duplicate"\nwindow = "15m"\naction = "review"\n`,
+    );
+    const script = ['12.50', '1', '12.50', '30', '2', '1', '3', '4'];
+    const play = (buyer: string) =>
+      script.map((amount) =>
+        paymentRequest({ buyer, orders: [orderRequest({ money: money(amount, 'EUR') })] }),
+      );
+    const together = await decisions(rules, play(uniqueName('buyer')));
+    const single: string[] = [];
+    for (const request of play(uniqueName('buyer'))) single.push(...(await decisions(rules, [request])));
+    expect(together).toEqual(single);
+    expect(together).toEqual(['allow', 'allow', 'review', 'block', 'allow', 'block', 'block', 'block']);
+  });
+
+  test('leaves the statements after it the time they had', async () => {
+    const context = await acceptContext(book.db, { risk: rulesOf(LIMIT_2) });
+    const timeouts = await transact(book.db, async (tx) => {
+      const read = async () => (await tx.sql`select current_setting('statement_timeout') as t`)[0]!.t;
+      const before = await read();
+      await acceptPayments(tx, context, [fingerprint(paymentRequest())]);
+      return [before, await read()];
+    });
+    expect(timeouts).toEqual(['1min', '1min']);
+  });
+
   test('a name that another acceptance holds too long is "in progress", not a review', async () => {
     const buyer = uniqueName('buyer');
     const context = await acceptContext(book.db, { risk: rulesOf(LIMIT_2) });
