@@ -191,6 +191,16 @@ describe('one decision only', () => {
     expect(await eventsOf(paymentId)).toHaveLength(1);
   });
 
+  test('is held by the database itself, for everybody', async () => {
+    const { paymentId } = await waiting();
+    await decide(paymentId, 'approved');
+    const { sql, t } = book.owner;
+    await expect(
+      sql`update ${t.riskReview} set state = 'rejected' where payment_id = ${paymentId}`,
+    ).rejects.toMatchObject({ code: 'PG001' });
+    await expect(sql`delete from ${t.riskReview}`).rejects.toMatchObject({ code: 'PG001' });
+  });
+
   test('what was never in review cannot be decided', async () => {
     const { paymentId } = await queueCharge(book.db, uniqueName('acct'));
     await expect(decide(paymentId, 'approved')).rejects.toMatchObject({ code: 'not_in_review' });
