@@ -16,7 +16,7 @@ import {
   uniqueName,
   untilBlocked,
 } from '../../testing/fixtures.ts';
-import { transact, transactOnce } from '../db/connection.ts';
+import { type Tx, transact, transactOnce } from '../db/connection.ts';
 import { acceptPayments, fingerprint } from '../payment/accept-payments.ts';
 import type { PaymentRequest } from '../payment/payment-request.ts';
 import { submitPayments } from '../payment/submit-payments.ts';
@@ -121,6 +121,53 @@ describe('what is stored', () => {
     const before = await book.db.sql`select key from ${book.db.t.riskKey}`;
     await accept(rules, [paymentRequest()]);
     expect(await book.db.sql`select key from ${book.db.t.riskKey}`).toEqual(before);
+  });
+});
+
+describe('what it costs', () => {
+  type TxSql = Tx['sql'];
+
+  /** Counts the statements that are sent through it, those within savepoints included. */
+  function counting(sql: TxSql, onStatement: () => void): TxSql {
+    return new Proxy(sql, {
+      apply: (target, self, args: unknown[]) => {
+        // A plain call makes an identifier; only a template is a statement.
+        if (Array.isArray(args[0]) && 'raw' in args[0]) onStatement();
+        return Reflect.apply(target as unknown as (...all: unknown[]) => unknown, self, args);
+      },
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name);
+        if (name !== 'savepoint') return value;
+        return (work: (inner: TxSql) => Promise<unknown>) =>
+          target.savepoint((inner) => work(counting(inner as unknown as TxSql, onStatement)));
+      },
+    });
+  }
+
+  async function statementsOf(rules: RiskRules, payments: number): Promise<number> {
+    const context = await acceptContext(book.db, { risk: rules });
+    const requests = many(payments, () => paymentRequest({ buyer: uniqueName('buyer') })).map(fingerprint);
+    let statements = 0;
+    await transact(book.db, async (tx) => {
+      const sql = counting(tx.sql, () => {
+        statements += 1;
+      });
+      await acceptPayments({ ...tx, sql }, context, requests);
+    });
+    return statements;
+  }
+
+  test('a constant number of statements a batch; none more without rules, one more for rules that look at nothing else', async () => {
+    const { ruleSet: _, ...none } = rulesOf('');
+    const plain = rulesOf('[[rules]]\nid = "big"\nkind = "amount"\nmax = { EUR = "99" }\naction = "block"');
+    const looking = rulesOf(
+      `${LIMIT_2}[[rules]]\nid = "double"\nkind = "duplicate"\nwindow = "15m"\naction = "review"\n[[rules]]\nid = "new"\nkind = "first_time_buyer"\nabove = { EUR = "1" }\naction = "review"\n`,
+    );
+    const withoutRules = await statementsOf(none, 1);
+    expect(withoutRules).toBeGreaterThan(5);
+    expect(await statementsOf(none, 50)).toBe(withoutRules);
+    expect(await statementsOf(plain, 50)).toBe(withoutRules + 1);
+    expect(await statementsOf(looking, 50)).toBe(await statementsOf(looking, 1));
   });
 });
 
