@@ -31,7 +31,8 @@ function knownCurrency(code: string): Currency {
 
 /** A fee of 2.5 % + 0.30 EUR: every order books a pair for the seller and one for the platform. */
 export const POLICY: AcceptContext['policy'] = {
-  pspAccount: { name: PSP_ACCOUNT, psp: 'stripe' },
+  route: { rules: [], fallback: { name: PSP_ACCOUNT, psp: 'stripe' } },
+  onPartial: 'keep',
   fees: new Map([[EUR, { feeBps: 250, fixedMinor: 30n }]]),
   risk: { maxPaymentMinor: new Map(), blockedBuyers: new Set(), blockedSellers: new Set() },
   releaseAfterDays: null,

@@ -25,6 +25,8 @@ export async function run(input: DaemonInput): Promise<void> {
         prepare: true,
       },
       pspAccounts: [pspAccount(input.sandboxUrl, input.maxConcurrent)],
+      refunds: { fee: 'proportional', overdraw: 'allowed' },
+      payouts: { coolingDays: 3, repeatDays: 7, approvalLimits: new Map() },
       accept: POLICY,
       risk: POLICY.risk,
       http: { host: '127.0.0.1', port: 0 },

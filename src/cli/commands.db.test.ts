@@ -527,6 +527,60 @@ describe('the database', () => {
   });
 });
 
+describe('refunds', () => {
+  const ask = (...flags: string[]) => ['refunds', 'create', 'ord_2', '--refund-id', 'return-1', ...flags];
+
+  test('without a terminal need a name and a yes; -n only says what would happen', async () => {
+    expect(await json(['refunds', 'create', 'ord_2', '--yes'])).toMatchObject({
+      code: 2,
+      err: { error: { code: 'refund_id_missing' } },
+    });
+    expect(await json(ask('--amount', '5.00'))).toMatchObject({
+      code: 5,
+      err: { error: { code: 'not_confirmed' } },
+    });
+    expect((await run(ask('--amount', '5.00', '-n'))).err).toContain('This will refund 5.00 EUR');
+    expect(await json(['refunds', 'list'])).toMatchObject({ code: 0, out: { items: [] } });
+  });
+
+  test('are asked for once under one name, and never beyond what was charged', async () => {
+    const first = await json(ask('--amount', '5.00', '--yes', '--reason', 'a cup was broken'));
+    expect(first).toMatchObject({
+      code: 0,
+      out: { status: 'requested', request_reason: 'a cup was broken' },
+    });
+    const again = await json(ask('--amount', '5', '--yes'));
+    expect(again).toMatchObject({ code: 0, out: { id: (first.out as { id: string }).id } });
+    expect(await json(ask('--amount', '6.00', '--yes'))).toMatchObject({
+      code: 5,
+      err: { error: { code: 'refund_id_reused' } },
+    });
+    const more = ['refunds', 'create', 'ord_2', '--refund-id', 'return-2', '--amount', '7.51', '--yes'];
+    expect(await json(more)).toMatchObject({ code: 5, err: { error: { code: 'over_refund' } } });
+  });
+
+  test.each([
+    ['an order that is not known', ['refunds', 'create', 'ord_999', '--refund-id', 'x', '--yes'], 1],
+    ['an amount that is none', ask('--amount', 'five', '--yes'), 2],
+    ['a confirmation of something else', ask('--confirm', '1.00EUR'), 5],
+    ['a refund that is not known', ['refunds', 'show', 'return-9'], 1],
+  ])('%s is refused in words', async (_, args, expected) => {
+    const { code, err } = await run(args);
+    expect(code).toBe(expected);
+    expect(err).not.toMatch(/node_modules|at .*\.[jt]s:\d/);
+  });
+
+  test.each([
+    ['refunds-show', ['refunds', 'show', 'return-1']],
+    ['refunds-list', ['refunds', 'list', '--order', 'ord_2']],
+  ])('%s is a contract in JSON, and readable', async (name, args) => {
+    const numberless = (text: string) => steady(text).replace(/\b(rfd|op)_\d+/g, '$1_<n>');
+    const asJson = numberless((await run([...args, '-o', 'json'])).out);
+    await expect(asJson).toMatchFileSnapshot(`${GOLDEN}/${name}.json`);
+    await expect(numberless((await run(args)).out)).toMatchFileSnapshot(`${GOLDEN}/${name}.txt`);
+  });
+});
+
 test('the daemon is handed its configuration and the place of the database', async () => {
   const seen: unknown[] = [];
   const runDaemon = async (options: unknown) => {

@@ -20,7 +20,10 @@ describe('help', () => {
     ['help-payments-resolve', ['help', 'payments', 'resolve']],
     ['help-wallets-list', ['help', 'wallets', 'list']],
     ['help-ledger', ['help', 'ledger']],
+    ['help-payments-cancel', ['help', 'payments', 'cancel']],
     ['help-dlq-list', ['help', 'dlq', 'list']],
+    ['help-dlq-replay', ['help', 'dlq', 'replay']],
+    ['help-dlq-discard', ['help', 'dlq', 'discard']],
     ['help-risk', ['help', 'risk']],
     ['help-risk-review', ['help', 'risk', 'review']],
     ['help-risk-test', ['help', 'risk', 'test']],
@@ -39,6 +42,7 @@ describe('help', () => {
       ['--help'],
       ['payments', 'submit', '--help'],
       ['payments', 'resolve', '--help'],
+      ['dlq', 'replay', '--help'],
       ['help', 'exit-codes'],
     ]) {
       const { out } = await run(args);

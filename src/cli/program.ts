@@ -11,6 +11,7 @@ import { registerDlq } from './commands/dlq.ts';
 import { registerHelp } from './commands/help.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerPayments } from './commands/payments.ts';
+import { registerRefunds } from './commands/refunds.ts';
 import { registerRisk } from './commands/risk.ts';
 import { registerSandbox } from './commands/sandbox.ts';
 import { registerWallets } from './commands/wallets.ts';
@@ -60,6 +61,7 @@ export function createProgram({ host, messages, launch }: ProgramOptions) {
   program.commandsGroup('Books:');
   registerLedger(program, launchHere);
   program.commandsGroup('Exceptions:');
+  registerRefunds(program, launchHere);
   registerDlq(program, launchHere);
   registerRisk(program, launchHere);
   program.commandsGroup('Operate:');

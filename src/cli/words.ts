@@ -83,6 +83,9 @@ const EXAMPLES: Readonly<Record<IdKind, string>> = {
   entry: 'ent_15',
   deadLetter: 'dl_4',
   batch: 'bat_3',
+  refund: 'rfd_16',
+  payoutBatch: 'pob_17',
+  payout: 'po_18',
 };
 
 /** @throws OperatorError id_invalid */

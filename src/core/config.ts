@@ -3,20 +3,56 @@
  * the typed policies that the rest trusts. Reads no file itself.
  */
 import { z } from 'zod';
-import { OperatorError } from './errors.ts';
+import { OperatorError, unreachable } from './errors.ts';
 import { type Currency, type FeeRate, parseAmount, parseCurrency } from './money.ts';
 import type { AcceptPolicy } from './payment/accept-payments.ts';
+import type { PayoutPolicy } from './payout/payout-decision.ts';
 import type { PspAccount } from './psp/psp.ts';
+import type { AmountRange, Routing, RoutingRule } from './psp/route.ts';
+import type { RefundPolicy } from './refund/refund.ts';
 import type { RiskRules } from './risk/risk.ts';
 import type { RuleSet } from './risk/rule-set.ts';
 
-const pspAccountSchema = z.strictObject({
-  psp: z.literal('stripe'),
+const accountSettings = {
   /** A file with the secret key, readable by its owner only; or the variable PAYGATE_PSP_<NAME>_API_KEY. */
   api_key_file: z.string().min(1).optional(),
   base_url: z.url({ protocol: /^https?$/ }).optional(),
   max_concurrent: z.int().min(1).max(512).default(32),
   timeout_ms: z.int().min(100).max(120_000).default(30_000),
+};
+
+const pspAccountSchema = z.discriminatedUnion('psp', [
+  z.strictObject({ psp: z.literal('stripe'), ...accountSettings }),
+  z.strictObject({
+    psp: z.literal('adyen'),
+    /** Adyen's name of the account that takes the payments. */
+    merchant_account: z.string().min(1).max(80),
+    /** Adyen's id of the balance account that payouts are paid from. */
+    balance_account_id: z
+      .string()
+      .regex(/^BA\w+$/, 'a balance account of Adyen starts with BA')
+      .optional(),
+    /** Makes it Adyen's live environment; left out: the test environment. */
+    live_url_prefix: z
+      .string()
+      .regex(/^[\w-]+$/, 'give the prefix alone, as the Customer Area shows it')
+      .optional(),
+    ...accountSettings,
+  }),
+]);
+
+/** More rules than anybody reads; each is looked at for each order. */
+const MAX_ROUTING_RULES = 100;
+
+const routingSchema = z.strictObject({
+  account: z.string(),
+  currencies: z.array(z.string()).min(1).optional(),
+  sellers: z.array(z.string()).min(1).optional(),
+  /** Major units, of each of the rule's currencies; both ends included. */
+  min_amount: z.string().optional(),
+  max_amount: z.string().optional(),
+  /** Percent of the checkouts that the rule would take. */
+  share: z.int().min(1).max(100).default(100),
 });
 
 const configSchema = z.strictObject({
@@ -32,12 +68,38 @@ const configSchema = z.strictObject({
     })
     .prefault({}),
   psp: z.record(z.string().regex(/^[a-z0-9_]{1,40}$/), pspAccountSchema).default({}),
-  /** The PSP account that charges go to; may be left out when there is only one. */
+  /** Which PSP account serves an order: the first rule that fits. */
+  routing: z.array(routingSchema).max(MAX_ROUTING_RULES).default([]),
+  /** The PSP account of orders that no rule takes; may be left out when there is only one. */
   default_psp_account: z.string().optional(),
   /** Per currency: basis points of the gross and a fixed part in major units. */
   fees: z
     .record(z.string(), z.strictObject({ bps: z.int().min(0).max(10_000), fixed: z.string().default('0') }))
     .default({}),
+  payments: z
+    .strictObject({
+      /** What becomes of a payment of which some orders succeed and some fail. */
+      on_partial: z.enum(['keep', 'refund']).default('refund'),
+    })
+    .prefault({}),
+  refunds: z
+    .strictObject({
+      /** Whether the platform gives back its fee with a refund. */
+      fee: z.enum(['proportional', 'kept']).default('proportional'),
+      /** Whether a refund may take a wallet below zero. */
+      overdraw: z.enum(['allowed', 'refused']).default('allowed'),
+    })
+    .prefault({}),
+  payouts: z
+    .strictObject({
+      /** How long a changed destination is not paid. */
+      cooling_days: z.int().min(0).max(365).default(3),
+      /** The same seller and amount so recently is asked about; 0: never. */
+      repeat_days: z.int().min(0).max(365).default(7),
+      /** Per currency: a batch with a larger total is approved by another person than its submitter. */
+      approval_limit: z.record(z.string(), z.string()).default({}),
+    })
+    .prefault({}),
   release: z.strictObject({ after_days: z.int().min(0).max(365).default(0) }).prefault({}),
   risk: z
     .strictObject({
@@ -72,6 +134,8 @@ export type Config = {
   };
   readonly pspAccounts: readonly PspAccount[];
   readonly accept: AcceptPolicy | null;
+  readonly refunds: RefundPolicy;
+  readonly payouts: PayoutPolicy;
   /** The same as in `accept`, which may be missing. */
   readonly risk: RiskRules;
   readonly http: { readonly host: string; readonly port: number };
@@ -120,6 +184,12 @@ export function readConfig(source: ConfigSource): Config {
     },
     pspAccounts,
     accept: toAcceptPolicy(file, pspAccounts, risk, faults),
+    refunds: file.refunds,
+    payouts: {
+      coolingDays: file.payouts.cooling_days,
+      repeatDays: file.payouts.repeat_days,
+      approvalLimits: readAmounts('payouts.approval_limit', file.payouts.approval_limit, faults),
+    },
     risk,
     http: { host: file.http.host, port: file.http.port },
     logLevel: file.log.level,
@@ -141,15 +211,28 @@ function toPspAccount(
 ): PspAccount {
   const variable = `PAYGATE_PSP_${name.toUpperCase()}_API_KEY`;
   const fromFile = account.api_key_file === undefined ? '' : source.readSecret(account.api_key_file);
-  return {
+  const settings = {
     name,
-    psp: account.psp,
     // Checked by the daemon, which alone needs it: submitting payments works without the secret.
     apiKey: (source.environment[variable] ?? fromFile).trim(),
     baseUrl: account.base_url ?? null,
     maxConcurrent: account.max_concurrent,
     timeoutMs: account.timeout_ms,
   };
+  switch (account.psp) {
+    case 'stripe':
+      return { psp: account.psp, ...settings };
+    case 'adyen':
+      return {
+        psp: account.psp,
+        ...settings,
+        merchantAccount: account.merchant_account,
+        balanceAccountId: account.balance_account_id ?? null,
+        liveUrlPrefix: account.live_url_prefix ?? null,
+      };
+    default:
+      return unreachable(account);
+  }
 }
 
 /** Null without a PSP account: reading commands work all the same. */
@@ -174,28 +257,83 @@ function toAcceptPolicy(
     const amount = readAmount(`fees.${code}.fixed`, fee.fixed, code, faults);
     if (amount !== null) fees.set(amount.currency, { feeBps: fee.bps, fixedMinor: amount.amountMinor });
   }
+  const rules = file.routing.flatMap((rule, index) => toRoutingRule(rule, index, accounts, faults) ?? []);
   if (account === undefined) return null;
+  const route: Routing = { rules, fallback: account };
   return {
-    pspAccount: account,
+    route,
     fees,
+    onPartial: file.payments.on_partial,
     risk,
     releaseAfterDays: file.release.after_days === 0 ? null : file.release.after_days,
   };
 }
 
 function toRiskRules(source: ConfigSource, file: z.infer<typeof configSchema>, faults: string[]): RiskRules {
-  const maxPaymentMinor = new Map<Currency, bigint>();
-  for (const [code, text] of Object.entries(file.risk.max_payment)) {
-    const amount = readAmount(`risk.max_payment.${code}`, text, code, faults);
-    if (amount !== null) maxPaymentMinor.set(amount.currency, amount.amountMinor);
-  }
   const { rules_file: rulesFile } = file.risk;
   return {
-    maxPaymentMinor,
+    maxPaymentMinor: readAmounts('risk.max_payment', file.risk.max_payment, faults),
     blockedBuyers: new Set(file.risk.blocked_buyers),
     blockedSellers: new Set(file.risk.blocked_sellers),
     ...(rulesFile === undefined ? {} : { ruleSet: source.readRules(rulesFile) }),
   };
+}
+
+/** Null where the rule makes no sense; `faults` says why then. */
+function toRoutingRule(
+  rule: z.infer<typeof routingSchema>,
+  index: number,
+  accounts: readonly PspAccount[],
+  faults: string[],
+): RoutingRule | null {
+  const at = `routing.${index}`;
+  const account = accounts.find(({ name }) => name === rule.account);
+  if (account === undefined) faults.push(`${at}.account: there is no [psp.${rule.account}]`);
+  const hasAmounts = rule.min_amount !== undefined || rule.max_amount !== undefined;
+  if (hasAmounts && rule.currencies === undefined) {
+    faults.push(`${at}: amounts are in a currency; name it in currencies`);
+  }
+  const currencies = rule.currencies === undefined ? null : toRanges(rule, rule.currencies, at, faults);
+  if (account === undefined) return null;
+  const sellers = rule.sellers === undefined ? null : new Set(rule.sellers);
+  return { account, sellers, currencies, share: rule.share };
+}
+
+function toRanges(
+  rule: z.infer<typeof routingSchema>,
+  codes: readonly string[],
+  at: string,
+  faults: string[],
+): ReadonlyMap<Currency, AmountRange> {
+  const ranges = new Map<Currency, AmountRange>();
+  for (const code of codes) {
+    // Without amounts a zero, so that the currency itself is checked.
+    const min = readAmount(`${at}.min_amount`, rule.min_amount ?? '0', code, faults);
+    const max =
+      rule.max_amount === undefined ? null : readAmount(`${at}.max_amount`, rule.max_amount, code, faults);
+    if (min === null) continue;
+    const maxMinor = max?.amountMinor ?? null;
+    if (maxMinor !== null && maxMinor < min.amountMinor) {
+      faults.push(`${at}: max_amount is less than min_amount`);
+    }
+    const minMinor = rule.min_amount === undefined ? null : min.amountMinor;
+    ranges.set(min.currency, { minMinor, maxMinor });
+  }
+  return ranges;
+}
+
+/** Amounts in minor units from a table of amounts in major units by currency code. */
+function readAmounts(
+  field: string,
+  table: Readonly<Record<string, string>>,
+  faults: string[],
+): ReadonlyMap<Currency, bigint> {
+  const amounts = new Map<Currency, bigint>();
+  for (const [code, text] of Object.entries(table)) {
+    const amount = readAmount(`${field}.${code}`, text, code, faults);
+    if (amount !== null) amounts.set(amount.currency, amount.amountMinor);
+  }
+  return amounts;
 }
 
 function readAmount(

@@ -9,6 +9,9 @@ const PREFIXES = {
   entry: 'ent',
   deadLetter: 'dl',
   batch: 'bat',
+  refund: 'rfd',
+  payoutBatch: 'pob',
+  payout: 'po',
 } as const;
 export type IdKind = keyof typeof PREFIXES;
 
@@ -24,4 +27,9 @@ export function parseId(kind: IdKind, text: string): bigint | null {
   const prefix = `${PREFIXES[kind]}_`;
   const digits = text.startsWith(prefix) ? text.slice(prefix.length) : text;
   return NUMBER.test(digits) ? BigInt(digits) : null;
+}
+
+/** An attempt's key at the PSP: the book's own random part, the operation and the attempt (≤ 64 characters). */
+export function attemptKey(bookKey: string, operationId: bigint, attemptNumber: number): string {
+  return `pg-${bookKey}-${operationId}-${attemptNumber}`;
 }

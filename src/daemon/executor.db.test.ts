@@ -131,6 +131,7 @@ function idempotentPsp(faultsOf: (n: number) => readonly Fault[]) {
           ? { kind: 'succeeded', pspReference: `pi_${attempt.reference}` }
           : REPLY.unknown,
       ),
+    parseWebhook: () => ({ kind: 'refused', reason: 'no webhooks here' }),
     close: async () => undefined,
   };
   return { connector, charged, together: () => together };

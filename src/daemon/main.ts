@@ -70,6 +70,7 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
     resendDelayMs: resendDelayMs(accounts),
     log,
     onWork: executor.wake,
+    refunds: { ...refundContext(config), bookKey: await getBookKey(db), principal },
   });
   const http = await startHttpIfWanted(config, db, log);
   const rules = config.risk.ruleSet?.version ?? null;
@@ -153,12 +154,21 @@ async function startHttpIfWanted(config: Config, db: Db, log: Log) {
   return startHttp({
     db,
     policy: config.accept,
+    refunds: refundContext(config),
     bookKey: await getBookKey(db),
     host: config.http.host,
     port: config.http.port,
     log,
     principal: 'http:loopback',
   });
+}
+
+/** What refunds are taken under: the policy, and which PSP an account is. */
+function refundContext(config: Config) {
+  return {
+    policy: config.refunds,
+    accountOf: (name: string) => config.pspAccounts.find((account) => account.name === name) ?? null,
+  };
 }
 
 function untilSignal(log: Log): Promise<DaemonEnd['signal']> {

@@ -1,6 +1,8 @@
-/** What a daemon does besides executing: rescues jobs of dead daemons, releases sellers' funds, ends risk reviews. */
+/** What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews. */
 import type { Db } from '../core/db/connection.ts';
 import { rescueOperations } from '../core/operation/rescue-operations.ts';
+import type { RefundContext } from '../core/refund/accept-refunds.ts';
+import { refundPartials } from '../core/refund/refund-partials.ts';
 import { expireReviews } from '../core/risk/review-payments.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
 import type { Log } from './log.ts';
@@ -9,6 +11,8 @@ import type { Log } from './log.ts';
 const RESCUE_EVERY_MS = 1_000;
 /** Funds that came due are released this often (ms). */
 const RELEASE_EVERY_MS = 5_000;
+/** Payments whose orders have all ended are looked for this often (ms). */
+const PARTIALS_EVERY_MS = 1_000;
 /** Risk reviews that nobody decided in time are rejected this often (ms). */
 const EXPIRE_EVERY_MS = 10_000;
 /** Rounds in a row, so that a large backlog does not starve the rest. */
@@ -19,6 +23,7 @@ export type MaintenanceOptions = {
   readonly daemonId: () => bigint;
   readonly principal: string;
   readonly resendDelayMs: number;
+  readonly refunds: RefundContext;
   readonly log: Log;
   /** Something was made ready. */
   readonly onWork: () => void;
@@ -41,6 +46,14 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
       log.info({ released }, 'released funds');
     }
   });
+  const stopPartials = repeat('partials', PARTIALS_EVERY_MS, log, async () => {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const { payments, refunds } = await refundPartials(db, options.refunds);
+      if (payments === 0) return;
+      if (refunds > 0)
+        log.info({ payments, refunds }, 'giving back what was charged of payments that failed');
+    }
+  });
   const stopExpiry = repeat('risk review', EXPIRE_EVERY_MS, log, async () => {
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const rejected = await expireReviews(db, principal);
@@ -49,7 +62,7 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
     }
   });
   return async () => {
-    await Promise.all([stopRescue(), stopRelease(), stopExpiry()]);
+    await Promise.all([stopRescue(), stopRelease(), stopPartials(), stopExpiry()]);
   };
 }
 

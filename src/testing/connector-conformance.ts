@@ -57,15 +57,22 @@ export type ConformanceHarness = {
   withOtherParameters(attempt: StoredAttempt): StoredAttempt;
   /** The next charge request of this attempt meets the fault, once. */
   queueFault(attempt: StoredAttempt, fault: ConformanceFault): Promise<void>;
-  /** The next enquiry request, whichever comes first, meets the fault, once. */
+  /** The next enquiry request, whichever comes first, meets the fault, once. Never called where there is none. */
   queueEnquiryFault(fault: 'rate_limited' | 'unauthorized' | 'drop_before_acting'): Promise<void>;
   /** How many times money really moved for the attempt's operation, by the sandbox's own books. */
   movements(attempt: StoredAttempt): Promise<number>;
   stop(): Promise<void>;
 };
 
-/** Declares the suite; `start` is called once, before its first test. */
-export function connectorConformance(name: string, start: () => Promise<ConformanceHarness>): void {
+/**
+ * Declares the suite; `start` is called once, before its first test.
+ * @param charges whether this PSP can be asked for a charge by our reference
+ */
+export function connectorConformance(
+  name: string,
+  charges: 'can_be_found' | 'cannot_be_found',
+  start: () => Promise<ConformanceHarness>,
+): void {
   describe(`${name} conforms to the connector port`, () => {
     const world = new World();
     beforeAll(async () => {
@@ -79,7 +86,8 @@ export function connectorConformance(name: string, start: () => Promise<Conforma
     declareStoredFailures(world);
     declareRefusals(world);
     declareSockets(world);
-    declareEnquiries(world);
+    if (charges === 'can_be_found') declareEnquiries(world);
+    else declareNoEnquiries(world);
   });
 }
 
@@ -237,7 +245,7 @@ function declareStoredFailures(world: World): void {
       await world.psp.queueFault(attempt, fault);
       expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject({ kind: 'unknown' });
       expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(ENQUIRE);
-      if (connector.capabilities.canEnquire) {
+      if (connector.capabilities.canEnquire.charge) {
         expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({ kind: found });
       }
       expect(await world.psp.movements(attempt)).toBe(moved);
@@ -268,7 +276,7 @@ function declareRefusals(world: World): void {
       expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(SUCCEEDED);
       const changed = world.psp.withOtherParameters(attempt);
       expect(await connector.charge(changed, DEADLINE_MS)).toMatchObject(ENQUIRE);
-      if (connector.capabilities.canEnquire) {
+      if (connector.capabilities.canEnquire.charge) {
         expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
       }
       expect(await world.psp.movements(attempt)).toBe(1);
@@ -345,9 +353,8 @@ function declareSockets(world: World): void {
 
 function declareEnquiries(world: World): void {
   describe('an enquiry', () => {
-    test('finds a success whose answer was lost', async ({ skip }) => {
+    test('finds a success whose answer was lost', async () => {
       const connector = world.connect();
-      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
       const attempt = world.psp.attempt('pays');
       const sent = sentNow();
       await world.psp.queueFault(attempt, 'act_then_drop');
@@ -355,18 +362,16 @@ function declareEnquiries(world: World): void {
       expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
     });
 
-    test('finds a decline', async ({ skip }) => {
+    test('finds a decline', async () => {
       const connector = world.connect();
-      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
       const attempt = world.psp.attempt('is_declined');
       const sent = sentNow();
       await connector.charge(attempt, DEADLINE_MS);
       expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({ kind: 'declined' });
     });
 
-    test('does not take one attempt for another', async ({ skip }) => {
+    test('does not take one attempt for another', async () => {
       const connector = world.connect();
-      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
       const sent = sentNow();
       await connector.charge(world.psp.attempt('pays'), DEADLINE_MS);
       const neverSent = world.psp.attempt('pays');
@@ -378,16 +383,14 @@ function declareEnquiries(world: World): void {
       ['unauthorized', { kind: 'config_error' }],
     ])('that is refused (%s) says so and nothing about the attempt', async (fault, expected) => {
       const connector = world.connect();
-      if (!connector.capabilities.canEnquire) return;
       await world.psp.queueEnquiryFault(fault);
       expect(await connector.enquire(world.psp.attempt('pays'), sentNow(), DEADLINE_MS)).toMatchObject(
         expected,
       );
     });
 
-    test('that meets a dropped connection tries again', async ({ skip }) => {
+    test('that meets a dropped connection tries again', async () => {
       const connector = world.connect();
-      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
       const attempt = world.psp.attempt('pays');
       const sent = sentNow();
       await connector.charge(attempt, DEADLINE_MS);
@@ -395,13 +398,20 @@ function declareEnquiries(world: World): void {
       expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
     });
 
-    test('that cannot connect is doubt, never "not sent"', async ({ skip }) => {
+    test('that cannot connect is doubt, never "not sent"', async () => {
       const connector = world.connect({ port: await unusedPort() });
-      skip(!connector.capabilities.canEnquire, 'this PSP has no enquiry');
       expect(await connector.enquire(world.psp.attempt('pays'), sentNow(), DEADLINE_MS)).toMatchObject(
         ENQUIRE,
       );
     });
+  });
+}
+
+function declareNoEnquiries(world: World): void {
+  test('an enquiry about a charge calls nobody and is doubt, because this PSP cannot be asked', async () => {
+    const connector = world.connect({ port: await unusedPort() });
+    expect(connector.capabilities.canEnquire.charge).toBe(false);
+    expect(await connector.enquire(world.psp.attempt('pays'), sentNow(), DEADLINE_MS)).toMatchObject(ENQUIRE);
   });
 }
 

@@ -25,6 +25,7 @@ import {
 import type { PaymentOrderRequest, PaymentRequest } from '../core/payment/payment-request.ts';
 import type { Connector, EnquiryReply, Reply } from '../core/psp/psp.ts';
 import { capabilitiesOf } from '../core/psp/request.ts';
+import type { Routing } from '../core/psp/route.ts';
 import { laneOf } from '../core/queue/job.ts';
 import { getBookKey, insertDaemon } from '../core/queue/queue-store.ts';
 import { createTestDatabase, type TestDatabase } from './test-database.ts';
@@ -108,9 +109,15 @@ export function paymentRequest(overrides: Partial<PaymentRequest> = {}): Payment
   };
 }
 
+/** Everything to one Stripe account. */
+export function routeTo(name: string): Routing {
+  return { rules: [], fallback: { name, psp: 'stripe' } };
+}
+
 export function acceptPolicy(overrides: Partial<AcceptPolicy> = {}): AcceptPolicy {
   return {
-    pspAccount: { name: 'main', psp: 'stripe' },
+    route: routeTo('main'),
+    onPartial: 'keep',
     fees: new Map(),
     risk: { maxPaymentMinor: new Map(), blockedBuyers: new Set(), blockedSellers: new Set() },
     releaseAfterDays: null,
@@ -145,7 +152,7 @@ export async function queueCharges(
   requests: readonly PaymentRequest[],
   policy: Partial<AcceptPolicy> = {},
 ): Promise<readonly QueuedCharge[]> {
-  const context = await acceptContext(db, { pspAccount: { name: pspAccount, psp: 'stripe' }, ...policy });
+  const context = await acceptContext(db, { route: routeTo(pspAccount), ...policy });
   const results = await transact(db, (tx) => acceptPayments(tx, context, requests.map(fingerprint)));
   const ids = results.map((result) => {
     if (result.kind !== 'accepted') throw new Error(`not accepted: ${result.kind}`);
@@ -318,6 +325,7 @@ export function scriptedConnector(replies: readonly EnquiryReply[]): ScriptedCon
     refund: async () => (await answer('refund')) as Reply,
     payout: async () => (await answer('payout')) as Reply,
     enquire: () => answer('enquire'),
+    parseWebhook: () => ({ kind: 'refused', reason: 'the script has no webhooks' }),
     close: async () => undefined,
   };
 }
@@ -339,7 +347,7 @@ export const REPLY = {
 export type ReplyKind = keyof typeof REPLY;
 export const REPLY_KINDS = Object.keys(REPLY) as readonly ReplyKind[];
 
-/** Where an operation stands, with everything around it. */
+/** Where an operation stands, with its latest attempt and everything around it. */
 export type Standing = {
   readonly subState: string;
   readonly attemptState: string;
@@ -379,7 +387,9 @@ export async function standingOf(db: Db, operationId: bigint): Promise<Standing>
       from ${t.operation} o
       join ${t.attempt} a on a.operation_id = o.id
       left join ${t.job} j on j.operation_id = o.id
-     where o.id = ${operationId}`;
+     where o.id = ${operationId}
+     order by a.number desc
+     limit 1`;
   if (row === undefined) throw new Error(`there is no operation ${operationId}`);
   return row.standing;
 }

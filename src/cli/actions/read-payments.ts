@@ -60,6 +60,11 @@ export function paymentResult(rows: readonly PaymentRow[]): Result {
 
 function factsOf(view: PaymentView, rows: readonly PaymentRow[]): Block {
   const charged = sumUp(rows.filter((row) => row.subState === 'succeeded').map(moneyOf));
+  const refunded = sumUp(
+    rows
+      .filter((row) => row.refundedMinor > 0n)
+      .map((row) => ({ ...moneyOf(row), amountMinor: row.refundedMinor })),
+  );
   const metadata = Object.entries(view.metadata).map(([key, value]) => `${key}=${value}`);
   return {
     kind: 'facts',
@@ -73,6 +78,7 @@ function factsOf(view: PaymentView, rows: readonly PaymentRow[]): Block {
       ],
       ['amount', totalsText(sumUp(rows.map(moneyOf)))],
       ['charged', charged.size === 0 ? 'nothing' : totalsText(charged)],
+      ...(refunded.size === 0 ? [] : [['refunded', totalsText(refunded)] as const]),
       ['risk', `${view.risk.decision}: ${view.risk.reason}`],
       ['accepted', timeText(view.accepted_at)],
       ['key', view.idempotency_key],

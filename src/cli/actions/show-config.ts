@@ -1,7 +1,9 @@
 /** `config show`: every setting in force and where it comes from. Shows no secret. */
 import type { Config } from '../../core/config.ts';
 import { redactDatabaseUrl } from '../../core/db/database-url.ts';
-import { formatAmount } from '../../core/money.ts';
+import { type Currency, formatAmount } from '../../core/money.ts';
+import type { AdyenAccount } from '../../core/psp/psp.ts';
+import type { AmountRange, RoutingRule } from '../../core/psp/route.ts';
 import { EXIT } from '../exit-codes.ts';
 import { type LoadedConfig, loadConfig } from '../load-config.ts';
 import type { Session } from '../session.ts';
@@ -69,6 +71,12 @@ function settingsOf(config: Config): readonly Setting[] {
     { name: 'database.pooler', value: database.prepare ? 'none' : 'transaction' },
     ...config.pspAccounts.flatMap(accountSettings),
     ...acceptSettings(config),
+    { name: 'payouts.cooling_days', value: String(config.payouts.coolingDays) },
+    { name: 'payouts.repeat_days', value: String(config.payouts.repeatDays) },
+    ...[...config.payouts.approvalLimits].map(([currency, amountMinor]) => ({
+      name: `payouts.approval_limit.${currency}`,
+      value: formatAmount({ amountMinor, currency }),
+    })),
     { name: 'http.host', value: config.http.host },
     { name: 'http.port', value: config.http.port === 0 ? '0 (off)' : String(config.http.port) },
     { name: 'log.level', value: config.logLevel },
@@ -88,14 +96,44 @@ function accountSettings(account: Config['pspAccounts'][number]): readonly Setti
     { name: `${at}.base_url`, value: account.baseUrl ?? "(the PSP's own)" },
     { name: `${at}.max_concurrent`, value: String(account.maxConcurrent) },
     { name: `${at}.timeout_ms`, value: String(account.timeoutMs) },
+    ...(account.psp === 'adyen' ? adyenSettings(at, account) : []),
   ];
+}
+
+function adyenSettings(at: string, account: AdyenAccount): readonly Setting[] {
+  return [
+    { name: `${at}.merchant_account`, value: account.merchantAccount },
+    { name: `${at}.balance_account_id`, value: account.balanceAccountId ?? '(none: no payouts)' },
+    { name: `${at}.live_url_prefix`, value: account.liveUrlPrefix ?? '(none: the test environment)' },
+  ];
+}
+
+function routingSettings(rules: readonly RoutingRule[]): readonly Setting[] {
+  return rules.map((rule, index) => {
+    const conditions = [
+      rule.currencies === null ? null : [...rule.currencies].map(rangeText).join(', '),
+      rule.sellers === null ? null : `${rule.sellers.size} sellers`,
+      rule.share === 100 ? null : `${rule.share} % of the checkouts`,
+    ].filter((condition) => condition !== null);
+    const when = conditions.length === 0 ? 'always' : conditions.join(', ');
+    return { name: `routing.${index}`, value: `${rule.account.name}: ${when}`, key: 'routing' };
+  });
+}
+
+/** "EUR", "EUR from 10.00", "EUR up to 99.00", "EUR from 10.00 up to 99.00" */
+function rangeText([currency, range]: readonly [Currency, AmountRange]): string {
+  const text = (amountMinor: bigint) => formatAmount({ amountMinor, currency });
+  const from = range.minMinor === null ? '' : ` from ${text(range.minMinor)}`;
+  const upTo = range.maxMinor === null ? '' : ` up to ${text(range.maxMinor)}`;
+  return `${currency}${from}${upTo}`;
 }
 
 function acceptSettings(config: Config): readonly Setting[] {
   const { accept } = config;
   if (accept === null) return [];
   return [
-    { name: 'default_psp_account', value: accept.pspAccount.name },
+    { name: 'default_psp_account', value: accept.route.fallback.name },
+    ...routingSettings(accept.route.rules),
     ...[...accept.fees].map(([currency, fee]) => ({
       name: `fees.${currency}`,
       value: `${fee.feeBps} bps + ${formatAmount({ amountMinor: fee.fixedMinor, currency })}`,

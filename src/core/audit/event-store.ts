@@ -15,6 +15,17 @@ type EventKind =
   | 'operation_evidence'
   | 'job_rescued'
   | 'funds_released'
+  | 'refund_accepted'
+  | 'operations_rechecked'
+  | 'dead_letter_replayed'
+  | 'order_retried'
+  | 'operation_canceled'
+  | 'seller_changed'
+  | 'payout_batch_submitted'
+  | 'payouts_submitted'
+  | 'payout_batch_approved'
+  | 'payouts_decided'
+  | 'payout_batch_ended'
   | 'risk_reviewed';
 
 export type NewEvent = {

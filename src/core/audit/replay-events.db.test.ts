@@ -18,23 +18,33 @@ import {
   REPLY,
   REPLY_KINDS,
   record,
+  scriptedConnector,
   startTestDaemon,
   type TestBook,
   type TestDaemon,
   uniqueName,
 } from '../../testing/fixtures.ts';
+import { approvalContext, fundedSeller, pay, payoutRequest, submit } from '../../testing/payout-fixtures.ts';
 import { connect, type Db, openBook, transact } from '../db/connection.ts';
 import { migrate } from '../db/migrate.ts';
 import { verifyLedger } from '../ledger/verify-ledger.ts';
-import { findingOf, recordFindings } from '../operation/execute-operations.ts';
+import { cancelOperation } from '../operation/cancel-operation.ts';
+import { claimTasks, findingOf, recordFindings } from '../operation/execute-operations.ts';
+import { replayDeadLetters } from '../operation/replay-dead-letters.ts';
 import { giveBackOrphans, rescueOperations } from '../operation/rescue-operations.ts';
 import { resolveOperation } from '../operation/resolve-operation.ts';
 import { acceptPayments, fingerprint } from '../payment/accept-payments.ts';
 import { markBatchSubmitted, openBatch } from '../payment/payment-store.ts';
+import { approveItems, startApproval } from '../payout/approve-payouts.ts';
+import { cancelPayouts } from '../payout/cancel-payouts.ts';
 import { capabilitiesOf } from '../psp/request.ts';
+import { getBookKey } from '../queue/queue-store.ts';
+import { submitRefunds } from '../refund/submit-refunds.ts';
 import { parseRuleFile } from '../risk/parse-rule-file.ts';
 import { decideReview, expireReviews } from '../risk/review-payments.ts';
+import { changeDestination, changeStatus } from '../seller/change-seller.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
+import { acceptWebhooks } from '../webhook/accept-webhooks.ts';
 import { listEvents } from './event-store.ts';
 import { replayEvents } from './replay-events.ts';
 
@@ -44,6 +54,13 @@ const REBUILT = [
   'payment_order',
   'checkout',
   'idempotency_key',
+  'refund',
+  'seller',
+  'seller_destination',
+  'seller_change',
+  'payout_batch',
+  'payout_item',
+  'payout_ref',
   'operation',
   'attempt',
   'job',
@@ -221,6 +238,94 @@ async function releases(): Promise<void> {
   await releaseDueFunds(book.db, 'test');
 }
 
+/** Refunds of every end, one of them undone after it was done. */
+/** Sellers that change; batches approved, refused, canceled, half done; payouts sent, failed, paid and returned. */
+async function payouts(): Promise<void> {
+  const account = uniqueName('acct');
+  const who = { reason: 'a "reason" \\ ja', principal: 'os:ana' };
+  const seller = await fundedSeller(book.db, account, '900.00', 'EUR', 'Zoë "quoted" \\ 支払');
+  const frozen = await fundedSeller(book.db, account, '1.00');
+  await changeStatus(book.db, { seller: frozen, status: 'frozen', ...who });
+  await changeStatus(book.db, { seller: frozen, status: 'active', ...who });
+  await changeStatus(book.db, { seller: frozen, status: 'frozen', ...who });
+  await changeDestination(book.db, { seller: frozen, pspAccount: account, destination: 'acct_2', ...who });
+  const requests = Array.from({ length: 502 }, (_, i) =>
+    payoutRequest(seller, '1.00', i === 0 ? { memo: 'a, "b" \\\n{} 🦊', destination: 'acct_1' } : {}),
+  );
+  await pay(book.db, account, [...requests, payoutRequest(frozen, '1.00'), payoutRequest(seller, '500.00')]);
+  const daemon = await startTestDaemon(book.db);
+  const tasks = await claimTasks(daemon.context, `${account}/batch`, 5, scriptedConnector([]));
+  for (const [i, kind] of (['succeeded', 'rejected', 'unknown', 'succeeded'] as const).entries())
+    await record(daemon, tasks[i]!, REPLY[kind]);
+  await record(daemon, tasks[3]!, REPLY.declined);
+  // The second one was rejected: its name is passed on.
+  const again = await submit(book.db, account, [requests[1]!, payoutRequest(seller, '2.00')]);
+  await cancelPayouts(book.db, { batchId: again.batchId!, ...who });
+  await submit(book.db, account, [requests[1]!]);
+  const half = await submit(
+    book.db,
+    account,
+    Array.from({ length: 501 }, () => payoutRequest(seller, '0.10')),
+  );
+  const context = await approvalContext(book.db);
+  const started = await startApproval(book.db, context, half.batchId!, 'approve');
+  if (started.kind !== 'approving') throw new Error(started.kind);
+  const stop = new AbortController();
+  await approveItems(book.db, context, started.batch, {
+    signal: stop.signal,
+    onProgress: () => stop.abort(),
+  });
+  await cancelPayouts(book.db, { batchId: half.batchId!, ...who });
+}
+
+async function refunds(): Promise<void> {
+  const account = uniqueName('acct');
+  const orders = REPLY_KINDS.map(() =>
+    orderRequest({ seller: uniqueName('Refunded'), platformFeeMinor: 99n }),
+  );
+  const charges = await queueCharges(book.db, account, [paymentRequest({ orders })], { releaseAfterDays: 3 });
+  const daemon = await startTestDaemon(book.db);
+  const tasks = await claim(daemon, account);
+  await recordFindings(
+    daemon.context,
+    tasks.map((task) => findingOf(task, REPLY.succeeded)),
+  );
+  const context = {
+    policy: { fee: 'proportional', overdraw: 'allowed' } as const,
+    bookKey: await getBookKey(book.db),
+    principal: 'os:ana',
+    accountOf: () => ({ psp: 'stripe' as const }),
+  };
+  const asked = charges.map(({ orderId }, i) => ({
+    refundId: uniqueName('refund "quoted" \\ 返金'),
+    orderId,
+    amount: i % 2 === 0 ? null : '3.33',
+    reason: 'it was broken',
+    cause: 'request' as const,
+  }));
+  await submitRefunds(book.db, context, asked);
+  const sent = await claim(daemon, account);
+  await recordFindings(
+    daemon.context,
+    sent.map((task, i) => findingOf(task, REPLY[REPLY_KINDS[i]!])),
+  );
+  const done = sent[REPLY_KINDS.indexOf('succeeded')]!.job;
+  const undone = { ...done, source: 'enquiry' as const, reply: REPLY.declined, held: null };
+  await applyOutside(book.db, [undone]);
+  const news = sent.map((task, i) => ({
+    eventId: uniqueName('evt'),
+    type: 'refund.updated',
+    operationId: task.job.operationId,
+    says: i % 2 === 0 ? null : REPLY.succeeded,
+  }));
+  await acceptWebhooks(book.db, daemon.context, account, news);
+  await acceptWebhooks(book.db, daemon.context, account, news);
+  await recordFindings(
+    daemon.context,
+    (await claim(daemon, account)).map((task) => findingOf(task, REPLY.succeeded)),
+  );
+}
+
 /** One that the books refuse: kept aside for a person. */
 async function quarantine(): Promise<void> {
   const account = uniqueName('acct');
@@ -235,6 +340,39 @@ async function quarantine(): Promise<void> {
   await record(daemon, task, REPLY.succeeded);
   await book.owner.sql`
     update ${book.owner.t.operation} set currency = 'EUR' where id = ${operationId}`;
+}
+
+/** What people do: replays of what is in doubt and of what was refused, in both ways; cancellations. */
+async function commands(): Promise<void> {
+  const account = uniqueName('acct');
+  await queueCharges(
+    book.db,
+    account,
+    Array.from({ length: 6 }, () => paymentRequest()),
+  );
+  const [{ operationId: unsent }] = [await queueCharge(book.db, uniqueName('acct'))];
+  await cancelOperation(book.db, unsent, { reason: 'the buyer "called" \\', principal: 'os:ana' });
+  const daemon = await startTestDaemon(book.db);
+  const tasks = await claim(daemon, account);
+  for (const [i, task] of tasks.entries()) await record(daemon, task, i < 3 ? REPLY.rejected : REPLY.unknown);
+  await makeDue(book.owner, account);
+  for (const task of await claim(daemon, account)) await record(daemon, task, REPLY.not_found);
+  const letters = await book.db.sql<{ id: bigint }[]>`
+    select d.id from ${book.db.t.deadLetter} d
+      join ${book.db.t.operation} o on o.id = d.operation_id
+     where o.psp_account = ${account} order by d.id`;
+  const context = {
+    principal: 'os:ana',
+    reason: 'fixed',
+    bookKey: 'testbook',
+    pspOf: (): 'stripe' => 'stripe',
+  };
+  const ids = letters.map((letter) => letter.id);
+  await replayDeadLetters(book.db, { ...context, action: 'enquire' }, ids.slice(4));
+  await replayDeadLetters(book.db, { ...context, action: null }, ids);
+  const again = await claimTasks(daemon.context, `${account}/batch`, 4, scriptedConnector([]));
+  for (const [i, task] of again.entries())
+    await record(daemon, task, i === 0 ? REPLY.succeeded : REPLY.unknown);
 }
 
 /** Every way of going through the risk rules: allowed, blocked, reviewed, and each end of a review. */
@@ -319,7 +457,10 @@ describe('replay', () => {
     await outcomes();
     await trouble();
     await releases();
+    await refunds();
+    await payouts();
     await quarantine();
+    await commands();
     await risks();
     await applyOutside(book.db, []);
     await levelJobs(book.owner);
@@ -338,6 +479,8 @@ describe('replay', () => {
         'awaiting_customer',
         'retry_wait',
         'held_config',
+        'reversed',
+        'canceled',
       ]),
     );
     const into = await emptyBook('rebuilt');
@@ -357,13 +500,23 @@ describe('replay', () => {
       'account_opened',
       'batch_opened',
       'batch_submitted',
+      'dead_letter_replayed',
       'funds_released',
       'job_rescued',
       'jobs_claimed',
       'key_answered',
+      'operation_canceled',
       'operation_evidence',
+      'operations_rechecked',
       'payment_accepted',
+      'payout_batch_approved',
+      'payout_batch_ended',
+      'payout_batch_submitted',
+      'payouts_decided',
+      'payouts_submitted',
+      'refund_accepted',
       'risk_reviewed',
+      'seller_changed',
     ]);
   });
 

@@ -5,6 +5,7 @@
 import { type Db, type Queryable, type Tx, transactOnce } from '../db/connection.ts';
 import { OperatorError, unreachable } from '../errors.ts';
 import { listEvents, type StoredEvent } from './event-store.ts';
+import * as payouts from './replay-payouts-store.ts';
 import * as rebuild from './replay-store.ts';
 
 /** Events read and applied at once. */
@@ -54,8 +55,32 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
     case 'operation_evidence':
       await rebuild.applyEvidence(tx, event.at, data);
       return rebuild.addEntries(tx, event.at, data.entries);
+    case 'operations_rechecked':
+      return rebuild.applyRechecks(tx, event.at, data.operations);
+    case 'refund_accepted':
+      await rebuild.addRefund(tx, event, data);
+      return rebuild.addEntries(tx, event.at, data.entries);
     case 'funds_released':
       return rebuild.addEntries(tx, event.at, data.entries);
+    case 'dead_letter_replayed':
+    case 'order_retried':
+      return rebuild.applyReopening(tx, event.at, data);
+    case 'operation_canceled':
+      await rebuild.applyCancellation(tx, event.at, data);
+      return rebuild.addEntries(tx, event.at, data.entries);
+    case 'seller_changed':
+      return payouts.changeSeller(tx, event, data);
+    case 'payout_batch_submitted':
+      return payouts.addPayoutBatch(tx, event, data);
+    case 'payouts_submitted':
+      return payouts.addPayouts(tx, event.at, data);
+    case 'payout_batch_approved':
+      return payouts.approvePayoutBatch(tx, event, data);
+    case 'payouts_decided':
+      await payouts.decidePayouts(tx, event.at, data);
+      return rebuild.addEntries(tx, event.at, data.entries);
+    case 'payout_batch_ended':
+      return payouts.endPayoutBatch(tx, event.at, data);
     case 'risk_reviewed':
       return rebuild.applyReview(tx, event, data);
     default:

@@ -7,7 +7,7 @@ type Happened = { readonly at: string; readonly principal: string; readonly paym
 export async function isEmptyBook(tx: Tx): Promise<boolean> {
   const [row] = await tx.sql<{ used: boolean }[]>`
     select exists (select 1 from ${tx.t.payment}) or exists (select 1 from ${tx.t.account})
-        or exists (select 1 from ${tx.t.event}) as used`;
+        or exists (select 1 from ${tx.t.event}) or exists (select 1 from ${tx.t.seller}) as used`;
   return row?.used === false;
 }
 
@@ -53,7 +53,7 @@ type AcceptedRisk = {
     amountMinor: string,
   ])[];
   readonly traces: readonly string[];
-  readonly review: { readonly lane: string; readonly timeout_s: number } | null;
+  readonly review: { readonly priority: string; readonly timeout_s: number } | null;
 };
 
 export async function addPayment(tx: Tx, event: Happened, data: AcceptedPayment): Promise<void> {
@@ -93,8 +93,8 @@ async function addRisk(tx: Tx, at: string, paymentId: string, risk: AcceptedRisk
       from unnest(${list(risk.traces)}::text[]) as r (key)`;
   if (risk.review === null) return;
   await tx.sql`
-    insert into ${tx.t.riskReview} (payment_id, lane, opened_at, due_at)
-    values (${paymentId}::text::bigint, ${risk.review.lane}, ${at},
+    insert into ${tx.t.riskReview} (payment_id, priority, opened_at, due_at)
+    values (${paymentId}::text::bigint, ${risk.review.priority}, ${at},
             ${at}::timestamptz + make_interval(secs => ${risk.review.timeout_s}))`;
 }
 
@@ -128,6 +128,31 @@ async function addOrder(
     values (${o.operation!}::text::bigint, 'charge', 1, ${attempt.lane}, 'send', ${at})`;
 }
 
+type AcceptedRefund = Json & { readonly request: Document; readonly entries: unknown };
+
+export async function addRefund(tx: Tx, event: Happened, data: AcceptedRefund): Promise<void> {
+  const { request, entries: _, ...rest } = data;
+  const r = rest as Json;
+  await tx.sql`
+    insert into ${tx.t.operation} (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency, sub_state,
+                                   seller, fee_share_minor, from_pending_minor, created_at, updated_at)
+    values (${r.operation!}::text::bigint, 'refund', ${r.payment!}::text::bigint, ${r.order!}::text::bigint, ${r.psp_account!},
+            ${r.amount_minor!}::text::bigint, ${r.currency!}, 'queued', ${r.seller!}, ${r.fee_share_minor!}::text::bigint,
+            ${r.from_pending_minor!}::text::bigint, ${event.at}, ${event.at})`;
+  await tx.sql`
+    insert into ${tx.t.refund} (id, refund_id, fingerprint, payment_id, payment_order_id, operation_id, amount_minor,
+                                currency, fee_share_minor, cause, reason, principal, requested_at)
+    values (${r.id!}::text::bigint, ${r.refund_id!}, decode(${r.fingerprint!}, 'hex'), ${r.payment!}::text::bigint,
+            ${r.order!}::text::bigint, ${r.operation!}::text::bigint, ${r.amount_minor!}::text::bigint, ${r.currency!},
+            ${r.fee_share_minor!}::text::bigint, ${r.cause!}, ${r.reason!}, ${event.principal}, ${event.at})`;
+  await tx.sql`
+    insert into ${tx.t.attempt} (operation_id, number, idempotency_key, request, state, created_at)
+    values (${r.operation!}::text::bigint, 1, ${r.idempotency_key!}, ${JSON.stringify(request)}, 'created', ${event.at})`;
+  await tx.sql`
+    insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, run_at)
+    values (${r.operation!}::text::bigint, 'refund', 1, ${r.lane!}, 'send', ${event.at})`;
+}
+
 export async function addAnsweredKey(tx: Tx, event: Happened, k: Json): Promise<void> {
   await tx.sql`
     insert into ${tx.t.idempotencyKey} (key, fingerprint, payment_id, answer)
@@ -151,6 +176,18 @@ export async function applyClaims(tx: Tx, at: string, claim: ClaimData): Promise
       from unnest(${list(claim.operations)}::bigint[], ${list(claim.fences)}::integer[], ${list(claim.actions)}::text[],
                   ${list(claim.sends)}::integer[]) as c (operation_id, fence, action, sends)
      where j.operation_id = c.operation_id`;
+}
+
+export async function applyRechecks(tx: Tx, at: string, operations: readonly string[]): Promise<void> {
+  await tx.sql`
+    insert into ${tx.t.job} as j (operation_id, kind, attempt_number, lane, action, fence, sends, first_sent_at,
+                                  last_sent_at, run_at)
+    select o.id, o.kind, a.number, o.psp_account || '/online', 'recheck', o.fence, a.sends, a.first_sent_at,
+           a.last_sent_at, ${at}
+      from ${tx.t.operation} o
+      join lateral (select * from ${tx.t.attempt} where operation_id = o.id order by number desc limit 1) a on true
+     where o.id = any(${list(operations)}::bigint[])
+        on conflict (operation_id) do update set run_at = least(j.run_at, ${at}::timestamptz)`;
 }
 
 type RescueData = Json & { readonly job: 'gone' | Json };
@@ -180,6 +217,7 @@ async function removeJob(tx: Tx, operation: string): Promise<void> {
 }
 
 type EvidenceData = {
+  readonly looked_under: number | null;
   readonly job: 'gone' | 'woken' | Json | null;
   readonly operation: string;
   readonly attempt: number;
@@ -207,6 +245,11 @@ export async function applyEvidence(tx: Tx, at: string, data: EvidenceData): Pro
              updated_at = ${at}
        where id = ${data.operation}::text::bigint`;
   }
+  if (data.looked_under !== null) {
+    await tx.sql`
+      update ${tx.t.operation} set fence = greatest(fence, ${data.looked_under}::integer)
+       where id = ${data.operation}::text::bigint`;
+  }
   await applyJobChange(tx, at, data);
 }
 
@@ -225,6 +268,46 @@ async function applyJobChange(tx: Tx, at: string, { operation, job }: EvidenceDa
            run_at = ${at}::timestamptz + make_interval(secs => ${job.delay_ms!}::float8 / 1000),
            burned = ${job.burned!}, waits = ${job.waits!}
      where operation_id = ${operation}::text::bigint`;
+}
+
+type ReopeningData = {
+  readonly operation: string;
+  readonly attempt: number;
+  /** Of a new attempt; null where the open one goes on. */
+  readonly attempt_row: { readonly idempotency_key: string; readonly request: Document } | null;
+  readonly job: Json;
+};
+
+/** An operation got a job again: for its open attempt, or for a new one. */
+export async function applyReopening(tx: Tx, at: string, data: ReopeningData): Promise<void> {
+  const { operation, attempt, attempt_row: opened, job } = data;
+  if (opened !== null) {
+    await tx.sql`
+      insert into ${tx.t.attempt} (operation_id, number, idempotency_key, request, state, created_at)
+      values (${operation}::text::bigint, ${attempt}, ${opened.idempotency_key}, ${JSON.stringify(opened.request)},
+              'created', ${at})`;
+    await tx.sql`
+      update ${tx.t.operation} set sub_state = 'queued', reason = null, psp_reference = null, updated_at = ${at}
+       where id = ${operation}::text::bigint`;
+  }
+  await tx.sql`
+    insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, run_at, fence, sends, first_sent_at,
+                             last_sent_at)
+    select id, kind, ${attempt}, ${job.lane!}, ${job.action!}, ${at}, ${job.fence!}, ${job.sends!},
+           ${job.first_sent_at!}::timestamptz, ${job.last_sent_at!}::timestamptz
+      from ${tx.t.operation}
+     where id = ${operation}::text::bigint`;
+}
+
+/** A person ended an operation of which nothing had been sent. */
+export async function applyCancellation(tx: Tx, at: string, c: Json): Promise<void> {
+  await tx.sql`
+    update ${tx.t.attempt} set state = 'not_sent', is_open = false, reason = ${c.reason!}
+     where operation_id = ${c.operation!}::text::bigint and number = ${c.attempt!}`;
+  await tx.sql`
+    update ${tx.t.operation} set sub_state = 'canceled', reason = ${c.reason!}, updated_at = ${at}
+     where id = ${c.operation!}::text::bigint`;
+  await removeJob(tx, String(c.operation));
 }
 
 type EntryData = {
@@ -251,9 +334,9 @@ type ReviewData = {
   readonly payment: string;
   readonly state: string;
   readonly reason: string;
-  readonly lane: string;
   readonly charges: readonly {
     readonly operation: string;
+    readonly lane: string;
     readonly attempt: number;
     readonly fence: number;
   }[];
@@ -266,7 +349,7 @@ export async function applyReview(tx: Tx, event: Happened, data: ReviewData): Pr
      where payment_id = ${data.payment}::text::bigint`;
   const isApproved = data.state === 'approved';
   const reason = isApproved ? null : `risk review: ${data.reason}`;
-  for (const { operation, attempt, fence } of data.charges) {
+  for (const { operation, attempt, fence, lane } of data.charges) {
     await tx.sql`
       update ${tx.t.operation}
          set sub_state = ${isApproved ? 'queued' : 'risk_blocked'}, reason = ${reason}, updated_at = ${event.at}
@@ -274,7 +357,7 @@ export async function applyReview(tx: Tx, event: Happened, data: ReviewData): Pr
     if (isApproved) {
       await tx.sql`
         insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, fence, run_at)
-        values (${operation}::text::bigint, 'charge', ${attempt}, ${data.lane}, 'send', ${fence}, ${event.at})`;
+        values (${operation}::text::bigint, 'charge', ${attempt}, ${lane}, 'send', ${fence}, ${event.at})`;
     } else {
       await tx.sql`
         update ${tx.t.attempt} set state = 'not_sent', is_open = false, reason = ${reason}

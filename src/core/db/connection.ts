@@ -27,6 +27,15 @@ const TABLES = [
   'job',
   'dead_letter',
   'fund_release',
+  'refund',
+  'webhook_event',
+  'partial_watch',
+  'seller',
+  'seller_destination',
+  'seller_change',
+  'payout_batch',
+  'payout_item',
+  'payout_ref',
   'risk_assessment',
   'risk_review',
   'risk_key',
@@ -38,9 +47,12 @@ type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : S;
 
-/** Every table of the book, its number space and its one function, as identifiers for `${…}` in a query. */
+/** Every table of the book, its number space and its functions, as identifiers for `${…}` in a query. */
 type Tables = Readonly<
-  Record<CamelCase<(typeof TABLES)[number]> | 'objectId' | 'shownSubState', postgres.Helper<string>>
+  Record<
+    CamelCase<(typeof TABLES)[number]> | 'objectId' | 'shownSubState' | 'lockAvailable',
+    postgres.Helper<string>
+  >
 >;
 
 /** Values of PostgreSQL types as they come out: int8 as bigint, times as text with all microseconds. */
@@ -156,6 +168,7 @@ function tablesOf(sql: Sql, book: string): Tables {
     ...entries,
     ['objectId', sql(`${book}.object_id`)],
     ['shownSubState', sql(`${book}.shown_sub_state`)],
+    ['lockAvailable', sql(`${book}.lock_available`)],
   ]) as unknown as Tables;
 }
 

@@ -181,6 +181,7 @@ describe('append-only', () => {
       'daemon: insert, select, update',
       'fund_release: delete, insert, select, update',
       'job: delete, insert, select, update',
+      'partial_watch: delete, insert, select, update',
     ]);
   });
 });

@@ -184,6 +184,27 @@ function payoutAccounts(event: Payout): readonly [AccountCode, AccountCode] {
   return [sellerAccount(event.seller, 'available'), sellerAccount(event.seller, 'in_payout')];
 }
 
+/** The PSP refunded although the refund had ended as failed. A fact: may take the wallet below zero. */
+export function lateRefund(event: AtPsp & Refund): Entry {
+  const { seller, currency } = event;
+  const sellerPart = requireRefund(event);
+  const receivable = pspAccount(event.pspAccount, 'receivable');
+  return {
+    kind: 'late_refund',
+    postings: [
+      ...pair(sellerAccount(seller, 'available'), receivable, currency, sellerPart),
+      ...pair(PLATFORM_FEES, receivable, currency, event.feeShareMinor),
+    ],
+  };
+}
+
+/** The PSP paid the seller although the payout had ended as failed. A fact: may take the wallet below zero. */
+export function latePayout(event: AtPsp & Payout): Entry {
+  const [available] = payoutAccounts(event);
+  const receivable = pspAccount(event.pspAccount, 'receivable');
+  return { kind: 'late_payout', postings: pair(available, receivable, event.currency, event.payoutMinor) };
+}
+
 type Unowned = AtPsp & { readonly grossMinor: bigint };
 
 /** The PSP moved money for an order that had ended as failed. */

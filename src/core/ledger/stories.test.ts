@@ -74,6 +74,41 @@ const stories: readonly Story[] = [
     steps: partialRefunds(),
   },
   {
+    file: 'late-refund',
+    title: 'A refund that the PSP made although it had said that it failed',
+    steps: [
+      CHARGED,
+      CHARGE_LINE,
+      [
+        'a refund of 40 is reserved',
+        rules.refundReserved({
+          ...reserved,
+          fromAvailableMinor: 3_880n,
+          fromPendingMinor: 0n,
+          overdraw: 'allowed',
+        }),
+      ],
+      [
+        'the PSP says that it failed',
+        rules.refundFailed({ ...reserved, fromAvailableMinor: 3_880n, fromPendingMinor: 0n }),
+      ],
+      ['the PSP refunded it after all', rules.lateRefund({ ...psp, ...reserved })],
+      out("the PSP's file shows the refund", 4_000n),
+    ],
+  },
+  {
+    file: 'late-payout',
+    title: 'A payout that the PSP made although it had said that it failed',
+    steps: [
+      CHARGED,
+      CHARGE_LINE,
+      ['a payout of 97 is approved', rules.payoutApproved(payout)],
+      ['the PSP says that it failed', rules.payoutFailed(payout)],
+      ['the PSP paid it after all', rules.latePayout(payout)],
+      out("the PSP's file shows the payout", 9_700n),
+    ],
+  },
+  {
     file: 'refund-failed',
     title: 'A refund that takes pending money fails: it goes back as it was reserved',
     steps: [

@@ -18,15 +18,17 @@ import {
   endJobsFromOutside,
   lockJobs,
   openDeadLetters,
+  raiseFences,
   rescheduleHeldJobs,
   wakeJobs,
 } from '../queue/queue-store.ts';
 import type { DeadLetterCode } from './decide.ts';
 import type { Evidence, Outcome } from './evidence.ts';
-import type { SubState } from './operation.ts';
+import { isEnded, type SubState } from './operation.ts';
 import {
   insertEvidence,
   insertFundReleases,
+  insertReleasesOfFailedRefunds,
   listEvidence,
   lockSubjects,
   updateAttempts,
@@ -36,8 +38,10 @@ import {
   attemptChange,
   type Finding,
   type FindingContext,
+  failedRefund,
   fundRelease,
   judge,
+  lookedAgain,
   operationChange,
   type Verdict,
 } from './verdict.ts';
@@ -130,7 +134,9 @@ async function write(tx: Tx, context: FindingContext, verdicts: readonly Verdict
       tx,
       verdicts.flatMap((verdict) => operationChange(verdict) ?? []),
     ),
+    raiseFences(tx, verdicts.flatMap(lookedAgain)),
     insertFundReleases(tx, verdicts.flatMap(fundRelease)),
+    insertReleasesOfFailedRefunds(tx, verdicts.flatMap(failedRefund)),
   ]);
   await together([insertEvents(tx, principal, eventsOf(verdicts, entries)), insertPostings(tx, entries)]);
 }
@@ -143,13 +149,16 @@ async function settleJobs(tx: Tx, principal: string, verdicts: readonly Verdict[
   const fenced = verdicts.filter((v) => v.right === 'fenced').map((v) => v.subject.operationId);
   const outside = verdicts.filter((v) => v.right === 'outside');
   const over = outside.filter((v) => v.step?.kind === 'end').map((v) => v.subject.operationId);
+  const explained = held.filter(endsDoubtOfPerson).map((v) => v.subject.operationId);
   const settled = await together([
     endHeldJobs(tx, ended),
     rescheduleHeldJobs(tx, again),
     buryHeldJobs(tx, buried),
     wakeJobs(tx, fenced).then(() => []),
     endJobsFromOutside(tx, over).then(() => []),
-    closeDeadLetters(tx, over, { principal, reason: 'settled by evidence' }).then(() => []),
+    closeDeadLetters(tx, [...over, ...explained], { principal, reason: 'settled by evidence' }).then(
+      () => [],
+    ),
     openDeadLetters(
       tx,
       verdicts.filter((v) => v.letter !== null && v.step?.kind !== 'bury').map(letterOf),
@@ -157,6 +166,12 @@ async function settleJobs(tx: Tx, principal: string, verdicts: readonly Verdict[
   ]);
   if (settled.flat().length !== held.length)
     throw new Bug('a locked job changed hands inside the transaction');
+}
+
+/** A job that was made because of news, for an operation that waited for a person, and found the end of it. */
+function endsDoubtOfPerson(verdict: Verdict): boolean {
+  const { finding, step, subject } = verdict;
+  return finding.held?.action === 'recheck' && step?.kind === 'end' && !isEnded(subject.subState);
 }
 
 function holdOf(verdict: Verdict): { operationId: bigint; fence: number } {
@@ -223,6 +238,7 @@ function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[])
           fence: operation.fence,
         },
         job: jobChange(verdict),
+        looked_under: lookedAgain(verdict)[0]?.fence ?? null,
         dead_letter: verdict.letter,
         entries: posted.filter((entry) => entry.status === 'posted').map(entryJson),
       }),

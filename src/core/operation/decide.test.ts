@@ -6,10 +6,12 @@ import { decide, isPastKeyWindow, type Situation, type Step } from './decide.ts'
 import { type Evidence, type EvidenceKind, merge } from './evidence.ts';
 
 const HOUR_MS = 3_600_000;
+/** Adyen's: payouts can be found by reference, charges and refunds cannot. */
+const UNASKABLE: Capabilities['canEnquire'] = { charge: false, refund: false, payout: true };
 const CAPABILITIES: Capabilities = {
   keyWindowMs: 20 * HOUR_MS,
   concurrentResendIsSafe: true,
-  canEnquire: true,
+  canEnquire: { charge: true, refund: true, payout: true },
 };
 
 function outcomeOf(...kinds: readonly EvidenceKind[]): Situation['outcome'] {
@@ -23,6 +25,7 @@ function situation(
 ) {
   const { before = [], ...rest } = overrides;
   return {
+    operationKind: 'charge' as const,
     outcome: outcomeOf(...before, latest.kind),
     latest,
     action: 'send' as const,
@@ -117,7 +120,8 @@ describe('in doubt', () => {
         expect(step).toMatchObject({ kind: 'bury', code: 'enquiry_failed' });
         break;
       }
-      ({ action, burned } = step);
+      action = step.action === 'send' ? 'send' : 'enquire';
+      burned = step.burned;
       steps.push(action);
     }
     expect(steps).toEqual([
@@ -134,16 +138,48 @@ describe('in doubt', () => {
     }
   });
 
-  test('a PSP that cannot be asked is not asked when tries run out', () => {
-    const capabilities = { ...CAPABILITIES, canEnquire: false };
-    const step = decide(situation(REPLY.unknown, { before, capabilities, burned: MAX_BURNED - 1 }));
-    expect(summary(step)).toBe('bury enquiry_failed');
+  test('a PSP that cannot be asked is sent the same key for as long as tries last, then a person is needed', () => {
+    const capabilities = { ...CAPABILITIES, canEnquire: UNASKABLE };
+    const stepAfter = (burned: number) =>
+      summary(decide(situation(REPLY.unknown, { before, capabilities, burned })));
+    expect(stepAfter(MAX_BURNED)).toBe(`send burned=${MAX_BURNED + 1} waits=0`);
+    expect(stepAfter(MAX_BURNED + MAX_ENQUIRIES - 1)).toBe('bury enquiry_failed');
   });
 
   test('a PSP that cannot be asked is not asked past the key window either, and nothing is sent: a person', () => {
-    const capabilities = { ...CAPABILITIES, canEnquire: false };
+    const capabilities = { ...CAPABILITIES, canEnquire: UNASKABLE };
     const step = decide(situation(REPLY.unknown, { before, capabilities, firstSentAgoMs: 21 * HOUR_MS }));
     expect(step.kind).toBe('bury');
+  });
+
+  test('whether it can be asked depends on the kind of operation', () => {
+    const capabilities = { ...CAPABILITIES, canEnquire: UNASKABLE };
+    const past = { before, capabilities, firstSentAgoMs: 21 * HOUR_MS };
+    const step = decide(situation(REPLY.unknown, { ...past, operationKind: 'payout' }));
+    expect(step).toMatchObject({ kind: 'again', action: 'enquire' });
+  });
+});
+
+describe('pending at a PSP that cannot be asked', () => {
+  const capabilities = { ...CAPABILITIES, canEnquire: UNASKABLE };
+
+  test.each(['pending', 'awaiting_customer'] as const)('%s: it waits for word, an hour at a time', (kind) => {
+    const step = decide(situation(REPLY[kind], { operationKind: 'refund', capabilities }));
+    expect(step).toEqual({ kind: 'again', action: 'enquire', delayMs: HOUR_MS, burned: 0, waits: 1 });
+  });
+
+  test('an enquiry that tells nothing leaves it waiting', () => {
+    const asked = { before: ['pending'], action: 'enquire', capabilities } as const;
+    expect(decide(situation({ ...REPLY.unknown, next: 'enquire' }, asked))).toMatchObject({
+      kind: 'again',
+      burned: 0,
+      delayMs: HOUR_MS,
+    });
+  });
+
+  test('past the key window a person should know', () => {
+    const late = { capabilities, firstSentAgoMs: 20 * HOUR_MS };
+    expect(summary(decide(situation(REPLY.pending, late)))).toBe('bury enquiry_failed');
   });
 });
 

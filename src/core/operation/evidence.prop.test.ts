@@ -14,16 +14,18 @@ const KINDS: Readonly<Record<EvidenceKind, true>> = {
   config_error: true,
   unknown: true,
   not_found: true,
+  reversed: true,
 };
 const SOURCES: Readonly<Record<EvidenceSource, true>> = {
   reply: true,
   late_reply: true,
   lapse: true,
   enquiry: true,
+  webhook: true,
   person: true,
 };
 const ALL_KINDS = Object.keys(KINDS) as readonly EvidenceKind[];
-const isConclusive = (kind: EvidenceKind) => weightOf(kind) === 'moved' || weightOf(kind) === 'refused';
+const isConclusive = (kind: EvidenceKind) => ['moved', 'refused', 'reversed'].includes(weightOf(kind));
 
 function itemOf(kinds: readonly EvidenceKind[]): fc.Arbitrary<Evidence> {
   return fc.record({
@@ -67,11 +69,13 @@ describe('merge', () => {
     );
   });
 
-  test('a success is never turned back, and never missed', () => {
+  test('a success is never turned back but by its reversal, and never missed', () => {
     fc.assert(
       fc.property(fc.array(anyItem, { minLength: 1, maxLength: 15 }), (items) => {
         const moved = items.some((item) => item.kind === 'succeeded');
-        expect(merge(items).kind === 'succeeded').toBe(moved);
+        const reversed = items.some((item) => item.kind === 'reversed');
+        expect(merge(items).kind === 'succeeded').toBe(moved && !reversed);
+        expect(merge(items).kind === 'reversed').toBe(reversed);
       }),
     );
   });
@@ -106,7 +110,10 @@ describe('merge', () => {
     fc.assert(
       fc.property(fc.array(anyItem, { minLength: 1, maxLength: 10 }), (items) => {
         const weights = new Set(items.map((item) => weightOf(item.kind)));
-        expect(merge(items).contradicted).toBe(weights.has('moved') && weights.has('refused'));
+        const isExplained = weights.has('reversed');
+        expect(merge(items).contradicted).toBe(
+          weights.has('moved') && weights.has('refused') && !isExplained,
+        );
       }),
     );
   });

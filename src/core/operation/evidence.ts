@@ -7,11 +7,12 @@ import type { EnquiryReply } from '../psp/psp.ts';
 
 /**
  * Who says so: the holder's own call, a call whose holder had lost its lease, a lease that lapsed with a
- * send in hand, an enquiry, a named person.
+ * send in hand, an enquiry, a signed webhook, a named person.
  */
-export type EvidenceSource = 'reply' | 'late_reply' | 'lapse' | 'enquiry' | 'person';
+export type EvidenceSource = 'reply' | 'late_reply' | 'lapse' | 'enquiry' | 'webhook' | 'person';
 
-export type EvidenceKind = EnquiryReply['kind'];
+/** What a PSP can answer, and `reversed`: it had succeeded, and the PSP took it back. */
+export type EvidenceKind = EnquiryReply['kind'] | 'reversed';
 
 export type Evidence = {
   readonly source: EvidenceSource;
@@ -30,7 +31,8 @@ export type Outcome = {
     | 'awaiting_customer'
     | 'unknown'
     | 'not_sent'
-    | 'config_error';
+    | 'config_error'
+    | 'reversed';
   readonly reason: string | null;
   readonly pspReference: string | null;
   readonly decidedBy: EvidenceSource;
@@ -40,15 +42,18 @@ export type Outcome = {
 
 /**
  * What one piece of evidence says about its own request.
+ * - `reversed`: it was done and undone; whatever else was said, that is how it ended.
  * - `moved`, `refused`: the PSP told the end of it, and by the idempotency key of every earlier send too.
  * - `held`: the PSP has it and has not ended it.
  * - `doubt`: it may have arrived. Never goes away by itself.
  * - `harmless`: this request did nothing; says nothing about an earlier one.
  */
-type Weight = 'moved' | 'refused' | 'held' | 'doubt' | 'harmless';
+type Weight = 'reversed' | 'moved' | 'refused' | 'held' | 'doubt' | 'harmless';
 
 export function weightOf(kind: EvidenceKind): Weight {
   switch (kind) {
+    case 'reversed':
+      return 'reversed';
     case 'succeeded':
       return 'moved';
     case 'declined':
@@ -77,6 +82,8 @@ export function weightOf(kind: EvidenceKind): Weight {
  */
 export function merge(evidence: readonly Evidence[]): Outcome {
   const last = (weight: Weight) => evidence.findLast((item) => weightOf(item.kind) === weight);
+  const reversed = last('reversed');
+  if (reversed !== undefined) return outcome(reversed, 'reversed', false);
   const moved = last('moved');
   const refused = last('refused');
   const conclusive = moved ?? refused;
@@ -117,7 +124,8 @@ export type AttemptState =
   | 'succeeded_surplus'
   | 'declined'
   | 'rejected'
-  | 'not_sent';
+  | 'not_sent'
+  | 'reversed';
 
 /** The attempt's state for an outcome; an attempt that did nothing yet stays open to be sent again. */
 export function attemptStateOf(outcomeKind: Outcome['kind']): AttemptState {
@@ -128,6 +136,7 @@ export function attemptStateOf(outcomeKind: Outcome['kind']): AttemptState {
     case 'pending':
     case 'awaiting_customer':
     case 'unknown':
+    case 'reversed':
       return outcomeKind;
     case 'not_sent':
     case 'config_error':

@@ -38,14 +38,19 @@ export async function claimTasks(
 ): Promise<readonly Task[]> {
   const { db, daemonId, principal } = context;
   const jobs = await claimJobs(db, { lane, limit, daemonId: daemonId(), principal, after });
-  const resends = jobs.filter((job) => job.sends > 1 || job.action === 'enquire');
+  const resends = jobs.filter((job) => job.sends > 1 || job.action !== 'send');
   const told =
     resends.length === 0 ? new Map() : Map.groupBy(await listEvidence(db, resends), (e) => e.operationId);
   return jobs.map((job) => {
+    if (job.action === 'recheck') return { job, todo: 'enquire' as const };
     const evidence = told.get(job.operationId) ?? [];
     const weight = evidence.length === 0 ? null : weightOf(merge(evidence).kind);
     if (weight === 'moved' || weight === 'refused') return { job, todo: 'fold' as const };
-    if (weight === 'held') return { job, todo: 'enquire' as const };
+    const { canEnquire } = connector.capabilities;
+    if (weight === 'held') {
+      // Word comes from outside where the PSP cannot be asked; there is nothing to do but look at what is stored.
+      return { job, todo: canEnquire[job.operationKind] ? ('enquire' as const) : ('fold' as const) };
+    }
     // The PSP may have forgotten the key. Where nothing ever reached it there is no key to forget.
     const forgotten = weight === 'doubt' && isPastKeyWindow(job.firstSentAgoMs, connector.capabilities);
     return { job, todo: forgotten ? ('enquire' as const) : job.action };
@@ -116,7 +121,7 @@ export function findingOf(task: Task, reply: EnquiryReply | null): Finding {
     reply,
     held: {
       fence: job.fence,
-      action: task.todo === 'enquire' ? 'enquire' : 'send',
+      action: job.action === 'recheck' ? 'recheck' : task.todo === 'enquire' ? 'enquire' : 'send',
       burned: job.burned,
       waits: job.waits,
       firstSentAgoMs: job.firstSentAgoMs,

@@ -15,12 +15,19 @@ export type NewOperation = {
   readonly currency: string;
   readonly subState: SubState;
   readonly reason: string | null;
+  /** Refunds and payouts: whose wallet pays. Null for charges, which have it on their order. */
+  readonly seller: string | null;
+  /** Refunds: how much of the amount the platform gives back of its fee; else 0. */
+  readonly feeShareMinor: bigint;
+  /** Refunds: how much was taken from the seller's pending money; else 0. */
+  readonly fromPendingMinor: bigint;
 };
 
 export async function insertOperations(tx: Tx, operations: readonly NewOperation[]): Promise<void> {
   await tx.sql`
     insert into ${tx.t.operation}
-      (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency, sub_state, reason)
+      (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency, sub_state, reason, seller,
+       fee_share_minor, from_pending_minor)
     select * from unnest(${list(operations.map((o) => o.id))}::bigint[],
                          ${list(operations.map((o) => o.kind))}::text[],
                          ${list(operations.map((o) => o.paymentId))}::bigint[],
@@ -29,7 +36,10 @@ export async function insertOperations(tx: Tx, operations: readonly NewOperation
                          ${list(operations.map((o) => o.amountMinor))}::bigint[],
                          ${list(operations.map((o) => o.currency))}::text[],
                          ${list(operations.map((o) => o.subState))}::text[],
-                         ${list(operations.map((o) => o.reason))}::text[])`;
+                         ${list(operations.map((o) => o.reason))}::text[],
+                         ${list(operations.map((o) => o.seller))}::text[],
+                         ${list(operations.map((o) => o.feeShareMinor))}::bigint[],
+                         ${list(operations.map((o) => o.fromPendingMinor))}::bigint[])`;
 }
 
 export type NewAttempt = {
@@ -69,8 +79,12 @@ export type Subject = {
   readonly orderId: bigint | null;
   readonly paymentId: bigint | null;
   readonly seller: string | null;
+  /** Of the order, for its charge. */
   readonly feeMinor: bigint | null;
   readonly releaseAfterDays: number | null;
+  /** Of a refund; else 0. */
+  readonly feeShareMinor: bigint;
+  readonly fromPendingMinor: bigint;
 };
 
 type AttemptRef = { readonly operationId: bigint; readonly attemptNumber: number };
@@ -80,8 +94,8 @@ export async function lockSubjects(tx: Tx, refs: readonly AttemptRef[]): Promise
   return tx.sql<Subject[]>`
     select o.id as operation_id, o.kind, o.psp_account, o.amount_minor, o.currency, o.sub_state,
            o.fence as operation_fence, a.number as attempt_number, a.state as attempt_state, a.maybe_sent,
-           a.sends, po.id as order_id, o.payment_id, po.seller, po.platform_fee_minor as fee_minor,
-           po.release_after_days
+           a.sends, o.payment_order_id as order_id, o.payment_id, coalesce(o.seller, po.seller) as seller,
+           po.platform_fee_minor as fee_minor, po.release_after_days, o.fee_share_minor, o.from_pending_minor
       from unnest(${list(refs.map((r) => r.operationId))}::bigint[],
                   ${list(refs.map((r) => r.attemptNumber))}::smallint[]) as r (operation_id, number)
       join ${tx.t.operation} o on o.id = r.operation_id
@@ -199,6 +213,30 @@ export async function updateOperations(tx: Tx, changes: readonly OperationChange
      where o.id = c.id`;
 }
 
+/**
+ * A refund that failed gave back pending money whose order was released meanwhile: it becomes available at once.
+ * Where the order's own release still waits, that one counts it. The release's row lock decides which of both it is.
+ */
+export async function insertReleasesOfFailedRefunds(tx: Tx, operationIds: readonly bigint[]): Promise<void> {
+  if (operationIds.length === 0) return;
+  await tx.sql`
+    select f.operation_id
+      from ${tx.t.operation} r
+      join ${tx.t.operation} c on c.payment_order_id = r.payment_order_id and c.kind = 'charge'
+      join ${tx.t.fundRelease} f on f.operation_id = c.id
+     where r.id = any(${list(operationIds)}::bigint[])
+     order by f.operation_id
+       for update of f`;
+  await tx.sql`
+    insert into ${tx.t.fundRelease} (operation_id, due_at)
+    select r.id, now()
+      from ${tx.t.operation} r
+      join ${tx.t.operation} c on c.payment_order_id = r.payment_order_id and c.kind = 'charge'
+     where r.id = any(${list(operationIds)}::bigint[])
+       and r.from_pending_minor > 0
+       and not exists (select 1 from ${tx.t.fundRelease} f where f.operation_id = c.id)`;
+}
+
 /** Seller shares that become available `days` after now. */
 export async function insertFundReleases(
   tx: Tx,
@@ -287,7 +325,10 @@ export type DueRelease = {
   readonly paymentId: bigint;
 };
 
-/** Takes releases that are due: the rows go, and the caller posts their entries in the same transaction. */
+/**
+ * Takes releases that are due: the rows go, and the caller posts their entries in the same transaction. What refunds
+ * took from an order's pending money is not there to be released.
+ */
 export async function takeDueReleases(tx: Tx, limit: number): Promise<readonly DueRelease[]> {
   return tx.sql<DueRelease[]>`
     with due as materialized (
@@ -304,7 +345,13 @@ export async function takeDueReleases(tx: Tx, limit: number): Promise<readonly D
       returning f.operation_id
     )
     select o.id as operation_id, po.seller, o.currency, po.payment_id,
-           po.amount_minor - po.platform_fee_minor as amount_minor
+           case o.kind when 'refund' then o.from_pending_minor
+             else po.amount_minor - po.platform_fee_minor - (
+               select coalesce(sum(r.from_pending_minor), 0)::bigint
+                 from ${tx.t.refund} f
+                 join ${tx.t.operation} r on r.id = f.operation_id
+                where f.payment_order_id = po.id
+                  and r.sub_state not in ('declined', 'rejected', 'canceled', 'expired')) end as amount_minor
       from taken
       join ${tx.t.operation} o on o.id = taken.operation_id
       join ${tx.t.paymentOrder} po on po.id = o.payment_order_id`;

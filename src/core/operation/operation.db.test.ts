@@ -40,12 +40,14 @@ const ATTEMPT_STATES: Readonly<Record<AttemptState, true>> = {
   declined: true,
   rejected: true,
   not_sent: true,
+  reversed: true,
 };
 const SOURCES: Readonly<Record<EvidenceSource, true>> = {
   reply: true,
   late_reply: true,
   lapse: true,
   enquiry: true,
+  webhook: true,
   person: true,
 };
 
@@ -81,7 +83,7 @@ describe('the schema', () => {
   });
 
   test('knows exactly the kinds and sources of evidence of the program', async () => {
-    const kinds: readonly EvidenceKind[] = REPLY_KINDS;
+    const kinds: readonly EvidenceKind[] = [...REPLY_KINDS, 'reversed'];
     expect([...(await checkedValues('evidence', 'kind'))].sort()).toEqual([...kinds].sort());
     expect([...(await checkedValues('evidence', 'source'))].sort()).toEqual(Object.keys(SOURCES).sort());
   });

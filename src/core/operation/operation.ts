@@ -22,6 +22,7 @@ export const SUB_STATES = [
   'risk_blocked',
   'canceled',
   'expired',
+  'reversed',
 ] as const;
 export type SubState = (typeof SUB_STATES)[number];
 
@@ -44,6 +45,7 @@ export function publicStateOf(subState: SubState): PublicState {
     case 'risk_blocked':
     case 'canceled':
     case 'expired':
+    case 'reversed':
       return 'FAILED';
     default:
       return unreachable(subState);
@@ -82,6 +84,10 @@ export const OPERATION_EVENTS = [
   'unknown',
   'not_sent',
   'config_error',
+  'reversed',
+  // By a person's command: never after a doubt, and never while anything may have been sent.
+  'canceled',
+  'retried',
 ] as const;
 export type OperationEvent = (typeof OPERATION_EVENTS)[number];
 
@@ -105,9 +111,12 @@ const FROM_DOUBT = {
   unknown: 'unknown',
 } as const;
 
+/** Nothing was charged, for certain: another attempt may be made, with a key of its own. */
+const FROM_A_DEFINITIVE_NO = { retried: 'queued' } as const;
+
 /** event × state. A cell that is not here is illegal, and the database row stays as it is. */
 export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<OperationEvent, SubState>>>>> = {
-  queued: { claimed: 'claimed' },
+  queued: { claimed: 'claimed', canceled: 'canceled' },
   in_risk_review: {},
   claimed: FROM_A_CALL,
   retry_wait: { ...FROM_A_CALL, claimed: 'claimed' },
@@ -115,12 +124,14 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
   unknown: { ...FROM_DOUBT, claimed: 'unknown' },
   pending_psp: { ...FROM_DOUBT, claimed: 'pending_psp' },
   awaiting_customer: { ...FROM_DOUBT, claimed: 'awaiting_customer' },
-  succeeded: {},
-  declined: {},
-  rejected: {},
+  // The PSP can take back what it had done: a refund that fails after all, a payout that is returned.
+  succeeded: { reversed: 'reversed' },
+  declined: FROM_A_DEFINITIVE_NO,
+  rejected: FROM_A_DEFINITIVE_NO,
   risk_blocked: {},
-  canceled: {},
-  expired: {},
+  canceled: FROM_A_DEFINITIVE_NO,
+  expired: FROM_A_DEFINITIVE_NO,
+  reversed: {},
 };
 
 /**

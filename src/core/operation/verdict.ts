@@ -8,8 +8,8 @@ import type { NewEntry } from '../ledger/ledger-store.ts';
 import * as rules from '../ledger/posting-rules.ts';
 import type { Currency } from '../money.ts';
 import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
-import type { OpenJob } from '../queue/queue-store.ts';
-import { type DeadLetterCode, decide, type Step } from './decide.ts';
+import type { JobAction, OpenJob } from '../queue/queue-store.ts';
+import { type DeadLetterCode, decide, decideRecheck, type Step } from './decide.ts';
 import {
   type AttemptState,
   attemptStateOf,
@@ -29,7 +29,7 @@ const MAX_STORED_TEXT = 2_000;
 /** The executor's right and counters, from its claim. */
 type HeldJob = {
   readonly fence: number;
-  readonly action: 'send' | 'enquire';
+  readonly action: JobAction;
   readonly burned: number;
   readonly waits: number;
   readonly firstSentAgoMs: number;
@@ -76,12 +76,14 @@ export function judge(
   context: FindingContext,
   stands: Subject,
   finding: Finding,
-  job: OpenJob | undefined,
+  operationJob: OpenJob | undefined,
   stored: ReadonlyMap<bigint, readonly Evidence[]>,
 ): Verdict {
+  // A job of another attempt neither gives nor takes a right here.
+  const job = operationJob?.attemptNumber === finding.attemptNumber ? operationJob : undefined;
   const subject = { ...stands, subState: shownSubState(stands.subState, job?.state ?? null) };
   const right = rightOf(finding, job);
-  const evidence = finding.reply === null ? null : toEvidence(finding, finding.reply, right);
+  const evidence = finding.reply === null ? null : toEvidence(subject, finding, finding.reply, right);
   const known = stored.get(subject.operationId) ?? [];
   const outcome = merge(evidence === null ? known : [...known, evidence]);
   const knownBefore = known.length > 0 && merge(known).contradicted;
@@ -106,7 +108,7 @@ export function judge(
       letter,
     };
   }
-  if (isEnded(subject.subState)) return afterTheEnd(base, knownBefore);
+  if (hasEnded(subject)) return afterTheEnd(context, base, knownBefore);
   const subState = transition(subject.subState, outcome.kind);
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
@@ -120,9 +122,14 @@ export function judge(
     step,
     subState,
     attemptState: attemptStateOf(outcome.kind),
-    entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : [],
+    entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : releaseEntries(subject, subState),
     letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : contradiction,
   };
+}
+
+/** The operation has ended, or goes on with a later attempt: either way this attempt decides nothing any more. */
+function hasEnded(subject: Subject): boolean {
+  return isEnded(subject.subState) || !isOpenAttempt(subject.attemptState);
 }
 
 /** Nothing was ever learned of it. */
@@ -137,21 +144,34 @@ function rightOf(finding: Finding, job: OpenJob | undefined): Verdict['right'] {
   return job.state === 'leased' && job.fence === finding.held.fence ? 'held' : 'fenced';
 }
 
+/** Nothing new was said: what is stored is folded. */
+const WOKEN = { kind: 'unknown', reason: 'woken', next: 'resend', retryAfterMs: null } as const;
+
 function nextStep(context: FindingContext, base: Pick<Verdict, 'subject' | 'finding' | 'outcome'>): Step {
   const held = base.finding.held;
   if (held === null) throw new Bug('a held job without its hold');
   return decide({
     ...held,
+    action: held.action === 'send' ? 'send' : 'enquire',
+    operationKind: base.subject.kind,
     outcome: base.outcome,
-    latest: base.finding.reply ?? { kind: 'unknown', reason: 'woken', next: 'resend', retryAfterMs: null },
+    latest: base.finding.reply ?? WOKEN,
     capabilities: context.capabilitiesOf(base.subject.pspAccount),
     random: context.random(),
   });
 }
 
-function toEvidence(finding: Finding, reply: EnquiryReply, right: Verdict['right']): NewEvidence {
+function toEvidence(
+  subject: Subject,
+  finding: Finding,
+  reply: EnquiryReply,
+  right: Verdict['right'],
+): NewEvidence {
   const late = finding.held !== null && right !== 'held' && finding.source === 'reply';
-  const { kind, ...rest } = reply;
+  const { kind: said, ...rest } = reply;
+  // A refund can fail and a payout can come back after they were done; a charge that was done is contradicted.
+  const undone = said === 'declined' && subject.kind !== 'charge' && subject.subState === 'succeeded';
+  const kind = undone ? 'reversed' : said;
   return {
     operationId: finding.operationId,
     attemptNumber: finding.attemptNumber,
@@ -174,74 +194,146 @@ function storable(text: string | null | undefined): string | null {
  * suspense and to a person; evidence that contradicts a success goes to a person; equal evidence is a no-op.
  */
 function afterTheEnd(
+  context: FindingContext,
   base: Omit<Verdict, 'step' | 'subState' | 'attemptState' | 'entries' | 'letter'>,
   knownBefore: boolean,
 ): Verdict {
   const { subject, outcome } = base;
+  const step = base.right === 'held' ? lookAgain(context, base) : null;
   const unchanged = {
     ...base,
-    step: null,
+    step,
     subState: subject.subState,
     attemptState: subject.attemptState,
     entries: [],
-    letter: null,
+    letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : null,
   };
-  const bookedBefore = subject.attemptState === 'succeeded' || subject.attemptState === 'succeeded_surplus';
+  const end = isEnded(subject.subState) ? subject.subState : subject.attemptState;
+  const bookedBefore = ['succeeded', 'succeeded_surplus', 'reversed'].includes(subject.attemptState);
   if (outcome.kind === 'succeeded' && !bookedBefore) {
     const surplus = publicStateOf(subject.subState) === 'SUCCESS';
+    const booked = subject.kind === 'charge' ? 'it is in suspense' : 'it is booked to the seller';
     return {
       ...unchanged,
       attemptState: 'succeeded_surplus',
-      entries: [surplusEntry(subject, surplus)],
+      entries: [lateEntry(subject, surplus)],
       letter: {
         code: surplus ? 'surplus_success' : 'late_success',
-        reason: `the PSP moved the money although the order had ended as ${subject.subState}; it is in suspense`,
+        reason: `the PSP moved the money although the ${subject.kind} had ended as ${end}; ${booked}`,
+      },
+    };
+  }
+  const next = transition(subject.subState, 'reversed');
+  if (outcome.kind === 'reversed' && next !== null) {
+    return {
+      ...unchanged,
+      subState: next,
+      attemptState: 'reversed',
+      entries: [reversalEntry(subject)],
+      letter: {
+        code: 'reversed_after_success',
+        reason: `the PSP took back a ${subject.kind} that it had reported as done: ${outcome.reason ?? 'no reason given'}`,
       },
     };
   }
   if (outcome.contradicted && !knownBefore) {
-    const reason = `the order ended as ${subject.subState}, and evidence says otherwise`;
+    const reason = `the order ended as ${end}, and evidence says otherwise`;
     return { ...unchanged, letter: { code: 'contradicting_evidence', reason } };
   }
   return unchanged;
 }
 
+/** The job that looked at an ended operation: does it go, or ask once more? */
+function lookAgain(context: FindingContext, { finding }: Pick<Verdict, 'finding'>): Step {
+  const { burned, waits } = finding.held!;
+  return decideRecheck({ latest: finding.reply ?? WOKEN, burned, waits, random: context.random() });
+}
+
+/** The hold of a job that looked at an operation which had ended: its fence is remembered all the same. */
+export function lookedAgain(verdict: Verdict): readonly { operationId: bigint; fence: number }[] {
+  const { subject, finding, right } = verdict;
+  if (right !== 'held' || !isEnded(subject.subState)) return [];
+  return [{ operationId: subject.operationId, fence: finding.held!.fence }];
+}
+
+/** What the posting rules ask of a refund or a payout. */
+function moneyOut(subject: Subject) {
+  return {
+    pspAccount: subject.pspAccount,
+    seller: known(subject.seller),
+    currency: subject.currency as Currency,
+    refundMinor: subject.amountMinor,
+    payoutMinor: subject.amountMinor,
+    feeShareMinor: subject.feeShareMinor,
+    fromPendingMinor: subject.fromPendingMinor,
+    fromAvailableMinor: subject.amountMinor - subject.feeShareMinor - subject.fromPendingMinor,
+  };
+}
+
 function successEntry(subject: Subject): NewEntry {
+  return { cause: formatId('operation', subject.operationId), ...successRule(subject) };
+}
+
+function successRule(subject: Subject): rules.Entry {
   switch (subject.kind) {
     case 'charge':
-      return {
-        cause: formatId('operation', subject.operationId),
-        ...rules.chargeSucceeded({
-          pspAccount: subject.pspAccount,
-          seller: known(subject.seller),
-          currency: subject.currency as Currency,
-          grossMinor: subject.amountMinor,
-          feeMinor: known(subject.feeMinor),
-          release: subject.releaseAfterDays === null ? 'available' : 'pending',
-        }),
-      };
+      return rules.chargeSucceeded({
+        pspAccount: subject.pspAccount,
+        seller: known(subject.seller),
+        currency: subject.currency as Currency,
+        grossMinor: subject.amountMinor,
+        feeMinor: known(subject.feeMinor),
+        release: subject.releaseAfterDays === null ? 'available' : 'pending',
+      });
     case 'refund':
+      return rules.refundSucceeded(moneyOut(subject));
     case 'payout':
-      throw new Bug(`${subject.kind} operations cannot be executed yet`);
+      return rules.payoutAccepted(moneyOut(subject));
     default:
       return unreachable(subject.kind);
   }
 }
 
-function surplusEntry(subject: Subject, surplus: boolean): NewEntry {
-  const input = {
-    pspAccount: subject.pspAccount,
-    currency: subject.currency as Currency,
-    grossMinor: subject.amountMinor,
-  };
-  return {
-    cause: `${formatId('operation', subject.operationId)}/${subject.attemptNumber}`,
-    ...(surplus ? rules.surplusSuccess(input) : rules.lateSuccess(input)),
-  };
+/** What had been reserved goes back when it is certain that the PSP moved nothing; a charge reserves nothing. */
+export function releaseEntries(subject: Subject, subState: SubState): readonly NewEntry[] {
+  if (subject.kind === 'charge' || publicStateOf(subState) !== 'FAILED') return [];
+  const rule = subject.kind === 'refund' ? rules.refundFailed : rules.payoutFailed;
+  return [{ cause: formatId('operation', subject.operationId), ...rule(moneyOut(subject)) }];
+}
+
+/** A fact that nobody expected any more, booked all the same. */
+function lateEntry(subject: Subject, surplus: boolean): NewEntry {
+  const cause = `${formatId('operation', subject.operationId)}/${subject.attemptNumber}`;
+  switch (subject.kind) {
+    case 'charge': {
+      const input = { ...subject, currency: subject.currency as Currency, grossMinor: subject.amountMinor };
+      return { cause, ...(surplus ? rules.surplusSuccess(input) : rules.lateSuccess(input)) };
+    }
+    case 'refund':
+      return { cause, ...rules.lateRefund(moneyOut(subject)) };
+    case 'payout':
+      return { cause, ...rules.latePayout(moneyOut(subject)) };
+    default:
+      return unreachable(subject.kind);
+  }
+}
+
+function reversalEntry(subject: Subject): NewEntry {
+  const cause = formatId('operation', subject.operationId);
+  switch (subject.kind) {
+    case 'charge':
+      throw new Bug('a charge is reversed by a fact of its own');
+    case 'refund':
+      return { cause, ...rules.refundFailedAfterSuccess(moneyOut(subject)) };
+    case 'payout':
+      return { cause, ...rules.payoutReturned(moneyOut(subject)) };
+    default:
+      return unreachable(subject.kind);
+  }
 }
 
 function known<T>(value: T | null): T {
-  if (value === null) throw new Bug('a charge without its order');
+  if (value === null) throw new Bug('an operation without its order or seller');
   return value;
 }
 
@@ -249,8 +341,9 @@ function known<T>(value: T | null): T {
 export function attemptChange(verdict: Verdict): AttemptChange | null {
   const { subject, outcome, attemptState, evidence } = verdict;
   if (verdict.right === 'fenced') return null;
-  if (isEnded(subject.subState) && attemptState === subject.attemptState) return null;
-  const doubt = evidence !== null && ['doubt', 'held', 'moved', 'refused'].includes(weightOf(evidence.kind));
+  if (hasEnded(subject) && attemptState === subject.attemptState) return null;
+  const doubt =
+    evidence !== null && ['doubt', 'held', 'moved', 'refused', 'reversed'].includes(weightOf(evidence.kind));
   return {
     operationId: subject.operationId,
     attemptNumber: subject.attemptNumber,
@@ -265,12 +358,12 @@ export function attemptChange(verdict: Verdict): AttemptChange | null {
 }
 
 /**
- * Null where the row stays as it is: fenced evidence, or an operation that had ended (that never changes).
+ * Null where the row stays as it is: fenced evidence, or an attempt that had ended (a reversal or a retry moves on).
  * The fence it remembers is the job's; one more where the job is ended from outside.
  */
 export function operationChange(verdict: Verdict): OperationChange | null {
   const { subject, outcome, subState, job } = verdict;
-  if (verdict.right === 'fenced' || isEnded(subject.subState)) return null;
+  if (verdict.right === 'fenced' || (hasEnded(subject) && subState === subject.subState)) return null;
   const fence = (job?.fence ?? 0) + (verdict.right === 'outside' ? 1 : 0);
   return {
     operationId: subject.operationId,
@@ -281,9 +374,17 @@ export function operationChange(verdict: Verdict): OperationChange | null {
   };
 }
 
+/** A refund that failed with pending money in it: that must still be released one day. */
+export function failedRefund(verdict: Verdict): readonly bigint[] {
+  const { subject, entries, subState } = verdict;
+  const failed = subject.kind === 'refund' && publicStateOf(subState) === 'FAILED' && entries.length > 0;
+  return failed && subState !== 'reversed' && subject.fromPendingMinor > 0n ? [subject.operationId] : [];
+}
+
 export function fundRelease(verdict: Verdict): readonly { operationId: bigint; days: number }[] {
   const { subject, entries, subState } = verdict;
   const days = subject.releaseAfterDays;
-  if (subState !== 'succeeded' || entries.length === 0 || days === null) return [];
+  if (subject.kind !== 'charge' || subState !== 'succeeded' || entries.length === 0 || days === null)
+    return [];
   return [{ operationId: subject.operationId, days }];
 }

@@ -12,6 +12,7 @@ import {
   queueCharge,
   REPLY,
   record,
+  routeTo,
   startTestDaemon,
   type TestBook,
   uniqueName,
@@ -93,7 +94,7 @@ describe('idempotency', () => {
   test('same key, same body, long after: still the first answer, whatever has become of the payment', async () => {
     const account = uniqueName('acct');
     const request = paymentRequest();
-    const policy = { pspAccount: { name: account, psp: 'stripe' as const } };
+    const policy = { route: routeTo(account) };
     const { answer } = as('accepted', await acceptOne(request, policy));
     const daemon = await startTestDaemon(book.db);
     await record(daemon, await claimOne(daemon, account), REPLY.succeeded);
@@ -372,7 +373,7 @@ describe('the rows of a payment', () => {
     const request = paymentRequest({
       orders: [orderRequest({ seller: 'A' }), orderRequest({ seller: 'B' }), orderRequest({ seller: 'A' })],
     });
-    await acceptOne(request, { pspAccount: { name: account, psp: 'stripe' } });
+    await acceptOne(request, { route: routeTo(account) });
     const { sql, t } = book.owner;
     const rows = await sql`
       select po.line, po.seller, o.sub_state, o.psp_account, a.number, a.state, a.is_open, a.maybe_sent, a.sends,

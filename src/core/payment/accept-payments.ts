@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { insertEvents, type NewEvent } from '../audit/event-store.ts';
 import { type Tx, together } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
-import { formatId } from '../ids.ts';
+import { attemptKey, formatId } from '../ids.ts';
 import { type Currency, type FeeRate, feeOf } from '../money.ts';
 import {
   insertAttempts,
@@ -14,10 +14,11 @@ import {
   type NewAttempt,
   type NewOperation,
 } from '../operation/operation-store.ts';
-import type { PspAccount } from '../psp/psp.ts';
 import { findChargeFault, freezeCharge } from '../psp/request.ts';
+import { type RoutedAccount, type Routing, routeOrder } from '../psp/route.ts';
 import { laneOf, type Priority } from '../queue/job.ts';
 import { insertJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
+import { insertPartialWatches } from '../refund/refund-store.ts';
 import {
   type Assessed,
   assessPayments,
@@ -44,10 +45,13 @@ import {
 
 /** What the configuration says about every payment; frozen on the orders at acceptance. */
 export type AcceptPolicy = {
-  readonly pspAccount: Pick<PspAccount, 'name' | 'psp'>;
+  /** Which PSP account serves an order. */
+  readonly route: Routing;
   /** Platform fee where the order names none; no entry: no fee. */
   readonly fees: ReadonlyMap<Currency, FeeRate>;
   readonly risk: RiskRules;
+  /** What becomes of a payment of which some orders succeed and some fail; with one order there is nothing partial. */
+  readonly onPartial: 'keep' | 'refund';
   /** Null: the seller's share is available at capture; else after so many days (1–365). */
   readonly releaseAfterDays: number | null;
 };
@@ -95,11 +99,21 @@ export function fingerprint(request: PaymentRequest): FingerprintedRequest {
 export function findInexpressible(request: PaymentRequest, policy: AcceptPolicy): string | null {
   for (const [i, order] of request.orders.entries()) {
     const { amountMinor, currency } = order.money;
-    const terms = { amountMinor, currency, paymentMethod: order.paymentMethod };
-    const fault = findChargeFault(policy.pspAccount.psp, terms);
+    const terms = { amountMinor, currency, paymentMethod: order.paymentMethod, buyer: request.buyer };
+    const fault = findChargeFault(accountOf(policy, request, order), terms);
     if (fault !== null) return `payment_orders[${i}]: ${fault}`;
   }
   return null;
+}
+
+/** Decided by the order alone, so that checking and storing agree. */
+function accountOf(
+  policy: AcceptPolicy,
+  request: PaymentRequest,
+  { seller, money }: PaymentOrderRequest,
+): RoutedAccount {
+  const { amountMinor, currency } = money;
+  return routeOrder(policy.route, { checkoutId: request.checkoutId, seller, amountMinor, currency });
 }
 
 /**
@@ -270,6 +284,10 @@ async function store(
     insertJobs(tx, rows.jobs),
     storeAssessed(tx, rows.risks),
     insertEvents(tx, context.principal, rows.events),
+    insertPartialWatches(
+      tx,
+      rows.payments.filter((payment) => payment.onPartial === 'refund').map((payment) => payment.id),
+    ),
     rows.jobs.length > 0 ? notifyLane(tx, rows.jobs[0]!.lane) : undefined,
   ]);
   return rows.answers;
@@ -305,7 +323,7 @@ function addRows(
     idempotencyKey: request.idempotencyKey,
     fingerprintHex: item.fingerprintHex,
     buyer: request.buyer,
-    onPartial: 'keep',
+    onPartial: request.orders.length > 1 ? context.policy.onPartial : 'keep',
     riskDecision: risk.decision,
     riskReason: risk.reason,
     metadata: JSON.stringify(request.metadata),
@@ -332,8 +350,8 @@ function addRows(
       })),
     ),
   );
-  const lane = laneOf(context.policy.pspAccount.name, context.priority);
-  const paymentRisk = record === null ? null : { paymentId: payment.id, record, lane };
+  const { priority } = context;
+  const paymentRisk = record === null ? null : { paymentId: payment.id, record, priority };
   if (paymentRisk !== null) rows.risks.push(paymentRisk);
   const data = acceptedEvent(payment, made, paymentRisk);
   rows.events.push({ kind: 'payment_accepted', paymentId: payment.id, data });
@@ -373,20 +391,24 @@ function orderRows(
     orderRef: item.orderRef,
     metadata: JSON.stringify(item.metadata),
   };
+  const account = accountOf(policy, request, item);
   const operation: NewOperation = {
     id: nextId(),
     kind: 'charge',
     paymentId: payment.id,
     paymentOrderId: order.id,
-    pspAccount: policy.pspAccount.name,
+    pspAccount: account.name,
     amountMinor,
     currency,
     subState: SUB_STATE_AFTER[risk.decision],
     reason: risk.decision === 'allow' ? null : risk.reason,
+    seller: null,
+    feeShareMinor: 0n,
+    fromPendingMinor: 0n,
   };
   if (risk.decision === 'block') return { order, operation, attempt: null, job: null };
   const idempotencyKey = attemptKey(context.bookKey, operation.id, 1);
-  const frozen = freezeCharge(policy.pspAccount.psp, {
+  const frozen = freezeCharge(account, {
     idempotencyKey,
     paymentId: formatId('payment', payment.id),
     orderId: formatId('order', order.id),
@@ -414,11 +436,6 @@ function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {
     buyer: request.buyer,
     customerPresent: order.customerPresent,
   };
-}
-
-/** The key at the PSP: the book's own random part, the operation and the attempt (≤ 64 characters). */
-function attemptKey(bookKey: string, operationId: bigint, attemptNumber: number): string {
-  return `pg-${bookKey}-${operationId}-${attemptNumber}`;
 }
 
 /**

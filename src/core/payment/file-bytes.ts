@@ -108,3 +108,15 @@ function lineTooLong(line: number): FileFault {
   const message = `the line is longer than ${MAX_RECORD_BYTES / 1024 / 1024} MB; is this a batch file?`;
   return { line, column: null, code: 'record_too_long', message };
 }
+
+/** Bytes handled at a time: enough to be fast, little enough to stop early. */
+const CHUNK_BYTES = 64 * 1024;
+
+/** A file in pieces of at most 64 KB, however it comes. */
+export async function* chunksOf(input: Buffer | AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const whole of Buffer.isBuffer(input) ? [input] : input) {
+    for (let start = 0; start < whole.length; start += CHUNK_BYTES) {
+      yield whole.subarray(start, start + CHUNK_BYTES);
+    }
+  }
+}

@@ -4,13 +4,19 @@
  */
 import { createHash } from 'node:crypto';
 import type { Currency } from '../money.ts';
-import { createByteGuard } from './file-bytes.ts';
+import { chunksOf, createByteGuard } from './file-bytes.ts';
 import { createFaultList, type FaultList, type FileFault } from './file-fault.ts';
 import { createPaymentCollector, type FilePayment, totalsOf } from './payment-collector.ts';
 import { normalText } from './payment-fields.ts';
 import { readPaymentRequest } from './payment-request.ts';
 import { columnOfField, type PaymentBody } from './payment-row.ts';
-import { createCsvReader, createJsonReader, type Intake, type RowReader } from './row-readers.ts';
+import {
+  createCsvReader,
+  createJsonReader,
+  delimiterOf,
+  type Intake,
+  type RowReader,
+} from './row-readers.ts';
 
 export type PaymentFileFormat = 'csv' | 'ndjson';
 
@@ -40,9 +46,6 @@ export const MAX_ROWS = 250_000;
 
 /** Blank lines are skipped; a file of nothing else is a mistake. */
 const MAX_BLANK_LINES = 10_000;
-
-/** Bytes handled at a time: enough to be fast, little enough to stop early. */
-const CHUNK_BYTES = 64 * 1024;
 
 /**
  * Reads a whole file; recognises format and delimiter by content unless `format` is forced.
@@ -77,14 +80,6 @@ export async function parsePaymentFile(
     return { kind: 'bad', faults: faults.listed(), faultCount: faults.count(), rowCount };
   }
   return { kind: 'ok', payments, rowCount, totals: totalsOf(payments), sha256: sha256.digest('hex') };
-}
-
-async function* chunksOf(input: Buffer | AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  for await (const whole of Buffer.isBuffer(input) ? [input] : input) {
-    for (let start = 0; start < whole.length; start += CHUNK_BYTES) {
-      yield whole.subarray(start, start + CHUNK_BYTES);
-    }
-  }
 }
 
 function noRows(): FileFault {
@@ -202,11 +197,4 @@ function createSniffingReader(intake: Intake, forced: PaymentFileFormat | null):
       await reader?.end();
     },
   };
-}
-
-/** The delimiter that the header line has most of, outside quotes: comma, semicolon or tab. */
-function delimiterOf(headerLine: string): string {
-  const bare = headerLine.replace(/"[^"]*"/g, '');
-  const counts = [',', ';', '\t'].map((delimiter) => ({ delimiter, count: bare.split(delimiter).length }));
-  return counts.reduce((most, next) => (next.count > most.count ? next : most)).delimiter;
 }

@@ -84,6 +84,8 @@ type PaymentOrderView = {
   readonly amount: string;
   readonly currency: string;
   readonly platform_fee: string;
+  /** What the buyer got back of it. */
+  readonly refunded: string;
   readonly status: PublicState;
   readonly sub_state: SubState;
   readonly reason: string | null;
@@ -104,11 +106,13 @@ export function paymentView(orders: readonly PaymentRow[]): PaymentView {
     checkout_id: first.checkoutId,
     idempotency_key: first.idempotencyKey,
     buyer: first.buyer,
-    status: paymentStateOf(orders.map((order) => order.subState)),
+    status: shownStateOf(orders),
     partial: states.includes('SUCCESS') && states.includes('FAILED'),
     on_partial: first.onPartial,
-    charged: chargedPerCurrency(orders),
-    refunded: [],
+    charged: sumPerCurrency(
+      orders.map((order) => [order, order.subState === 'succeeded' ? order.amountMinor : 0n]),
+    ),
+    refunded: sumPerCurrency(orders.map((order) => [order, order.refundedMinor])),
     risk: { decision: first.riskDecision, reason: first.riskReason },
     accepted_at: isoTime(first.acceptedAt),
     metadata: first.metadata,
@@ -124,6 +128,7 @@ function orderView(order: PaymentRow): PaymentOrderView {
     amount: formatAmount({ amountMinor: order.amountMinor, currency }),
     currency,
     platform_fee: formatAmount({ amountMinor: order.platformFeeMinor, currency }),
+    refunded: formatAmount({ amountMinor: order.refundedMinor, currency }),
     status: publicStateOf(order.subState),
     sub_state: order.subState,
     reason: order.reason,
@@ -136,12 +141,25 @@ function orderView(order: PaymentRow): PaymentOrderView {
   };
 }
 
-function chargedPerCurrency(orders: readonly PaymentRow[]): readonly MoneyJson[] {
+/**
+ * As the orders say; but a payment that is given back because a part of it failed is only FAILED when that has ended:
+ * then the buyer can safely check out again.
+ */
+function shownStateOf(orders: readonly PaymentRow[]): PublicState {
+  const state = paymentStateOf(orders.map((order) => order.subState));
+  if (state !== 'FAILED' || orders[0]!.onPartial !== 'refund') return state;
+  const isKept = orders.some(
+    (order) => order.subState === 'succeeded' && order.refundedMinor < order.amountMinor,
+  );
+  return isKept ? 'EXECUTING' : state;
+}
+
+function sumPerCurrency(amounts: readonly (readonly [PaymentRow, bigint])[]): readonly MoneyJson[] {
   const sums = new Map<Currency, bigint>();
-  for (const order of orders) {
-    if (order.subState !== 'succeeded') continue;
+  for (const [order, amountMinor] of amounts) {
+    if (amountMinor === 0n) continue;
     const currency = order.currency as Currency;
-    sums.set(currency, (sums.get(currency) ?? 0n) + order.amountMinor);
+    sums.set(currency, (sums.get(currency) ?? 0n) + amountMinor);
   }
   return [...sums]
     .sort(([a], [b]) => (a < b ? -1 : 1))

@@ -40,6 +40,8 @@ export const NAME_LIMITS = {
   idempotency_key: 255,
   payment_method: 255,
   order_ref: 255,
+  item_ref: 255,
+  destination: 255,
   buyer: 128,
   seller: MAX_SELLER_NAME,
 } as const;

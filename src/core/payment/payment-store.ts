@@ -180,6 +180,8 @@ export type PaymentRow = {
   readonly reason: string | null;
   readonly pspReference: string | null;
   readonly updatedAt: string;
+  /** What the buyer got back of it: refunds that are done, in minor units. */
+  readonly refundedMinor: bigint;
 };
 
 /** Rows of the payments, one per order, by payment (newest first) and line. */
@@ -189,7 +191,12 @@ export async function listPaymentRows(on: Queryable, ids: readonly bigint[]): Pr
            p.accepted_at, po.id as order_id, po.line, po.seller, po.amount_minor, po.currency, po.platform_fee_minor,
            po.payment_method, po.order_ref, po.metadata as order_metadata, o.id as operation_id, o.psp_account,
            ${on.t.shownSubState}(o.sub_state, j.state) as sub_state, o.reason, o.psp_reference,
-           case j.state when 'leased' then greatest(o.updated_at, j.last_sent_at) else o.updated_at end as updated_at
+           case j.state when 'leased' then greatest(o.updated_at, j.last_sent_at) else o.updated_at end as updated_at,
+           (select coalesce(sum(r.amount_minor), 0)::bigint
+              from ${on.t.refund} r
+              join ${on.t.operation} ro on ro.id = r.operation_id
+             where r.payment_order_id = po.id
+               and ro.sub_state = 'succeeded') as refunded_minor
       from ${on.t.payment} p
       join ${on.t.paymentOrder} po on po.payment_id = p.id
       join ${on.t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'

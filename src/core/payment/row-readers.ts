@@ -39,18 +39,32 @@ export type RowReader = {
   readonly end: () => Promise<void>;
 };
 
-/** CSV by csv-parse; line numbers are our own, because its count is wrong after a quoted CR LF. */
+/** What the CSV reader hands its records to. */
+export type CellSink = Pick<Intake, 'skipBlank' | 'isStopped' | 'stop'> & {
+  /** One record that is not blank; `line` is where it starts, from 1. */
+  readonly takeCells: (cells: readonly string[], line: number) => void;
+};
+
+/** The rows of a payment file in CSV; the first one is the header. */
 export function createCsvReader(intake: Intake, delimiter: string): RowReader {
-  let nextLine = 1;
   let layout: RowLayout | null = null;
+  const take = (cells: readonly string[], line: number) => {
+    if (layout === null) layout = takeHeader(intake, cells, line);
+    else takeCells(intake, layout, cells, line);
+  };
+  return createCellReader({ ...intake, takeCells: take }, delimiter);
+}
+
+/** CSV by csv-parse; line numbers are our own, because its count is wrong after a quoted CR LF. */
+export function createCellReader(sink: CellSink, delimiter: string): RowReader {
+  let nextLine = 1;
 
   const onRecord = (cells: string[]): null => {
     const line = nextLine;
     nextLine += 1 + lineFeedsIn(cells);
-    if (intake.isStopped()) return null;
-    if (cells.length === 1 && cells[0] === '') intake.skipBlank(line);
-    else if (layout === null) layout = takeHeader(intake, cells, line);
-    else takeCells(intake, layout, cells, line);
+    if (sink.isStopped()) return null;
+    if (cells.length === 1 && cells[0] === '') sink.skipBlank(line);
+    else sink.takeCells(cells, line);
     return null;
   };
 
@@ -62,7 +76,7 @@ export function createCsvReader(intake: Intake, delimiter: string): RowReader {
     on_record: onRecord,
   });
   const done = (resolve: () => void) => (error?: Error | null) => {
-    if (error) intake.stop(csvFault(error as CsvError, nextLine));
+    if (error) sink.stop(csvFault(error as CsvError, nextLine));
     resolve();
   };
   // The error is reported by the callback of the write that caused it.
@@ -177,4 +191,11 @@ function jsonObject(text: string): Readonly<Record<string, unknown>> | null {
   } catch {
     return null;
   }
+}
+
+/** The delimiter that the header line has most of, outside quotes: comma, semicolon or tab. */
+export function delimiterOf(headerLine: string): string {
+  const bare = headerLine.replace(/"[^"]*"/g, '');
+  const counts = [',', ';', '\t'].map((delimiter) => ({ delimiter, count: bare.split(delimiter).length }));
+  return counts.reduce((most, next) => (next.count > most.count ? next : most)).delimiter;
 }

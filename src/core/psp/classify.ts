@@ -80,6 +80,9 @@ function classifyRefusal(refusal: Refusal): Reply {
     return { kind: 'rate_limited', reason, retryAfterMs: retryAfterMs(headers) };
   }
   if (isDecline(refusal)) return declined(refusal);
+  if (isUnfunded(refusal)) {
+    return { kind: 'declined', reason: BALANCE_INSUFFICIENT, mayRetryAsNew: true, pspReference: null };
+  }
   if (isRejection(refusal)) return { kind: 'rejected', reason };
   // A success status with an error in it, 409 (the key is in use by a request in flight), 408, 424, 5xx, and
   // whatever nobody has thought of.
@@ -111,7 +114,7 @@ const CONFIG_CODES: ReadonlySet<string> = new Set([
 function configError(reason: string, statusCode: number): Reply {
   const fix =
     statusCode === 403
-      ? 'give the API key of this PSP account permission to write payment intents and to read charges'
+      ? 'give the API key of this PSP account permission to write payment intents, refunds and transfers, and to read charges'
       : 'check the API key of this PSP account: not expired, not revoked, of the right mode (test or live)';
   return { kind: 'config_error', reason, fix };
 }
@@ -121,6 +124,16 @@ const REJECTING_STATUSES: ReadonlySet<number> = new Set([400, 404, 405, 410, 413
 
 function isRejection(refusal: Refusal): boolean {
   return refusal.type === 'invalid_request_error' && REJECTING_STATUSES.has(refusal.statusCode);
+}
+
+/**
+ * "The associated account does not have a sufficient balance available" (docs.stripe.com/error-codes). Stripe looked at
+ * the balance, so it has executed the request and replays this answer under its key: funded, it needs a new key.
+ */
+const BALANCE_INSUFFICIENT = 'balance_insufficient';
+
+function isUnfunded(refusal: Refusal): boolean {
+  return isRejection(refusal) && refusal.code === BALANCE_INSUFFICIENT;
 }
 
 /** 402 means "the parameters were valid but the request failed" (docs.stripe.com/api/errors). */

@@ -43,6 +43,9 @@ export type PayoutInstruction = {
   readonly currency: Currency;
 };
 
+/** What of a charge decides whether a PSP can be asked for it at all. */
+export type ChargeTerms = Pick<ChargeInstruction, 'amountMinor' | 'currency' | 'paymentMethod' | 'buyer'>;
+
 /** The result of building a request: what the PSP cannot express exactly is rejected at acceptance. */
 export type FrozenRequest =
   | { readonly kind: 'frozen'; readonly request: string }
@@ -106,13 +109,49 @@ export type Reply =
 /** The answer to an enquiry: what became of the attempt, or that a full listing did not show it. */
 export type EnquiryReply = Reply | { readonly kind: 'not_found'; readonly reason: string };
 
+/**
+ * What a delivery to our webhook address is. An event is only ever a reason to enquire: it may be old, repeated, out of
+ * order, and says nothing about state that is believed.
+ */
+export type WebhookReading =
+  | {
+      readonly kind: 'event';
+      /** The PSP's name of the event, the same in every delivery of it. */
+      readonly id: string;
+      readonly type: string;
+      /** Our operation's public id (`op_12`), where the object carries it. */
+      readonly operationReference: string | null;
+      /** The object as replies name it: for charges and disputes, the payment intent. */
+      readonly pspReference: string | null;
+    }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/** One thing that a PSP tells by itself. */
+export type WebhookNews = {
+  /** The PSP's name of the event, the same in every delivery of it. */
+  readonly id: string;
+  readonly type: string;
+  /** Our operation's public id (`op_12`), where the object carries it. */
+  readonly operationReference: string | null;
+  /** What it is evidence of, where this PSP cannot be asked; null: a reason to ask. */
+  readonly says: Reply | null;
+};
+
+/** What stands in a delivery, or why nothing of it is believed. */
+export type WebhookDelivery =
+  | { readonly kind: 'news'; readonly news: readonly WebhookNews[] }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/** Headers of a request, names in lower case, as `node:http` gives them. */
+export type WebhookHeaders = Readonly<Record<string, string | readonly string[] | undefined>>;
+
 export type Capabilities = {
   /** How long after the first send the same key may be sent again, in ms. */
   readonly keyWindowMs: number;
   /** True where the PSP serialises concurrent requests of one key, so that a rescuer may resend at once. */
   readonly concurrentResendIsSafe: boolean;
-  /** True where `enquire` can find an attempt by our reference. */
-  readonly canEnquire: boolean;
+  /** True where `enquire` can find an attempt of that kind by our reference; elsewhere it calls nobody and is doubt. */
+  readonly canEnquire: Readonly<Record<OperationKind, boolean>>;
 };
 
 /**
@@ -131,14 +170,19 @@ export interface Connector {
   refund(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
   payout(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
   enquire(attempt: StoredAttempt, sent: SentWindow, deadlineMs: number): Promise<EnquiryReply>;
+  /**
+   * Verifies and reads a delivery; moves and asks nothing.
+   * @param rawBody exactly as received
+   * @param secret of this webhook address; @param nowS seconds since 1970
+   */
+  parseWebhook(rawBody: Buffer, headers: WebhookHeaders, secret: string, nowS: number): WebhookDelivery;
   close(): Promise<void>;
 }
 
 /** Where a PSP account lives and how hard it may be driven. One lane, breaker and limit each. */
-export type PspAccount = {
+type AccountSettings = {
   /** Name in our books: `psp:{name}:receivable`. Lower case letters, digits, underscore; at most 40. */
   readonly name: string;
-  readonly psp: 'stripe';
   readonly apiKey: string;
   /** Null for the PSP's own address; otherwise http(s)://host:port of a sandbox. */
   readonly baseUrl: string | null;
@@ -147,3 +191,22 @@ export type PspAccount = {
   /** Absolute deadline of one call in ms (100–120,000). */
   readonly timeoutMs: number;
 };
+
+export type StripeAccount = AccountSettings & { readonly psp: 'stripe' };
+
+export type AdyenAccount = AccountSettings & {
+  readonly psp: 'adyen';
+  /** The merchant account that takes the payments (its `merchantAccount` at Adyen). */
+  readonly merchantAccount: string;
+  /** The balance account that payouts are paid from ("BA…"); null where this account makes none. */
+  readonly balanceAccountId: string | null;
+  /** The company's prefix in Adyen's live addresses; null for Adyen's test environment. */
+  readonly liveUrlPrefix: string | null;
+};
+
+export type PspAccount = StripeAccount | AdyenAccount;
+
+/** What of an account a frozen request depends on. */
+export type RequestAccount =
+  | Pick<StripeAccount, 'psp'>
+  | Pick<AdyenAccount, 'psp' | 'merchantAccount' | 'balanceAccountId'>;

@@ -28,7 +28,11 @@ async function openConnector(account: PspAccount): Promise<Connector> {
       const { createStripeConnector } = await import('./stripe-connector.ts');
       return createStripeConnector(account);
     }
+    case 'adyen': {
+      const { createAdyenConnector } = await import('./adyen-connector.ts');
+      return createAdyenConnector(account);
+    }
     default:
-      return unreachable(account.psp);
+      return unreachable(account);
   }
 }

@@ -3,20 +3,32 @@
  * loads no SDK, because it runs on the accept path and in every short-lived command.
  */
 import { unreachable } from '../errors.ts';
+import type { Money } from '../money.ts';
+import {
+  findAdyenAmountFault,
+  findAdyenFault,
+  freezeAdyenCharge,
+  freezeAdyenPayout,
+  freezeAdyenRefund,
+  refreezeAdyen,
+} from './adyen-request.ts';
 import type {
   Capabilities,
   ChargeInstruction,
+  ChargeTerms,
   FrozenRequest,
   PayoutInstruction,
   PspAccount,
   RefundInstruction,
+  RequestAccount,
 } from './psp.ts';
 import {
-  type ChargeTerms,
+  findStripeAmountFault,
   findStripeFault,
   freezeStripeCharge,
   freezeStripeRefund,
   freezeStripeTransfer,
+  refreezeStripe,
 } from './stripe-request.ts';
 
 /**
@@ -29,46 +41,95 @@ const STRIPE_CAPABILITIES: Capabilities = {
   keyWindowMs: STRIPE_KEY_WINDOW_MS,
   // A second request with a key in use is refused with 409 `idempotency_key_in_use`.
   concurrentResendIsSafe: true,
-  canEnquire: true,
+  canEnquire: { charge: true, refund: true, payout: true },
+};
+
+/**
+ * 6 days in ms. Adyen keeps an idempotency key for at least 7 days
+ * (docs.adyen.com/development-resources/api-idempotency); the rest is for clock differences.
+ */
+const ADYEN_KEY_WINDOW_MS = 6 * 24 * 60 * 60 * 1000;
+
+const ADYEN_CAPABILITIES: Capabilities = {
+  keyWindowMs: ADYEN_KEY_WINDOW_MS,
+  // A second request with a key in use is refused with error 704.
+  concurrentResendIsSafe: true,
+  // Checkout has no "get payment by reference": the same key, a webhook or a person ends a doubt.
+  canEnquire: { charge: false, refund: false, payout: true },
 };
 
 /** The request text of a charge, exactly as it will be stored and sent, or why this PSP cannot take it. */
-export function freezeCharge(psp: PspAccount['psp'], instruction: ChargeInstruction): FrozenRequest {
-  switch (psp) {
+export function freezeCharge(account: RequestAccount, instruction: ChargeInstruction): FrozenRequest {
+  switch (account.psp) {
     case 'stripe':
       return freezeStripeCharge(instruction);
+    case 'adyen':
+      return freezeAdyenCharge(account, instruction);
     default:
-      return unreachable(psp);
+      return unreachable(account);
   }
 }
 
 /** The request text of a refund, or why this PSP cannot take it. */
-export function freezeRefund(psp: PspAccount['psp'], instruction: RefundInstruction): FrozenRequest {
-  switch (psp) {
+export function freezeRefund(account: RequestAccount, instruction: RefundInstruction): FrozenRequest {
+  switch (account.psp) {
     case 'stripe':
       return freezeStripeRefund(instruction);
+    case 'adyen':
+      return freezeAdyenRefund(account, instruction);
     default:
-      return unreachable(psp);
+      return unreachable(account);
   }
 }
 
 /** The request text of a payout, or why this PSP cannot take it. */
-export function freezePayout(psp: PspAccount['psp'], instruction: PayoutInstruction): FrozenRequest {
-  switch (psp) {
+export function freezePayout(account: RequestAccount, instruction: PayoutInstruction): FrozenRequest {
+  switch (account.psp) {
     case 'stripe':
       return freezeStripeTransfer(instruction);
+    case 'adyen':
+      return freezeAdyenPayout(account, instruction);
+    default:
+      return unreachable(account);
+  }
+}
+
+/** What a new attempt asks anew of a request that an earlier one asked in vain. */
+export type Renewal = { readonly idempotencyKey: string; readonly attemptNumber: number };
+
+/** The same request for a new attempt: its own key and number, everything else as it was. */
+export function refreeze(psp: PspAccount['psp'], request: string, renewal: Renewal): FrozenRequest {
+  switch (psp) {
+    case 'stripe':
+      return refreezeStripe(request, renewal);
+    case 'adyen':
+      return refreezeAdyen(request, renewal);
     default:
       return unreachable(psp);
   }
 }
 
 /** Why this PSP cannot take such a charge, or null: asked before anything is stored. */
-export function findChargeFault(psp: PspAccount['psp'], terms: ChargeTerms): string | null {
-  switch (psp) {
+export function findChargeFault(account: RequestAccount, terms: ChargeTerms): string | null {
+  switch (account.psp) {
     case 'stripe':
       return findStripeFault(terms);
+    case 'adyen':
+      return findAdyenFault(terms);
     default:
-      return unreachable(psp);
+      return unreachable(account);
+  }
+}
+
+/** Why this PSP cannot take such a payout, or null: asked before anything is stored. */
+export function findPayoutFault(account: RequestAccount, money: Money): string | null {
+  switch (account.psp) {
+    case 'stripe':
+      return findStripeAmountFault(money);
+    case 'adyen':
+      return findAdyenAmountFault(money);
+    default:
+      return unreachable(account);
   }
 }
 
@@ -77,6 +138,8 @@ export function capabilitiesOf(psp: PspAccount['psp']): Capabilities {
   switch (psp) {
     case 'stripe':
       return STRIPE_CAPABILITIES;
+    case 'adyen':
+      return ADYEN_CAPABILITIES;
     default:
       return unreachable(psp);
   }

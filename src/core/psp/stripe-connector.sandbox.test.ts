@@ -27,19 +27,22 @@ let nextNumber = 1;
 function attempt(overrides: Partial<ChargeInstruction> = {}): StoredAttempt {
   const operationId = overrides.operationId ?? `op_${nextNumber++}`;
   const idempotencyKey = `b7f3-${operationId}-1`;
-  const frozen = freezeCharge('stripe', {
-    idempotencyKey,
-    paymentId: `pay_${operationId}`,
-    orderId: `ord_${operationId}`,
-    operationId,
-    attemptNumber: 1,
-    amountMinor: 1250n,
-    currency: EUR,
-    paymentMethod: PAYMENT_METHODS.pays,
-    buyer: 'buyer-77',
-    customerPresent: false,
-    ...overrides,
-  });
+  const frozen = freezeCharge(
+    { psp: 'stripe' },
+    {
+      idempotencyKey,
+      paymentId: `pay_${operationId}`,
+      orderId: `ord_${operationId}`,
+      operationId,
+      attemptNumber: 1,
+      amountMinor: 1250n,
+      currency: EUR,
+      paymentMethod: PAYMENT_METHODS.pays,
+      buyer: 'buyer-77',
+      customerPresent: false,
+      ...overrides,
+    },
+  );
   if (frozen.kind === 'rejected') throw new Error(frozen.reason);
   return { operationKind: 'charge', idempotencyKey, request: frozen.request, reference: operationId };
 }
@@ -98,7 +101,7 @@ async function startHarness(): Promise<ConformanceHarness> {
   };
 }
 
-connectorConformance('Stripe', startHarness);
+connectorConformance('Stripe', 'can_be_found', startHarness);
 
 describe('the Stripe enquiry against the sandbox', () => {
   test('reads every page of the window', async () => {

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { parseCurrency } from '../money.ts';
-import type { Connector, PspAccount, StoredAttempt } from './psp.ts';
+import type { Connector, StoredAttempt, StripeAccount } from './psp.ts';
 import { openConnectors } from './registry.ts';
 import { freezeCharge } from './request.ts';
 import { createStripeConnector } from './stripe-connector.ts';
@@ -20,18 +20,21 @@ afterEach(async () => {
 const KEY = 'b7f3-op_9-1';
 
 function attempt(customerPresent = false): StoredAttempt {
-  const frozen = freezeCharge('stripe', {
-    idempotencyKey: KEY,
-    paymentId: 'pay_1',
-    orderId: 'ord_2',
-    operationId: 'op_9',
-    attemptNumber: 1,
-    amountMinor: 1250n,
-    currency: parseCurrency('EUR')!,
-    paymentMethod: 'pm_card_visa',
-    buyer: 'buyer-77',
-    customerPresent,
-  });
+  const frozen = freezeCharge(
+    { psp: 'stripe' },
+    {
+      idempotencyKey: KEY,
+      paymentId: 'pay_1',
+      orderId: 'ord_2',
+      operationId: 'op_9',
+      attemptNumber: 1,
+      amountMinor: 1250n,
+      currency: parseCurrency('EUR')!,
+      paymentMethod: 'pm_card_visa',
+      buyer: 'buyer-77',
+      customerPresent,
+    },
+  );
   if (frozen.kind === 'rejected') throw new Error(frozen.reason);
   return { operationKind: 'charge', idempotencyKey: KEY, request: frozen.request, reference: 'op_9' };
 }
@@ -54,7 +57,7 @@ const INTENT = {
   metadata: METADATA,
 };
 
-function account(port: number, overrides: Partial<PspAccount> = {}): PspAccount {
+function account(port: number, overrides: Partial<StripeAccount> = {}): StripeAccount {
   return {
     name: 'main',
     psp: 'stripe',
@@ -66,7 +69,7 @@ function account(port: number, overrides: Partial<PspAccount> = {}): PspAccount 
   };
 }
 
-function connect(port: number, overrides: Partial<PspAccount> = {}): Connector {
+function connect(port: number, overrides: Partial<StripeAccount> = {}): Connector {
   const connector = createStripeConnector(account(port, overrides));
   cleanups.push(() => connector.close());
   return connector;
@@ -280,7 +283,7 @@ describe('a refusal keeps its status, whatever its body', () => {
 });
 
 describe('an account that no request could be made with is refused at once', () => {
-  test.each<[string, Partial<PspAccount>]>([
+  test.each<[string, Partial<StripeAccount>]>([
     ['no address', { baseUrl: 'localhost:4242' }],
     ['another protocol', { baseUrl: 'ftp://127.0.0.1' }],
     ['a path', { baseUrl: 'http://127.0.0.1/v1' }],
@@ -311,7 +314,7 @@ test('connectors are found by account name', async () => {
   cleanups.push(() => Promise.all([...connectors.values()].map((connector) => connector.close())));
   expect([...connectors.keys()]).toEqual(['main', 'other']);
   expect(connectors.get('other')?.capabilities).toMatchObject({
-    canEnquire: true,
+    canEnquire: { charge: true, refund: true, payout: true },
     concurrentResendIsSafe: true,
   });
 });

@@ -1,20 +1,33 @@
 /**
- * The Stripe connector: sends stored charges through the official SDK and says what each call is evidence of.
- * Never retries a charge, never touches the database, never throws for a business result.
+ * The Stripe connector: sends stored requests through the official SDK and says what each call is evidence of.
+ * Never retries a call that moves money, never touches the database, never throws for a business result.
  */
 import { Stripe } from 'stripe';
-import { Bug, OperatorError } from '../errors.ts';
+import { Bug, OperatorError, unreachable } from '../errors.ts';
 import type { CallFailure } from './classify.ts';
 import { classifyFailure, clean } from './classify.ts';
 import { createHttpExchange } from './http-exchange.ts';
-import { isJsonObject, textOrNull } from './json.ts';
-import type { Connector, EnquiryReply, PspAccount, Reply, SentWindow, StoredAttempt } from './psp.ts';
+import { isJsonObject, type JsonObject, textOrNull } from './json.ts';
+import type {
+  Connector,
+  EnquiryReply,
+  OperationKind,
+  Reply,
+  SentWindow,
+  StoredAttempt,
+  StripeAccount,
+} from './psp.ts';
 import { capabilitiesOf } from './request.ts';
 import { enquireStripe } from './stripe-enquiry.ts';
 import { CallFailed, createStripeHttpClient } from './stripe-http-client.ts';
 import { isIntentOf, replyOfIntent } from './stripe-intent.ts';
-import type { ExpectedIntent, StoredCharge } from './stripe-request.ts';
-import { parseStripeCharge } from './stripe-request.ts';
+import { replyOfRefund } from './stripe-refund.ts';
+import type { ExpectedIntent } from './stripe-request.ts';
+import { parseStripeCharge, parseStripeRefund, parseStripeTransfer } from './stripe-request.ts';
+import type { StripeSearch } from './stripe-search.ts';
+import { searchForCharge, searchForRefund, searchForTransfer } from './stripe-search.ts';
+import { replyOfTransfer } from './stripe-transfer.ts';
+import { readStripeWebhook } from './stripe-webhook.ts';
 
 const STRIPE_URL = 'https://api.stripe.com';
 
@@ -22,7 +35,7 @@ const STRIPE_URL = 'https://api.stripe.com';
  * A connector for one Stripe account; opens no connection until its first call.
  * @throws OperatorError `psp_account_invalid` for an address or a key that no request could be made with
  */
-export function createStripeConnector(account: PspAccount): Connector {
+export function createStripeConnector(account: StripeAccount): Connector {
   const http = createHttpExchange(parseBaseUrl(account), account.maxConcurrent);
   const stripe = new Stripe(checkApiKey(account), {
     maxNetworkRetries: 0,
@@ -32,46 +45,54 @@ export function createStripeConnector(account: PspAccount): Connector {
   });
   return {
     capabilities: capabilitiesOf('stripe'),
-    charge: (attempt, deadlineMs) => charge(stripe, attempt, deadlineMs),
-    refund: async () => ({ kind: 'rejected', reason: 'refunds come with the next commit' }),
-    payout: async () => ({ kind: 'rejected', reason: 'payouts come with the next commit' }),
+    charge: (attempt, deadlineMs) => send(stripe, attempt, 'charge', deadlineMs),
+    refund: (attempt, deadlineMs) => send(stripe, attempt, 'refund', deadlineMs),
+    payout: (attempt, deadlineMs) => send(stripe, attempt, 'payout', deadlineMs),
     enquire: (attempt, sent, deadlineMs) => enquire(stripe, account, attempt, sent, deadlineMs),
+    parseWebhook(rawBody, headers, secret, nowS) {
+      const reading = readStripeWebhook(rawBody, headers, secret, nowS);
+      return reading.kind === 'refused' ? reading : { kind: 'news', news: [{ ...reading, says: null }] };
+    },
     async close() {
       http.close();
     },
   };
 }
 
-async function charge(stripe: Stripe, attempt: StoredAttempt, deadlineMs: number): Promise<Reply> {
-  const stored = readStored(attempt);
-  if (stored === null) return { kind: 'rejected', reason: NOT_A_REQUEST };
+async function send(
+  stripe: Stripe,
+  attempt: StoredAttempt,
+  kind: OperationKind,
+  deadlineMs: number,
+): Promise<Reply> {
+  if (attempt.operationKind !== kind)
+    throw new Bug(`a ${attempt.operationKind} was given to the ${kind} connector`);
+  const sendable = readSendable(attempt);
+  if (sendable === null) return { kind: 'rejected', reason: NOT_A_REQUEST };
   try {
-    // Not paymentIntents.create: the stored parameters go out as they are, whatever the types of the SDK of the
-    // day say of them.
-    const intent: unknown = await stripe.rawRequest('POST', '/v1/payment_intents', stored.parameters, {
+    // Not paymentIntents.create and its like: the stored parameters go out as they are, whatever the types of the
+    // SDK of the day say of them.
+    const answer: unknown = await stripe.rawRequest('POST', sendable.path, sendable.parameters, {
       idempotencyKey: attempt.idempotencyKey,
       timeout: toTimeout(deadlineMs),
     });
-    return replyOfIntent(intent, stored.expected);
+    return sendable.replyOf(answer);
   } catch (error) {
-    return classifyFailure(failureOf(error, stored.expected));
+    return classifyFailure(failureOf(error, sendable.intent));
   }
 }
 
 async function enquire(
   stripe: Stripe,
-  account: PspAccount,
+  account: StripeAccount,
   attempt: StoredAttempt,
   sent: SentWindow,
   deadlineMs: number,
 ): Promise<EnquiryReply> {
-  const stored = readStored(attempt);
-  if (stored === null) return { kind: 'unknown', reason: NOT_A_REQUEST, next: 'enquire', retryAfterMs: null };
+  const search = searchFor(attempt, sent, account.timeoutMs);
+  if (search === null) return { kind: 'unknown', reason: NOT_A_REQUEST, next: 'enquire', retryAfterMs: null };
   return enquireStripe({
-    expected: stored.expected,
-    transferGroup: stored.expected.metadata.paygate_order,
-    sent,
-    timeoutMs: account.timeoutMs,
+    search,
     deadlineMs,
     async get(path, callDeadlineMs) {
       try {
@@ -88,10 +109,64 @@ async function enquire(
 
 const NOT_A_REQUEST = 'the stored request is not one that this connector wrote';
 
-function readStored(attempt: StoredAttempt): StoredCharge | null {
-  if (attempt.operationKind !== 'charge')
-    throw new Bug(`a ${attempt.operationKind} was given to the charge connector`);
-  return parseStripeCharge(attempt.request);
+/** A stored request with where it goes and how its answer is read. */
+type Sendable = {
+  readonly path: string;
+  readonly parameters: JsonObject;
+  readonly replyOf: (answer: unknown) => Reply;
+  /** What a payment intent inside an error must be; null where errors are not about one. */
+  readonly intent: ExpectedIntent | null;
+};
+
+/** Null when the text is not a request that this connector wrote. */
+function readSendable({ operationKind, request }: StoredAttempt): Sendable | null {
+  switch (operationKind) {
+    case 'charge': {
+      const stored = parseStripeCharge(request);
+      if (stored === null) return null;
+      const { parameters, expected } = stored;
+      const replyOf = (answer: unknown) => replyOfIntent(answer, expected);
+      return { path: '/v1/payment_intents', parameters, replyOf, intent: expected };
+    }
+    case 'refund': {
+      const stored = parseStripeRefund(request);
+      if (stored === null) return null;
+      const replyOf = (answer: unknown) => replyOfRefund(answer, stored.expected);
+      return { path: '/v1/refunds', parameters: stored.parameters, replyOf, intent: null };
+    }
+    case 'payout': {
+      const stored = parseStripeTransfer(request);
+      if (stored === null) return null;
+      const replyOf = (answer: unknown) => replyOfTransfer(answer, stored.expected);
+      return { path: '/v1/transfers', parameters: stored.parameters, replyOf, intent: null };
+    }
+    default:
+      return unreachable(operationKind);
+  }
+}
+
+/** Null when the text is not a request that this connector wrote. */
+function searchFor(
+  { operationKind, request }: StoredAttempt,
+  sent: SentWindow,
+  timeoutMs: number,
+): StripeSearch | null {
+  switch (operationKind) {
+    case 'charge': {
+      const stored = parseStripeCharge(request);
+      return stored === null ? null : searchForCharge(stored, sent, timeoutMs);
+    }
+    case 'refund': {
+      const stored = parseStripeRefund(request);
+      return stored === null ? null : searchForRefund(stored);
+    }
+    case 'payout': {
+      const stored = parseStripeTransfer(request);
+      return stored === null ? null : searchForTransfer(stored);
+    }
+    default:
+      return unreachable(operationKind);
+  }
 }
 
 /** The SDK ignores a time-out that is not a whole number, and takes 0 for "the default of 80 s". */
@@ -108,7 +183,8 @@ function failureOf(error: unknown, expected: ExpectedIntent | null): CallFailure
   const detail: unknown = error.detail;
   if (detail instanceof CallFailed) return detail.failure;
   if (typeof error.statusCode !== 'number') return { kind: 'no_answer', reason: clean(error.message) };
-  const intent: unknown = error.payment_intent;
+  // A refund's error may show the payment intent that is refunded, which says nothing about the refund.
+  const intent: unknown = expected === null ? null : error.payment_intent;
   if (expected !== null && isJsonObject(intent) && !isIntentOf(intent, expected)) {
     return {
       kind: 'mismatched',
@@ -134,7 +210,7 @@ function readIntent(intent: unknown): { id: string; status: string | null } | nu
   return id === null ? null : { id, status: textOrNull(intent.status) };
 }
 
-function parseBaseUrl(account: PspAccount): URL {
+function parseBaseUrl(account: StripeAccount): URL {
   const text = account.baseUrl ?? STRIPE_URL;
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.pathname !== '/') {
@@ -147,7 +223,7 @@ function parseBaseUrl(account: PspAccount): URL {
 }
 
 /** A key with a line break in it, as a secrets file gives, would fail in every call. */
-function checkApiKey(account: PspAccount): string {
+function checkApiKey(account: StripeAccount): string {
   if (/^[\x21-\x7e]+$/.test(account.apiKey)) return account.apiKey;
   throw new OperatorError(
     'psp_account_invalid',

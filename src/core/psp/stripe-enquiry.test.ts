@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { CallFailure } from './classify.ts';
 import type { GetResult, StripeEnquiry } from './stripe-enquiry.ts';
 import { enquireStripe } from './stripe-enquiry.ts';
+import { searchForCharge } from './stripe-search.ts';
 
 const METADATA = {
   paygate_payment: 'pay_1',
@@ -31,10 +32,14 @@ async function enquire(
 ): Promise<{ reply: Awaited<ReturnType<typeof enquireStripe>>; paths: string[] }> {
   const paths: string[] = [];
   const reply = await enquireStripe({
-    expected: { amount: 1250, currency: 'eur', customerPresent: true, metadata: METADATA },
-    transferGroup: 'ord_2',
-    sent: { firstSentAt: '2026-11-23T10:00:00.400Z', lastSentAt: '2026-11-23T10:30:00.400Z' },
-    timeoutMs: 30_000,
+    search: searchForCharge(
+      {
+        parameters: {},
+        expected: { amount: 1250, currency: 'eur', customerPresent: true, metadata: METADATA },
+      },
+      { firstSentAt: '2026-11-23T10:00:00.400Z', lastSentAt: '2026-11-23T10:30:00.400Z' },
+      30_000,
+    ),
     deadlineMs: 10_000,
     async get(path): Promise<GetResult> {
       const decoded = decodeURIComponent(path);

@@ -1,22 +1,18 @@
 /**
- * Finds out what became of an attempt by looking at the account's payment intents, within one deadline.
- * Moves no money, so it may try again; a failed look is doubt and never says anything about the charge.
+ * Finds out what became of an attempt by looking at the account's objects, within one deadline. What to look for is
+ * the search's. Moves no money, so it may try again; a failed look is doubt and never says anything about the attempt.
  */
 import pRetry from 'p-retry';
 import type { CallFailure } from './classify.ts';
 import { classifyFailure } from './classify.ts';
 import { isJsonObject, textOrNull } from './json.ts';
-import type { EnquiryReply, Reply, SentWindow } from './psp.ts';
-import { isIntentOf, replyOfIntent } from './stripe-intent.ts';
-import type { ExpectedIntent } from './stripe-request.ts';
-
-/** 5 minutes in ms, on both sides of the window, for the difference between our clock and Stripe's. */
-const CLOCK_MARGIN_MS = 5 * 60 * 1000;
+import type { EnquiryReply, Reply } from './psp.ts';
+import type { StripeSearch } from './stripe-search.ts';
 
 /** Stripe's largest page (docs.stripe.com/api/pagination). */
 const PAGE_SIZE = 100;
 
-/** 100,000 payment intents: an hour and more at Stripe's rate limit. The deadline usually comes first. */
+/** 100,000 objects: an hour and more at Stripe's rate limit. The deadline usually comes first. */
 const MAX_PAGES = 1_000;
 
 /** Tries of one GET after the first, 200 ms and 400 ms apart (half to all of it); the deadline bounds them too. */
@@ -27,11 +23,7 @@ const RETRY_DELAY_MS = 200;
 const MAX_CANDIDATES = 5;
 
 export type StripeEnquiry = {
-  readonly expected: ExpectedIntent;
-  readonly transferGroup: string;
-  readonly sent: SentWindow;
-  /** How long the last send may have been under way, in ms. */
-  readonly timeoutMs: number;
+  readonly search: StripeSearch;
   /** For the whole enquiry, from now, in ms. */
   readonly deadlineMs: number;
   /** One GET. Never throws for a failed call. */
@@ -56,17 +48,15 @@ class EnquiryEnded extends Error {
 }
 
 /**
- * The evidence in what Stripe's account shows: the object's own state, or `not_found` after a full listing over
- * [first sent − 5 min, last sent + time-out + 5 min]. A failure of the enquiry itself is unknown, rate_limited or
- * config_error.
+ * The evidence in what Stripe's account shows: the object's own state, or `not_found` after a full listing. A
+ * failure of the enquiry itself is unknown, rate_limited or config_error.
  */
 export async function enquireStripe(enquiry: StripeEnquiry): Promise<EnquiryReply> {
   const getWithin = createRetryingGet(enquiry);
   try {
-    const succeeded = await findByTransferGroup(enquiry, getWithin).catch(unlessInDoubt);
+    const succeeded = await findByTransferGroup(enquiry.search, getWithin).catch(unlessInDoubt);
     if (succeeded !== null) return succeeded;
-    const found = await listIntents(enquiry, getWithin);
-    return judge(found, enquiry.expected);
+    return judge(await listObjects(enquiry.search, getWithin), enquiry.search);
   } catch (error) {
     if (error instanceof EnquiryEnded) return error.reply;
     throw error;
@@ -96,7 +86,7 @@ function createRetryingGet(enquiry: StripeEnquiry): Get {
     });
 }
 
-/** The failure of a GET says nothing about the charge: "refused" or "never sent" must not come out of here. */
+/** The failure of a GET says nothing about the attempt: "refused" or "never sent" must not come out of here. */
 function asEvidence(reply: Reply): Reply {
   switch (reply.kind) {
     case 'rate_limited':
@@ -118,8 +108,9 @@ function doubt(reason: string, retryAfterMs: number | null = null): Reply {
  * The short cut: charges carry the order as transfer group, so one call finds a success where the listing of a
  * busy account takes hundreds. Only a success ends the search; an intent that has no charge yet is not seen here.
  */
-async function findByTransferGroup(enquiry: StripeEnquiry, get: Get): Promise<Reply | null> {
-  const query = new URLSearchParams({ transfer_group: enquiry.transferGroup, limit: String(PAGE_SIZE) });
+async function findByTransferGroup(search: StripeSearch, get: Get): Promise<Reply | null> {
+  if (search.transferGroup === null) return null;
+  const query = new URLSearchParams({ transfer_group: search.transferGroup, limit: String(PAGE_SIZE) });
   const { data } = readPage(await get(`/v1/charges?${query}`));
   const ids = data
     .filter((one) => isJsonObject(one) && one.status === 'succeeded')
@@ -128,10 +119,10 @@ async function findByTransferGroup(enquiry: StripeEnquiry, get: Get): Promise<Re
   const found: unknown[] = [];
   for (const id of [...new Set(ids)].slice(0, MAX_CANDIDATES)) {
     const intent = await get(`/v1/payment_intents/${encodeURIComponent(id)}`);
-    if (isIntentOf(intent, enquiry.expected)) found.push(intent);
+    if (search.isOurs(intent)) found.push(intent);
   }
   if (found.length === 0) return null;
-  const reply = judge(found, enquiry.expected);
+  const reply = judge(found, search);
   return reply.kind === 'succeeded' ? reply : null;
 }
 
@@ -141,14 +132,14 @@ function unlessInDoubt(error: unknown): null {
   throw error;
 }
 
-/** Every payment intent of this attempt that was created in the window. */
-async function listIntents(enquiry: StripeEnquiry, get: Get): Promise<readonly unknown[]> {
-  const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...createdWithin(enquiry) });
+/** Every object of this attempt in the whole list. */
+async function listObjects(search: StripeSearch, get: Get): Promise<readonly unknown[]> {
+  const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...search.query });
   const found: unknown[] = [];
   for (let page = 0; page < MAX_PAGES; page += 1) {
-    const { data, hasMore } = readPage(await get(`/v1/payment_intents?${query}`));
-    for (const intent of data) {
-      if (isIntentOf(intent, enquiry.expected)) found.push(intent);
+    const { data, hasMore } = readPage(await get(`${search.path}?${query}`));
+    for (const object of data) {
+      if (search.isOurs(object)) found.push(object);
     }
     if (!hasMore) return found;
     const last = data.at(-1);
@@ -160,13 +151,6 @@ async function listIntents(enquiry: StripeEnquiry, get: Get): Promise<readonly u
   throw new EnquiryEnded(doubt(`the listing has more than ${MAX_PAGES} pages`));
 }
 
-function createdWithin({ sent, timeoutMs }: StripeEnquiry): Record<string, string> {
-  const from = Date.parse(sent.firstSentAt) - CLOCK_MARGIN_MS;
-  const to = Date.parse(sent.lastSentAt) + timeoutMs + CLOCK_MARGIN_MS;
-  // Stripe counts whole seconds.
-  return { 'created[gte]': String(Math.floor(from / 1000)), 'created[lte]': String(Math.ceil(to / 1000)) };
-}
-
 function readPage(answer: unknown): { data: readonly unknown[]; hasMore: boolean } {
   if (isJsonObject(answer) && Array.isArray(answer.data) && typeof answer.has_more === 'boolean') {
     return { data: answer.data, hasMore: answer.has_more };
@@ -175,18 +159,15 @@ function readPage(answer: unknown): { data: readonly unknown[]; hasMore: boolean
 }
 
 /** The evidence of all objects that carry the references; more than one means that a key outlived its window. */
-function judge(found: readonly unknown[], expected: ExpectedIntent): EnquiryReply {
-  const replies = found.map((intent) => replyOfIntent(intent, expected));
+function judge(found: readonly unknown[], { noun, replyOf }: StripeSearch): EnquiryReply {
+  const replies = found.map(replyOf);
   const [first] = replies;
   if (first === undefined) {
-    return {
-      kind: 'not_found',
-      reason: 'a full listing of the window shows no payment intent of this attempt',
-    };
+    return { kind: 'not_found', reason: `a full listing shows no ${noun} of this attempt` };
   }
   if (replies.length === 1) return first;
   const kinds = replies.map((reply) => reply.kind).join(', ');
-  const note = `${replies.length} payment intents carry the references of this attempt: ${kinds}`;
+  const note = `${replies.length} ${noun}s carry the references of this attempt: ${kinds}`;
   const succeeded = replies.find((reply) => reply.kind === 'succeeded');
   if (succeeded !== undefined) return { ...succeeded, reason: note };
   const open = replies.filter((reply) => reply.kind !== 'declined');

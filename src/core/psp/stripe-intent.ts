@@ -5,26 +5,19 @@
 import { declineReason, isSoftDecline } from './classify.ts';
 import { isJsonObject, textOrNull } from './json.ts';
 import type { Reply } from './psp.ts';
+import { carriesReferences, readOwnObject, senseless } from './stripe-object.ts';
 import type { ExpectedIntent } from './stripe-request.ts';
 
 /** True when the object carries our references of exactly this attempt. */
 export function isIntentOf(object: unknown, expected: ExpectedIntent): boolean {
-  if (!isJsonObject(object) || !isJsonObject(object.metadata)) return false;
-  const { metadata } = object;
-  return (
-    metadata.paygate_operation === expected.metadata.paygate_operation &&
-    metadata.paygate_attempt === expected.metadata.paygate_attempt &&
-    metadata.paygate_key === expected.metadata.paygate_key
-  );
+  return carriesReferences(object, expected.metadata);
 }
 
 /** The evidence in a PaymentIntent. Statuses: docs.stripe.com/payments/paymentintents/lifecycle. */
-export function replyOfIntent(object: unknown, expected: ExpectedIntent): Reply {
-  if (!isJsonObject(object)) return senseless('the answer is not an object');
-  const id = textOrNull(object.id);
-  if (object.object !== 'payment_intent' || id === null)
-    return senseless('the answer is not a payment intent');
-  if (!isIntentOf(object, expected)) return senseless(`${id} carries the references of another attempt`);
+export function replyOfIntent(answer: unknown, expected: ExpectedIntent): Reply {
+  const own = readOwnObject(answer, 'payment_intent', expected.metadata);
+  if (own.kind === 'senseless') return own.reply;
+  const { id, object } = own;
   if (object.amount !== expected.amount || object.currency !== expected.currency) {
     return senseless(
       `${id} is over ${object.amount} ${object.currency}, not ${expected.amount} ${expected.currency}`,
@@ -73,9 +66,4 @@ function declinedIntent(id: string, lastError: unknown): Reply {
 
 function declined(pspReference: string, reason: string, mayRetryAsNew: boolean): Reply {
   return { kind: 'declined', reason, mayRetryAsNew, pspReference };
-}
-
-/** Sending again would bring the same object back; only looking at the account can tell. */
-function senseless(reason: string): Reply {
-  return { kind: 'unknown', reason, next: 'enquire', retryAfterMs: null };
 }

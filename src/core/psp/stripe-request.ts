@@ -1,11 +1,19 @@
 /**
- * Builds the exact parameters of a Stripe PaymentIntent once, at acceptance, and reads them back before they
+ * Builds the exact parameters of a Stripe PaymentIntent, Refund or Transfer once, and reads them back before they
  * are sent. Decides only: no SDK, no network; on the accept path, so it stays cheap (microseconds a call).
  */
+import type { Money } from '../money.ts';
 import type { JsonObject } from './json.ts';
 import { isJsonObject, parseJsonObject } from './json.ts';
-import type { ChargeInstruction, FrozenRequest, PayoutInstruction, RefundInstruction } from './psp.ts';
+import type {
+  ChargeInstruction,
+  ChargeTerms,
+  FrozenRequest,
+  PayoutInstruction,
+  RefundInstruction,
+} from './psp.ts';
 import { toStripeAmount } from './stripe-minor-unit.ts';
+import { type References, readReferences } from './stripe-object.ts';
 
 /** Characters. Source: docs.stripe.com/api/idempotent_requests. A metadata value may be 500 long, so the key fits there too. */
 const MAX_KEY_LENGTH = 255;
@@ -21,16 +29,10 @@ export type ExpectedIntent = {
   readonly metadata: IntentMetadata;
 };
 
-/**
- * Our references on every object at Stripe; ids only, nothing about the buyer. The key is there because it holds
- * the book's random id: operation ids alone could meet again where two books share a Stripe account.
- */
-type IntentMetadata = {
+/** Our references on a payment intent; ids only, nothing about the buyer. */
+type IntentMetadata = References & {
   readonly paygate_payment: string;
   readonly paygate_order: string;
-  readonly paygate_operation: string;
-  readonly paygate_attempt: string;
-  readonly paygate_key: string;
 };
 
 /** Create parameters of a PaymentIntent, as Stripe names them. */
@@ -46,14 +48,17 @@ type IntentParameters = {
   readonly metadata: IntentMetadata;
 };
 
-/** What of a charge decides whether Stripe can be asked for it at all. */
-export type ChargeTerms = Pick<ChargeInstruction, 'amountMinor' | 'currency' | 'paymentMethod'>;
-
 /** Why Stripe cannot take it, or null; what {@link freezeStripeCharge} would say, without writing the request. */
 export function findStripeFault(terms: ChargeTerms): string | null {
   const amount = toStripeAmount(terms.amountMinor, terms.currency);
   if (amount.kind === 'rejected') return amount.reason;
   return terms.paymentMethod === '' ? 'the payment method is empty' : null;
+}
+
+/** Why Stripe cannot express an amount, or null. */
+export function findStripeAmountFault({ amountMinor, currency }: Money): string | null {
+  const amount = toStripeAmount(amountMinor, currency);
+  return amount.kind === 'rejected' ? amount.reason : null;
 }
 
 /**
@@ -125,7 +130,24 @@ export function freezeStripeTransfer(instruction: PayoutInstruction): FrozenRequ
   return { kind: 'frozen', request: JSON.stringify(parameters) };
 }
 
-function referencesOf(instruction: RefundInstruction | PayoutInstruction) {
+/** The same request, of any kind, for another attempt: only what names the attempt is new. */
+export function refreezeStripe(
+  request: string,
+  renewal: { readonly idempotencyKey: string; readonly attemptNumber: number },
+): FrozenRequest {
+  const parameters = parseJsonObject(request);
+  if (parameters === null || !isJsonObject(parameters.metadata)) {
+    return { kind: 'rejected', reason: 'the stored request cannot be read back' };
+  }
+  const metadata = {
+    ...parameters.metadata,
+    paygate_attempt: String(renewal.attemptNumber),
+    paygate_key: renewal.idempotencyKey,
+  };
+  return { kind: 'frozen', request: JSON.stringify({ ...parameters, metadata }) };
+}
+
+function referencesOf(instruction: RefundInstruction | PayoutInstruction): References {
   return {
     paygate_operation: instruction.operationId,
     paygate_attempt: String(instruction.attemptNumber),
@@ -163,3 +185,59 @@ const METADATA_FIELDS = [
   'paygate_attempt',
   'paygate_key',
 ] as const satisfies readonly (keyof IntentMetadata)[];
+
+/** What Stripe must answer with, for a refund to be this attempt's. Its currency is the charge's. */
+export type ExpectedRefund = {
+  /** In Stripe's minor unit. */
+  readonly amount: number;
+  readonly paymentIntent: string;
+  readonly references: References;
+};
+
+export type StoredRefund = {
+  /** The stored parameters, nothing added and nothing left out. */
+  readonly parameters: JsonObject;
+  readonly expected: ExpectedRefund;
+};
+
+/** Reads a stored request back; null when the text is not one that {@link freezeStripeRefund} wrote. */
+export function parseStripeRefund(request: string): StoredRefund | null {
+  const parameters = parseJsonObject(request);
+  const references = readReferences(parameters?.metadata);
+  if (parameters === null || references === null) return null;
+  const { amount, payment_intent: paymentIntent } = parameters;
+  if (typeof amount !== 'number' || typeof paymentIntent !== 'string') return null;
+  return { parameters, expected: { amount, paymentIntent, references } };
+}
+
+/** What Stripe must answer with, for a transfer to be this attempt's. */
+export type ExpectedTransfer = {
+  /** In Stripe's minor unit. */
+  readonly amount: number;
+  /** ISO 4217 in lower case, as Stripe writes it. */
+  readonly currency: string;
+  readonly destination: string;
+  readonly transferGroup: string;
+  readonly references: References;
+};
+
+export type StoredTransfer = {
+  /** The stored parameters, nothing added and nothing left out. */
+  readonly parameters: JsonObject;
+  readonly expected: ExpectedTransfer;
+};
+
+/** Reads a stored request back; null when the text is not one that {@link freezeStripeTransfer} wrote. */
+export function parseStripeTransfer(request: string): StoredTransfer | null {
+  const parameters = parseJsonObject(request);
+  const references = readReferences(parameters?.metadata);
+  if (parameters === null || references === null) return null;
+  const { amount, currency, destination, transfer_group: transferGroup } = parameters;
+  const known =
+    typeof amount === 'number' &&
+    typeof currency === 'string' &&
+    typeof destination === 'string' &&
+    typeof transferGroup === 'string';
+  if (!known) return null;
+  return { parameters, expected: { amount, currency, destination, transferGroup, references } };
+}

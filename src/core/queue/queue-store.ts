@@ -9,7 +9,8 @@ import { LEASE_MS, MAX_RESCUES, STEADY_GAP_MS } from './job.ts';
 /** The right to settle a job: its operation and the fence under which it was claimed. */
 export type Hold = { readonly operationId: bigint; readonly fence: number };
 
-type JobAction = 'send' | 'enquire';
+/** recheck: ask the PSP, whatever is stored; for operations of which it has news. */
+export type JobAction = 'send' | 'enquire' | 'recheck';
 
 /** A place in a lane's order, as the last job of a claim had it. */
 export type LanePlace = { readonly runAt: string; readonly operationId: bigint };
@@ -207,6 +208,7 @@ export type SendRecord = {
 
 export type OpenJob = SendRecord & {
   readonly operationId: bigint;
+  readonly attemptNumber: number;
   readonly state: 'ready' | 'leased';
   readonly fence: number;
 };
@@ -217,7 +219,7 @@ export async function lockJobs(
   operationIds: readonly bigint[],
 ): Promise<ReadonlyMap<bigint, OpenJob>> {
   const rows = await tx.sql<OpenJob[]>`
-    select operation_id, state, fence, sends, first_sent_at, last_sent_at
+    select operation_id, attempt_number, state, fence, sends, first_sent_at, last_sent_at
       from ${tx.t.job}
      where operation_id = any(${list(operationIds)}::bigint[])
      order by operation_id
@@ -481,6 +483,45 @@ export async function closeDeadLetters(
        and state = 'open'`;
 }
 
+/**
+ * Has operations looked at again, now: a job that waits is due, and does what it waited for; whoever has none gets one, above
+ * every fence that was given out and with the attempt's own send record, so that no key window starts anew. A job in
+ * somebody's hands is left alone: its answer is on the way. An attempt that was never sent is not there to be asked about.
+ */
+export async function recheckOperations(tx: Tx, operationIds: readonly bigint[]): Promise<readonly bigint[]> {
+  if (operationIds.length === 0) return [];
+  const { sql, t } = tx;
+  const rows = await sql<{ operationId: bigint }[]>`
+    with wanted as materialized (
+      select o.id, o.kind, o.psp_account, o.fence, a.number, a.sends, a.first_sent_at, a.last_sent_at
+        from ${t.operation} o
+        join lateral (select * from ${t.attempt} where operation_id = o.id order by number desc limit 1) a on true
+        left join ${t.job} j on j.operation_id = o.id
+       where o.id = any(${list(operationIds)}::bigint[])
+         and greatest(a.sends, j.sends) > 0
+    )
+    insert into ${t.job} as j (operation_id, kind, attempt_number, lane, action, fence, sends, first_sent_at, last_sent_at)
+    select id, kind, number, psp_account || '/online', 'recheck', fence, sends, first_sent_at, last_sent_at
+      from wanted
+     order by id
+        on conflict (operation_id) do update
+       set run_at = least(j.run_at, now())
+     where j.state = 'ready'
+    returning j.operation_id`;
+  return rows.map((row) => row.operationId);
+}
+
+/** An operation that had ended was looked at again: it remembers the fence under which that was done. */
+export async function raiseFences(tx: Tx, holds: readonly Hold[]): Promise<void> {
+  if (holds.length === 0) return;
+  await tx.sql`
+    update ${tx.t.operation} o
+       set fence = greatest(o.fence, h.fence)
+      from unnest(${list(holds.map((h) => h.operationId))}::bigint[],
+                  ${list(holds.map((h) => h.fence))}::integer[]) as h (operation_id, fence)
+     where o.id = h.operation_id`;
+}
+
 /** New jobs of new operations, due now. */
 export async function insertJobs(tx: Tx, jobs: readonly NewJob[]): Promise<void> {
   if (jobs.length === 0) return;
@@ -492,4 +533,36 @@ export async function insertJobs(tx: Tx, jobs: readonly NewJob[]): Promise<void>
                   ${list(jobs.map((j) => j.attemptNumber))}::smallint[],
                   ${list(jobs.map((j) => j.lane))}::text[],
                   ${list(jobs.map((j) => j.fence))}::integer[]) as j (operation_id, kind, attempt_number, lane, fence)`;
+}
+
+export type ResumedJob = SendRecord & {
+  readonly operationId: bigint;
+  readonly attemptNumber: number;
+  readonly lane: string;
+  readonly action: JobAction;
+  readonly fence: number;
+};
+
+/**
+ * New jobs for open attempts that lost theirs (dead letters), due now. Everything that must go on is taken from the
+ * rows themselves: the operation's fence, so that no stale daemon holds the new job, and what the sends left behind,
+ * so that the PSP's key window still counts from the first of them. Returns the jobs made: none for an attempt that
+ * is closed, none where there is a job.
+ */
+export async function resumeJobs(
+  tx: Tx,
+  jobs: readonly Pick<ResumedJob, 'operationId' | 'attemptNumber' | 'lane' | 'action'>[],
+): Promise<readonly ResumedJob[]> {
+  if (jobs.length === 0) return [];
+  return tx.sql<ResumedJob[]>`
+    insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, fence, sends, first_sent_at, last_sent_at)
+    select o.id, o.kind, a.number, r.lane, r.action, o.fence, a.sends, a.first_sent_at, a.last_sent_at
+      from unnest(${list(jobs.map((j) => j.operationId))}::bigint[],
+                  ${list(jobs.map((j) => j.attemptNumber))}::smallint[],
+                  ${list(jobs.map((j) => j.lane))}::text[],
+                  ${list(jobs.map((j) => j.action))}::text[]) as r (operation_id, number, lane, action)
+      join ${tx.t.operation} o on o.id = r.operation_id
+      join ${tx.t.attempt} a on a.operation_id = r.operation_id and a.number = r.number and a.is_open
+        on conflict (operation_id) do nothing
+    returning operation_id, attempt_number, lane, action, fence, sends, first_sent_at, last_sent_at`;
 }

@@ -14,6 +14,7 @@ import {
 } from '../db/connection.ts';
 import type { Currency } from '../money.ts';
 import type { PaymentRequest } from '../payment/payment-request.ts';
+import type { Priority } from '../queue/job.ts';
 import { type Assessment, assess, type Knowledge } from './assessment.ts';
 import {
   addToTally,
@@ -217,7 +218,7 @@ export type PaymentRisk = {
   readonly paymentId: bigint;
   readonly record: RiskRecord;
   /** Where its jobs would go. */
-  readonly lane: string;
+  readonly priority: Priority;
 };
 
 /** Stores what the rules found, what they will remember, and who has to decide: four statements at most. */
@@ -238,22 +239,22 @@ export async function storeAssessed(tx: Tx, items: readonly PaymentRisk[]): Prom
     ),
     insertReviews(
       tx,
-      items.flatMap(({ paymentId, record, lane }) =>
-        record.reviewTimeoutS === null ? [] : [{ paymentId, lane, timeoutS: record.reviewTimeoutS }],
+      items.flatMap(({ paymentId, record, priority }) =>
+        record.reviewTimeoutS === null ? [] : [{ paymentId, priority, timeoutS: record.reviewTimeoutS }],
       ),
     ),
   ]);
 }
 
 /** The part of the acceptance's event that replay rebuilds these rows from. Numbers stay exact: text. */
-export function riskEvent({ record, lane }: PaymentRisk): string {
+export function riskEvent({ record, priority }: PaymentRisk): string {
   const fields = JSON.stringify({
     rules_version: record.rulesVersion,
     decision: record.decision,
     shadow_decision: record.shadowDecision,
     counts: record.counts.map((c) => [c.key, c.currency, c.checkouts, c.amountMinor.toString()]),
     traces: record.traces,
-    review: record.reviewTimeoutS === null ? null : { lane, timeout_s: record.reviewTimeoutS },
+    review: record.reviewTimeoutS === null ? null : { priority, timeout_s: record.reviewTimeoutS },
   });
   return `${fields.slice(0, -1)},"hits":${record.hits}}`;
 }

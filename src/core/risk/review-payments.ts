@@ -10,6 +10,7 @@ import type { Currency } from '../money.ts';
 import { updateAttempts, updateOperations } from '../operation/operation-store.ts';
 import { NO_METADATA, type PaymentRequest } from '../payment/payment-request.ts';
 import { listPaymentRows, type PaymentRow } from '../payment/payment-store.ts';
+import { laneOf } from '../queue/job.ts';
 import { insertJobs, notifyLane } from '../queue/queue-store.ts';
 import { assessLists } from './assessment.ts';
 import { emptyTally } from './facts.ts';
@@ -154,7 +155,7 @@ async function settle(tx: Tx, reviews: readonly Review[], closing: Closing): Pro
   await insertEvents(
     tx,
     closing.principal,
-    reviews.map(({ paymentId, lane }) => ({
+    reviews.map(({ paymentId, priority }) => ({
       kind: 'risk_reviewed' as const,
       paymentId,
       data: JSON.stringify({
@@ -162,8 +163,8 @@ async function settle(tx: Tx, reviews: readonly Review[], closing: Closing): Pro
         state: closing.state,
         reason: closing.reason,
         rules_version: closing.rulesVersion,
-        lane,
         charges: (byPayment.get(paymentId) ?? []).map((charge) => ({
+          lane: laneOf(charge.pspAccount, priority),
           operation: charge.operationId.toString(),
           attempt: charge.attemptNumber,
           fence: charge.fence,
@@ -179,23 +180,24 @@ async function queueCharges(
   reviews: readonly Review[],
   charges: readonly HeldCharge[],
 ): Promise<void> {
-  const lanes = new Map(reviews.map((review) => [review.paymentId, review.lane]));
+  const priorities = new Map(reviews.map((review) => [review.paymentId, review.priority]));
+  const laneFor = (charge: HeldCharge) => laneOf(charge.pspAccount, priorities.get(charge.paymentId)!);
   await together([
     insertJobs(
       tx,
-      charges.map(({ operationId, attemptNumber, paymentId, fence }) => ({
-        operationId,
+      charges.map((charge) => ({
+        operationId: charge.operationId,
         kind: 'charge' as const,
-        attemptNumber,
-        lane: lanes.get(paymentId)!,
-        fence,
+        attemptNumber: charge.attemptNumber,
+        lane: laneFor(charge),
+        fence: charge.fence,
       })),
     ),
     updateOperations(
       tx,
       charges.map((charge) => ({ ...charge, subState: 'queued' as const, reason: null, pspReference: null })),
     ),
-    ...[...new Set(lanes.values())].map((lane) => notifyLane(tx, lane)),
+    ...[...new Set(charges.map(laneFor))].map((lane) => notifyLane(tx, lane)),
   ]);
 }
 

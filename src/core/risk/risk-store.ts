@@ -1,5 +1,6 @@
 /** Remembers what the risk engine found, counts and waits for: all SQL on the risk tables. */
 import { lines, list, type Queryable, type Tx } from '../db/connection.ts';
+import type { Priority } from '../queue/job.ts';
 import type { Decision } from './assessment.ts';
 
 /** Keys are SHA-256 as hex everywhere in this file. */
@@ -207,22 +208,22 @@ export async function insertAssessments(tx: Tx, assessments: readonly NewAssessm
 
 export async function insertReviews(
   tx: Tx,
-  reviews: readonly { readonly paymentId: bigint; readonly lane: string; readonly timeoutS: number }[],
+  reviews: readonly { readonly paymentId: bigint; readonly priority: Priority; readonly timeoutS: number }[],
 ): Promise<void> {
   if (reviews.length === 0) return;
   await tx.sql`
-    insert into ${tx.t.riskReview} (payment_id, lane, due_at)
-    select payment_id, lane, now() + make_interval(secs => timeout_s)
+    insert into ${tx.t.riskReview} (payment_id, priority, due_at)
+    select payment_id, priority, now() + make_interval(secs => timeout_s)
       from unnest(${list(reviews.map((r) => r.paymentId))}::bigint[],
-                  ${list(reviews.map((r) => r.lane))}::text[],
-                  ${list(reviews.map((r) => r.timeoutS))}::integer[]) as r (payment_id, lane, timeout_s)`;
+                  ${list(reviews.map((r) => r.priority))}::text[],
+                  ${list(reviews.map((r) => r.timeoutS))}::integer[]) as r (payment_id, priority, timeout_s)`;
 }
 
 export type ReviewState = 'open' | 'approved' | 'rejected' | 'timed_out';
 
 export type Review = {
   readonly paymentId: bigint;
-  readonly lane: string;
+  readonly priority: Priority;
   readonly state: ReviewState;
   /** Its time is up: only a rejection is left. */
   readonly isOverdue: boolean;
@@ -233,7 +234,7 @@ export type Review = {
 /** Locks the review of a payment; null when it never had one. */
 export async function lockReview(tx: Tx, paymentId: bigint): Promise<Review | null> {
   const [row] = await tx.sql<Review[]>`
-    select payment_id, lane, state, due_at <= now() as is_overdue, decided_at, decided_by
+    select payment_id, priority, state, due_at <= now() as is_overdue, decided_at, decided_by
       from ${tx.t.riskReview}
      where payment_id = ${paymentId}
        for update`;
@@ -243,7 +244,7 @@ export async function lockReview(tx: Tx, paymentId: bigint): Promise<Review | nu
 /** Locks open reviews whose time is up, the oldest first; those that somebody is deciding on just now are left out. */
 export async function lockDueReviews(tx: Tx, limit: number): Promise<readonly Review[]> {
   return tx.sql<Review[]>`
-    select payment_id, lane, state, due_at <= now() as is_overdue, decided_at, decided_by
+    select payment_id, priority, state, due_at <= now() as is_overdue, decided_at, decided_by
       from ${tx.t.riskReview}
      where state = 'open'
        and due_at <= now()
@@ -271,6 +272,7 @@ export async function closeReviews(
 
 export type HeldCharge = {
   readonly operationId: bigint;
+  readonly pspAccount: string;
   readonly paymentId: bigint;
   readonly attemptNumber: number;
   readonly fence: number;
@@ -279,7 +281,7 @@ export type HeldCharge = {
 /** Locks the charges that wait for the review of these payments, in operation order, with their open attempts. */
 export async function lockHeldCharges(tx: Tx, paymentIds: readonly bigint[]): Promise<readonly HeldCharge[]> {
   return tx.sql<HeldCharge[]>`
-    select o.id as operation_id, po.payment_id, a.number as attempt_number, o.fence
+    select o.id as operation_id, o.psp_account, po.payment_id, a.number as attempt_number, o.fence
       from ${tx.t.paymentOrder} po
       join ${tx.t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
       join ${tx.t.attempt} a on a.operation_id = o.id and a.is_open
@@ -297,7 +299,7 @@ type ShownHit = {
   readonly inputs: Readonly<Record<string, string | number>>;
 };
 
-export type ReviewRow = Omit<Review, 'lane' | 'isOverdue'> & {
+export type ReviewRow = Omit<Review, 'priority' | 'isOverdue'> & {
   readonly openedAt: string;
   readonly dueAt: string;
   readonly reason: string | null;

@@ -1,5 +1,5 @@
 /** Wallets: what each seller is owed, read from the seller's ledger accounts. Remembers nothing of its own. */
-import type { Queryable } from '../db/connection.ts';
+import { list, type Queryable, type Tx } from '../db/connection.ts';
 
 /** One seller in one currency; amounts in minor units, below zero when overdrawn. */
 export type Wallet = {
@@ -41,4 +41,29 @@ export async function listWallets(on: Queryable, filter: WalletFilter): Promise<
      group by a.party, a.currency
      order by ${filter.order === 'seller' ? sql`a.party, a.currency` : sql`total_minor desc, a.party, a.currency`}
      limit ${filter.limit}`;
+}
+
+type WalletName = { readonly seller: string; readonly currency: string };
+export type Available = WalletName & { readonly availableMinor: bigint };
+
+/** Available balances in minor units, without a lock; no row where there was never any. */
+export async function listAvailable(
+  on: Queryable,
+  wallets: readonly WalletName[],
+): Promise<readonly Available[]> {
+  return on.sql<Available[]>`
+    select a.party as seller, a.currency, b.credits - b.debits as available_minor
+      from unnest(${list(wallets.map((w) => w.seller))}::text[],
+                  ${list(wallets.map((w) => w.currency))}::text[]) as w (seller, currency)
+      join ${on.t.account} a on a.family = 'seller' and a.party = w.seller and a.currency = w.currency
+                            and a.purpose = 'available'
+      join ${on.t.accountBalance} b on b.account_id = a.id`;
+}
+
+/** The same, locked in account order until the transaction ends, with the accounts that payouts are reserved in. */
+export async function lockAvailable(tx: Tx, wallets: readonly WalletName[]): Promise<readonly Available[]> {
+  return tx.sql<Available[]>`
+    select seller, currency, available_minor
+      from ${tx.t.lockAvailable}(${list(wallets.map((w) => w.seller))}::text[],
+                                 ${list(wallets.map((w) => w.currency))}::text[])`;
 }

@@ -14,6 +14,7 @@ const PROBLEMS = {
   method_not_allowed: [405, 'The method is not allowed here'],
   request_timeout: [408, 'The request did not arrive in time'],
   request_in_progress: [409, 'The first request with this key is still being worked on'],
+  not_refundable: [409, 'Nothing was charged for this order'],
   body_too_large: [413, 'The body is too large'],
   unsupported_media_type: [415, 'The media type is not supported'],
   expectation_failed: [417, 'The expectation cannot be met'],
@@ -21,6 +22,8 @@ const PROBLEMS = {
   idempotency_key_reused: [422, 'The idempotency key was used for another request'],
   checkout_conflict: [422, 'The checkout exists with other content'],
   not_expressible: [422, 'The PSP cannot take this amount'],
+  refund_id_reused: [422, 'The refund_id was used for another refund'],
+  over_refund: [422, 'More than what is left to be refunded'],
   headers_too_large: [431, 'The headers are too large'],
   internal_error: [500, 'Something went wrong here'],
   database_unavailable: [503, 'The database does not answer'],
@@ -93,6 +96,8 @@ export function invalidRequest(faults: readonly ProblemFault[]): Problem {
 export const NOT_FOUND: Problem = { code: 'not_found', detail: 'There is nothing at this address.' };
 export const NO_SUCH_PAYMENT: Problem = { code: 'not_found', detail: 'There is no payment with this id.' };
 
+export const NO_SUCH_REFUND: Problem = { code: 'not_found', detail: 'There is no refund with this id.' };
+
 export const SHUTTING_DOWN: Problem = {
   code: 'shutting_down',
   detail: 'Nothing was stored. Send the request again, to another daemon or in a moment.',
@@ -107,8 +112,8 @@ export const OVERLOADED: Problem = {
 
 /** What a caller does who does not know what became of its request. */
 const SEND_AGAIN =
-  'It is not known whether the payment was accepted. Send the same request again with the same idempotency key: ' +
-  'it is charged once at most.';
+  'It is not known whether this was accepted. Send the same request again with the same idempotency key: it is done ' +
+  'once at most.';
 
 /** Whether the request could have stored something before it failed. */
 export type RequestEffect = 'reads' | 'writes';

@@ -10,13 +10,19 @@ import { parseId } from '../../core/ids.ts';
 import type { AcceptPolicy } from '../../core/payment/accept-payments.ts';
 import { paymentView } from '../../core/payment/payment-answer.ts';
 import { listPaymentRows } from '../../core/payment/payment-store.ts';
+import type { RefundContext } from '../../core/refund/accept-refunds.ts';
+import { refundView } from '../../core/refund/refund-answer.ts';
+import { readRefundRequest } from '../../core/refund/refund-request.ts';
+import { findRefund } from '../../core/refund/refund-store.ts';
+import { submitRefunds } from '../../core/refund/submit-refunds.ts';
 import type { Log } from '../log.ts';
 import { type AcceptQueue, openAcceptQueue } from './accept-queue.ts';
 import { type App, createApp, type Life, sendJson, sendProblem } from './http-app.ts';
 import { listenAddress } from './loopback.ts';
 import { KEY_HEADER, readPaymentBody } from './payment-body.ts';
 import { type PaymentResponse, paymentResponse } from './payment-response.ts';
-import { invalidRequest, NO_SUCH_PAYMENT, OVERLOADED } from './problem.ts';
+import { invalidRequest, NO_SUCH_PAYMENT, NO_SUCH_REFUND, OVERLOADED } from './problem.ts';
+import { refundResponse } from './refund-response.ts';
 
 /** Longer than the wait for somebody else's commit, shorter than the patience of usual clients (ms). */
 const ANSWER_TIMEOUT_MS = 15_000;
@@ -28,6 +34,7 @@ const CLOSE_TIMEOUT_MS = 10_000;
 export type HttpOptions = {
   readonly db: Db;
   readonly policy: AcceptPolicy;
+  readonly refunds: Pick<RefundContext, 'policy' | 'accountOf'>;
   /** The book's own part of every key at a PSP. */
   readonly bookKey: string;
   /** 127.0.0.1, ::1 or localhost. */
@@ -70,6 +77,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   });
   const app = createApp(options.log, life);
   addPaymentRoutes(app, options, accept);
+  addRefundRoutes(app, options);
   addHealthRoutes(app, options);
   const port = await listen(app, host, options.port);
   options.log.info({ host, port }, 'http listening');
@@ -108,6 +116,35 @@ function addPaymentRoutes(app: App, options: HttpOptions, accept: AcceptQueue): 
     return sendJson(reply, 200, JSON.stringify(paymentView(rows)));
   });
 }
+
+function addRefundRoutes(app: App, options: HttpOptions): void {
+  const { db, bookKey, principal, log } = options;
+  const timeoutMs = options.answerTimeoutMs ?? ANSWER_TIMEOUT_MS;
+  const context = { ...options.refunds, bookKey, principal };
+  app.post('/v1/refunds', async (request, reply) => {
+    const reading = readRefundRequest(request.body);
+    if (reading.kind === 'bad') return sendProblem(reply, invalidRequest(reading.faults));
+    const [result] = await within(timeoutMs, submitRefunds(db, context, [reading.request]));
+    const response = refundResponse(result!);
+    if (response.kind === 'problem') {
+      log.info({ code: response.problem.code }, 'refund refused');
+      return sendProblem(reply, response.problem);
+    }
+    if (response.replayed === 'replayed') reply.header('idempotent-replayed', 'true');
+    else log.info({ refund: response.id }, 'refund accepted');
+    reply.header('location', `/v1/refunds/${response.id}`);
+    return sendJson(reply, 202, response.body);
+  });
+
+  app.get('/v1/refunds/:id', { schema: { params: refundParams } }, async (request, reply) => {
+    const row = await within(timeoutMs, findRefund(db, request.params.id));
+    if (row === null) return sendProblem(reply, NO_SUCH_REFUND);
+    return sendJson(reply, 200, JSON.stringify(refundView(row)));
+  });
+}
+
+/** Our id of it, or the caller's own name. */
+const refundParams = z.object({ id: z.string().max(255) });
 
 function addHealthRoutes(app: App, options: HttpOptions): void {
   const ok = JSON.stringify({ status: 'ok' });

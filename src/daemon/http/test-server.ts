@@ -10,7 +10,8 @@ import { type HttpOptions, type HttpServer, startHttp } from './server.ts';
 const EUR = parseCurrency('EUR') as Currency;
 
 export const POLICY: AcceptPolicy = {
-  pspAccount: { name: 'stripe_main', psp: 'stripe' },
+  route: { rules: [], fallback: { name: 'stripe_main', psp: 'stripe' } },
+  onPartial: 'keep',
   fees: new Map([[EUR, { feeBps: 250, fixedMinor: 30n }]]),
   risk: {
     maxPaymentMinor: new Map(),
@@ -26,6 +27,7 @@ export function startTestServer(db: Db, changes: Partial<HttpOptions> = {}): Pro
   return startHttp({
     db,
     policy: POLICY,
+    refunds: { policy: { fee: 'proportional', overdraw: 'allowed' }, accountOf: () => ({ psp: 'stripe' }) },
     bookKey: BOOK_KEY,
     host: '127.0.0.1',
     port: 0,

@@ -1,23 +1,24 @@
 /**
  * The admin API under /_sandbox/: settings, queued faults, time, truth. JSON in, JSON out, loopback only.
- * It steers and reports; it has no way to move money that Stripe's API does not have.
+ * What happens to money stands in admin-objects.ts, what it reports of money in admin-truth.ts.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
+import { type Answer, failure, json, withBody } from './admin-answer.ts';
+import { steerObject } from './admin-objects.ts';
+import { tellTruth } from './admin-truth.ts';
 import type { Counters } from './counters.ts';
 import type { Engine } from './engine.ts';
 import { FAULT_NAMES, type Fault, type FaultMatch, MAX_RULES } from './faults.ts';
 import { ADMIN_PREFIX, type AdminHandler } from './http.ts';
 import { applyPatch, describeSettings, settingsSchema } from './settings.ts';
+import { nameOf } from './state.ts';
 import { FAILURE_NAMES } from './test-cards.ts';
-import { matchesFilter, movedBy, summarize, type TruthFilter, truthLine } from './truth.ts';
 
 const MAX_MS = 10 * 366 * 24 * 60 * 60 * 1000;
 const MAX_REPEAT = 1_000_000;
 const MAX_SEQUENCE = 1000;
 
-/** Streams write this many lines before they look whether the reader keeps up. */
-const LINES_PER_WRITE = 500;
 const DEFAULT_KEYS_LIMIT = 1000;
 
 const faultName = z.enum([...FAULT_NAMES, 'ok']);
@@ -43,7 +44,6 @@ const faultsSchema = z.strictObject({
   repeat: z.int().min(1).max(MAX_REPEAT).default(1),
 });
 const clockSchema = z.strictObject({ advance_ms: z.int().min(0).max(MAX_MS) });
-const authenticateSchema = z.strictObject({ result: z.enum(['succeeded', 'failed']) });
 const outageSchema = z.strictObject({ ms: z.int().min(0).max(600_000) });
 
 /** @property outage stops listening and cuts all connections for so many milliseconds */
@@ -54,11 +54,6 @@ export interface AdminParts {
   readonly journalBytes: () => number | null;
   readonly outage: (ms: number) => void;
 }
-
-/** What an endpoint answers; a stream writes by itself. */
-type Answer =
-  | { readonly kind: 'json'; readonly status: number; readonly value: unknown }
-  | { readonly kind: 'stream'; readonly write: (response: ServerResponse) => void };
 
 /** Handles every request under /_sandbox/; answers only what is in the journal. */
 export function createAdmin(parts: AdminParts): AdminHandler {
@@ -101,13 +96,6 @@ function route(parts: AdminParts, request: IncomingMessage, body: string): Answe
         const pruned = engine.advance(advance_ms);
         return json({ ...describeClock(engine), pruned_keys: pruned });
       });
-    case 'GET truth':
-      return truth(engine, url.searchParams);
-    case 'GET truth/summary':
-      engine.settleDue();
-      return json(summarize(engine.state.snapshot()));
-    case 'GET truth/moved':
-      return moved(engine, url.searchParams);
     case 'GET requests':
       return json(counters.describe());
     case 'GET keys':
@@ -122,19 +110,12 @@ function route(parts: AdminParts, request: IncomingMessage, body: string): Answe
         return json({ outage_ms: ms });
       });
     default:
-      return intentCall(engine, call, body);
+      return (
+        tellTruth(engine, call, url.searchParams) ??
+        steerObject(engine, call, body) ??
+        failure(404, `There is no ${call} in the sandbox's admin API.`)
+      );
   }
-}
-
-/** POST payment_intents/{id}/authenticate: the customer passes or fails the challenge. */
-function intentCall(engine: Engine, call: string, body: string): Answer {
-  const id = /^POST payment_intents\/([^/]+)\/authenticate$/.exec(call)?.[1];
-  if (id === undefined) return failure(404, `There is no ${call} in the sandbox's admin API.`);
-  return withBody(body, authenticateSchema, ({ result }) => {
-    const intent = engine.authenticate(id, result);
-    if (intent === null) return failure(409, `Payment intent ${id} does not wait for its customer.`);
-    return json(JSON.parse(truthLine(intent)));
-  });
 }
 
 function addFaults(engine: Engine, input: z.infer<typeof faultsSchema>): Answer {
@@ -148,44 +129,6 @@ function addFaults(engine: Engine, input: z.infer<typeof faultsSchema>): Answer 
   return id === null ? failure(409, `There are ${MAX_RULES} fault lists already.`) : json({ id });
 }
 
-function truth(engine: Engine, query: URLSearchParams): Answer {
-  engine.settleDue();
-  const filter: TruthFilter = {
-    metadata: Object.fromEntries(
-      [...query].flatMap(([name, value]) => {
-        const key = /^metadata\[(.+)\]$/.exec(name)?.[1];
-        return key === undefined ? [] : [[key, value]];
-      }),
-    ),
-    transferGroup: query.get('transfer_group'),
-  };
-  const intents = engine.state.snapshot().filter((intent) => matchesFilter(intent, filter));
-  if (query.get('format') === 'ndjson') return ndjson(intents, truthLine);
-  const summary = JSON.stringify(summarize(intents));
-  return {
-    kind: 'stream',
-    write: (response) => {
-      response.writeHead(200, { 'content-type': 'application/json' });
-      response.write(`{"summary":${summary},"payment_intents":[`);
-      writeAll(response, intents, truthLine, ',', ']}\n');
-    },
-  };
-}
-
-function moved(engine: Engine, query: URLSearchParams): Answer {
-  const by = query.get('by') ?? 'paygate_order';
-  const atLeast = Number(query.get('at_least') ?? 0);
-  engine.settleDue();
-  const rows = movedBy(
-    engine.state.snapshot(),
-    by === 'transfer_group' ? { kind: 'transfer_group' } : { kind: 'metadata', name: by },
-  );
-  return ndjson(
-    rows.filter((row) => row.succeeded >= atLeast),
-    (row) => JSON.stringify(row),
-  );
-}
-
 function listKeys(engine: Engine, query: URLSearchParams): Answer {
   const only = query.get('key');
   const limit = Number(query.get('limit') ?? DEFAULT_KEYS_LIMIT);
@@ -193,6 +136,7 @@ function listKeys(engine: Engine, query: URLSearchParams): Answer {
   for (const [key, entry] of engine.keys.all()) {
     if (rows.length >= limit) break;
     if (only !== null && key !== only) continue;
+    const shown = entry.answer?.shown ?? null;
     rows.push({
       key,
       seen: entry.seen,
@@ -200,7 +144,8 @@ function listKeys(engine: Engine, query: URLSearchParams): Answer {
       phase: entry.phase,
       stored_at: entry.storedAtS === 0 ? null : entry.storedAtS,
       status: entry.answer?.status ?? null,
-      payment_intent: entry.answer?.intent?.id ?? null,
+      payment_intent: shown?.kind === 'intent' ? shown.record.id : null,
+      object: shown === null ? null : nameOf(shown),
     });
   }
   return json({ total: engine.keys.size, keys: rows });
@@ -211,7 +156,9 @@ function describeHealth(parts: AdminParts): Record<string, unknown> {
     status: 'ok',
     pid: process.pid,
     uptime_ms: Date.now() - parts.startedMs,
-    payment_intents: parts.engine.state.size,
+    payment_intents: parts.engine.state.intents.end,
+    refunds: parts.engine.state.refunds.end,
+    transfers: parts.engine.state.transfers.end,
     keys: parts.engine.keys.size,
     journal_bytes: parts.journalBytes(),
     memory_bytes: process.memoryUsage.rss(),
@@ -221,58 +168,4 @@ function describeHealth(parts: AdminParts): Record<string, unknown> {
 function describeClock(engine: Engine): Record<string, unknown> {
   const nowMs = engine.clock.nowMs();
   return { now_ms: nowMs, now: new Date(nowMs).toISOString(), offset_ms: engine.clock.offsetMs };
-}
-
-function withBody<T>(body: string, schema: z.ZodType<T>, then: (input: T) => Answer): Answer {
-  let value: unknown;
-  try {
-    value = body === '' ? {} : JSON.parse(body);
-  } catch {
-    return failure(400, 'The body is not JSON.');
-  }
-  const parsed = schema.safeParse(value);
-  return parsed.success ? then(parsed.data) : failure(400, z.prettifyError(parsed.error));
-}
-
-function json(value: unknown): Answer {
-  return { kind: 'json', status: 200, value };
-}
-
-function failure(status: number, message: string): Answer {
-  return { kind: 'json', status, value: { error: message } };
-}
-
-function ndjson<T>(items: readonly T[], print: (item: T) => string): Answer {
-  return {
-    kind: 'stream',
-    write: (response) => {
-      response.writeHead(200, { 'content-type': 'application/x-ndjson' });
-      writeAll(response, items, print, '\n', items.length === 0 ? '' : '\n');
-    },
-  };
-}
-
-/** Writes all items with `separator` between them and `last` at the end, at the reader's pace. */
-function writeAll<T>(
-  response: ServerResponse,
-  items: readonly T[],
-  print: (item: T) => string,
-  separator: string,
-  last: string,
-): void {
-  let next = 0;
-  const more = (): void => {
-    if (response.destroyed) return;
-    while (next < items.length) {
-      const lines = items.slice(next, next + LINES_PER_WRITE).map(print);
-      const lead = next === 0 ? '' : separator;
-      next += LINES_PER_WRITE;
-      if (!response.write(`${lead}${lines.join(separator)}`)) {
-        response.once('drain', more);
-        return;
-      }
-    }
-    response.end(last);
-  };
-  more();
 }

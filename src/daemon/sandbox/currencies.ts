@@ -47,8 +47,18 @@ const MAXIMUM_MINOR_BY_CURRENCY: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** True for a lower-case three-letter code that Stripe charges in. */
-export function isSupportedCurrency(currency: string): boolean {
-  return SUPPORTED.has(currency);
+/** 400 for a currency that Stripe does not take; lower case. */
+export function checkCurrency(currency: string): StripeError | null {
+  if (SUPPORTED.has(currency)) return null;
+  return invalidRequest(`Invalid currency: ${currency}.`, { param: 'currency' });
+}
+
+/** Our own copy of each currency's name, so that a stored record does not hold on to the request it came in. */
+const NAMES: ReadonlyMap<string, string> = new Map([...SUPPORTED].map((name) => [name, name]));
+
+/** One string per currency for all records; `currency` has passed {@link checkCurrency}. */
+export function internCurrency(currency: string): string {
+  return NAMES.get(currency) ?? currency;
 }
 
 /** How many decimals Stripe reads into an amount of this currency: 0, 2 or 3 (ISK and UGX: 2). */
@@ -77,17 +87,21 @@ export function checkAmount(amountMinor: number, currency: string, param: string
       param,
     });
   }
-  const step = THREE_DECIMAL.has(currency) ? 10 : HUNDREDS_ONLY.has(currency) ? 100 : 1;
-  if (amountMinor % step !== 0) {
-    return invalidRequest(
-      `Invalid amount: an amount in ${currency} must be evenly divisible by ${step}. See https://stripe.com/docs/currencies#special-cases.`,
-      { code: 'parameter_invalid_integer', param },
-    );
-  }
-  return null;
+  return checkLastDigits(amountMinor, currency, param);
 }
 
-function words(amountMinor: number, currency: string): string {
+/** The rule that also holds for amounts without a least and a most, such as refunds and transfers. */
+export function checkLastDigits(amountMinor: number, currency: string, param: string): StripeError | null {
+  const step = THREE_DECIMAL.has(currency) ? 10 : HUNDREDS_ONLY.has(currency) ? 100 : 1;
+  if (amountMinor % step === 0) return null;
+  return invalidRequest(
+    `Invalid amount: an amount in ${currency} must be evenly divisible by ${step}. See https://stripe.com/docs/currencies#special-cases.`,
+    { code: 'parameter_invalid_integer', param },
+  );
+}
+
+/** An amount as Stripe's messages show it, such as `12.50 eur`. */
+export function words(amountMinor: number, currency: string): string {
   const decimals = decimalsOf(currency);
   return `${(amountMinor / 10 ** decimals).toFixed(decimals)} ${currency}`;
 }

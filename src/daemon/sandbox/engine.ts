@@ -2,21 +2,26 @@
  * Carries out calls: idempotency around the operations, every change journalled in the turn it is made.
  * Knows neither sockets nor time-outs; the HTTP layer decides when to begin, finish and answer.
  */
+import type { Change, TopUp } from './balance.ts';
 import { SandboxClock } from './clock.ts';
 import { drawFault, type Fault, FaultQueue } from './faults.ts';
+import { forcedBy } from './forced.ts';
 import { canonicalText, type Form } from './form.ts';
 import { fingerprintOf, type KeyEntry, KeyTable } from './idempotency.ts';
-import { authenticateIntent, type IntentRecord, settleIntent } from './intent.ts';
+import { settleIntent } from './intent.ts';
 import type { Journal } from './journal.ts';
-import { clockLine, doneLine, intentLine, openLine, seenLine } from './journal-lines.ts';
-import { type Answer, type Prepared, prepareWrite } from './operations.ts';
+import { changeLine, clockLine, doneLine, openLine, seenLine, topUpLine } from './journal-lines.ts';
 import { answerRead } from './queries.ts';
-import { renderError, renderIntent } from './render.ts';
+import { settleRefund } from './refund.ts';
+import { refundChanges } from './refund-calls.ts';
+import { renderError, renderShown } from './render.ts';
 import type { Route } from './routes.ts';
 import type { Settings } from './settings.ts';
-import { SandboxState } from './state.ts';
+import { SandboxState, type Timed } from './state.ts';
 import { apiError, idempotencyMismatch, keyInUse, type StripeError } from './stripe-errors.ts';
-import type { Attempt } from './test-cards.ts';
+import { undoTransfer } from './transfer.ts';
+import { type Answer, type Effect, NO_CHANGES, type Prepared } from './write-call.ts';
+import { prepareWrite } from './writes.ts';
 
 /** One call under /v1/ after authorization, with its parameters from body or query. */
 export interface Call {
@@ -117,7 +122,7 @@ export class Engine {
       if (verdict.kind === 'mismatch') return { kind: 'reply', reply: refusal(idempotencyMismatch(key)) };
       if (verdict.kind === 'in_use') return { kind: 'reply', reply: refusal(keyInUse(key)) };
     }
-    const prepared = prepareWrite(route.name, call.form.root, route.id, (id) => this.state.find(id));
+    const prepared = prepareWrite(route.name, call.form.root, route.id, this.state);
     if (prepared.kind === 'refused') return { kind: 'reply', reply: refusal(prepared.error) };
     if (entry !== null) this.keys.start(entry, fingerprint, nowS);
     return { kind: 'started', started: { call, entry, prepared, epoch: this.epoch } };
@@ -129,24 +134,23 @@ export class Engine {
    */
   finish(started: Started, mode: FinishMode, fault: Fault): Reply {
     const { entry, call } = started;
-    const effect =
+    const effect: Effect =
       mode === 'only_500'
-        ? { intent: null, answer: STORED_500 }
+        ? { changes: NO_CHANGES, answer: STORED_500 }
         : started.prepared.act({
             nowS: this.clock.nowS(),
             key: call.key,
-            forced: this.forcedAttempt(fault),
-            find: (id) => this.state.find(id),
-            nextName: () => this.state.nextName(),
+            forced: forcedBy(fault, this.settings, this.clock.nowMs()),
+            state: this.state,
           });
     const answer = mode === 'act' ? effect.answer : STORED_500;
-    if (effect.intent !== null) this.state.put(effect.intent);
+    for (const change of effect.changes) this.state.put(change);
     if (entry !== null && call.key !== null) {
       entry.answer = answer;
       entry.phase = 'done';
-      this.journal?.append(doneLine(call.key, entry, effect.intent, answer));
-    } else if (effect.intent !== null) {
-      this.journal?.append(intentLine(effect.intent));
+      this.journal?.append(doneLine(call.key, entry, effect.changes, answer));
+    } else if (effect.changes.length > 0) {
+      this.journal?.append(changeLine(effect.changes));
     }
     return replyOf(answer, 'executed');
   }
@@ -165,15 +169,19 @@ export class Engine {
     return this.keys.prune(this.clock.nowS());
   }
 
-  /** The customer answered the challenge; null when the intent is not there or waits for none. */
-  authenticate(id: string, result: 'succeeded' | 'failed'): IntentRecord | null {
-    const intent = this.state.find(id);
-    const next = intent === null ? null : authenticateIntent(intent, result, this.clock.nowS());
-    if (next !== null) this.change(next);
-    return next;
+  /** Changes that no call under /v1/ makes: the admin's, and those that come with time. */
+  change(changes: readonly Change[]): void {
+    for (const change of changes) this.state.put(change);
+    this.journal?.append(changeLine(changes));
   }
 
-  /** Forgets all intents, keys and queued faults, and empties the journal; settings and time stay. */
+  /** Puts money of the platform's own into the balance. */
+  topUp(topUp: TopUp): void {
+    this.state.topUp(topUp);
+    this.journal?.append(topUpLine(topUp));
+  }
+
+  /** Forgets all objects, keys and queued faults, and empties the journal; settings and time stay. */
   reset(): void {
     this.epoch++;
     this.state.clear();
@@ -185,16 +193,22 @@ export class Engine {
     if (this.clock.offsetMs > 0) this.journal?.append(clockLine(this.clock.offsetMs));
   }
 
-  /** Ends every payment whose processing is over. */
+  /** Whatever changes by itself and whose time has come: payments and refunds end, transfers come back. */
   settleDue(): void {
     const nowMs = this.clock.nowMs();
     for (let due = this.state.takeDue(nowMs); due !== null; due = this.state.takeDue(nowMs))
-      this.change(settleIntent(due));
+      this.change(this.settled(due));
   }
 
-  private change(intent: IntentRecord): void {
-    this.state.put(intent);
-    this.journal?.append(intentLine(intent));
+  private settled(due: Timed): readonly Change[] {
+    switch (due.kind) {
+      case 'intent':
+        return [{ kind: 'intent', record: settleIntent(due.record) }];
+      case 'refund':
+        return refundChanges(this.state, due.record, settleRefund(due.record));
+      case 'transfer':
+        return [{ kind: 'transfer', record: undoTransfer(due.record, this.clock.nowS()) }];
+    }
   }
 
   private draw(call: Call, entry: KeyEntry | null): Fault {
@@ -213,7 +227,7 @@ export class Engine {
     return fault;
   }
 
-  /** The metadata a request carries, or that of the intent it names. */
+  /** The metadata a request carries, or that of the object it names. */
   private metadataOf(call: Call): Readonly<Record<string, string>> {
     const given = call.form.root.get('metadata');
     const own =
@@ -222,28 +236,13 @@ export class Engine {
             [...given].filter((pair): pair is [string, string] => typeof pair[1] === 'string'),
           )
         : {};
-    const intent = call.route.id === null ? null : this.state.find(call.route.id);
-    if (intent === null) return own;
-    return { ...(JSON.parse(intent.metadataJson) as Record<string, string>), ...own };
-  }
-
-  private forcedAttempt(fault: Fault): Attempt | null {
-    const failure = fault.decline ?? this.settings.decline;
-    const settleAtMs = this.clock.nowMs() + (fault.ms ?? this.settings.pendingMs);
-    switch (fault.name) {
-      case 'decline':
-        return { kind: 'failed', failure };
-      case 'pending_then_succeed':
-        return { kind: 'processing', settleAtMs, result: 'succeeded' };
-      case 'pending_then_fail':
-        return { kind: 'processing', settleAtMs, result: failure };
-      default:
-        return null;
-    }
+    const found = call.route.id === null ? null : this.state.find(call.route.id);
+    if (found === null || found.kind === 'dispute') return own;
+    return { ...(JSON.parse(found.record.metadataJson) as Record<string, string>), ...own };
   }
 }
 
-const STORED_500: Answer = { status: 500, error: apiError(), intent: null, expansion: 'none' };
+const STORED_500: Answer = { status: 500, error: apiError(), shown: null, expansion: 'none' };
 
 /** An error that nothing was stored of. */
 export function refusal(error: StripeError): Reply {
@@ -251,7 +250,7 @@ export function refusal(error: StripeError): Reply {
 }
 
 function replyOf(answer: Answer, origin: 'executed' | 'replayed'): Reply {
-  const { status, error, intent, expansion } = answer;
-  if (error !== null) return { status, body: renderError(error, intent), origin };
-  return { status, body: intent === null ? '{}' : renderIntent(intent, expansion), origin };
+  const { status, error, shown, expansion } = answer;
+  if (error !== null) return { status, body: renderError(error, shown), origin };
+  return { status, body: shown === null ? '{}' : renderShown(shown, expansion), origin };
 }

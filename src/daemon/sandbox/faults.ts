@@ -10,7 +10,9 @@ import type { FailureName } from './test-cards.ts';
  * act_…: the request is executed first. drop: the connection is reset. truncate: half the body, then reset.
  * empty: 200 with no body. drip: the body in small pieces. 500 and fail_500: stored and replayed, as Stripe
  * does. bad_gateway: 502 with HTML. hang_then_act: not looked at until `hang_ms` have passed, then executed.
- * slow: executed after `slow_ms`, the key being in use all the time. decline, pending: what the card does.
+ * slow: executed after `slow_ms`, the key being in use all the time. decline, pending: what becomes of the money
+ * (a card declines, a refund fails, a transfer finds the balance empty; a transfer is never pending). undo_later: a
+ * refund fails after it succeeded, a transfer is reversed, `pending_ms` later; nothing for a charge.
  */
 export const FAULT_NAMES = [
   'act_then_drop',
@@ -30,13 +32,14 @@ export const FAULT_NAMES = [
   'decline',
   'pending_then_succeed',
   'pending_then_fail',
+  'undo_later',
 ] as const;
 
 type FaultName = (typeof FAULT_NAMES)[number];
 
 /**
  * One decision. `ok` means no fault. The other fields overrule the configuration for this one request.
- * @property ms how long, for hang_then_act, slow, act_then_drip (per piece) and the pending ones
+ * @property ms how long, for hang_then_act, slow, act_then_drip (per piece), the pending ones and undo_later
  */
 export interface Fault {
   readonly name: FaultName | 'ok';

@@ -33,7 +33,7 @@ test('no answer, not even one that only reads, leaves before the journal is writ
   const write = fetch(url, { method: 'POST', headers, body }).finally(() => answered++);
   const read = fetch(url, { headers: { authorization } }).finally(() => answered++);
   await expect.poll(() => waiting.length, { timeout: 20_000 }).toBe(2);
-  expect(engine.state.size).toBe(1);
+  expect(engine.state.intents.end).toBe(1);
   await pause(50);
   expect(answered).toBe(0);
   for (const callback of waiting) callback();

@@ -4,7 +4,7 @@
  * Also counts how often each key was seen, which is what repeatable faults hang on. Knows no HTTP.
  */
 import { hash } from 'node:crypto';
-import type { Answer } from './operations.ts';
+import type { Answer } from './write-call.ts';
 
 /** Stripe prunes keys once they are at least this old, in seconds. */
 const KEY_LIFETIME_S = 24 * 60 * 60;

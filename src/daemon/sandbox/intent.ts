@@ -20,11 +20,15 @@ type CaptureMethod = 'automatic' | 'automatic_async' | 'manual';
  * One try to take the money. Amounts in minor units, times in seconds since 1970.
  * @property captured money really moved; 0 while only authorised, and for a failed charge
  * @property released the authorisation was let go (the intent was canceled)
+ * @property refunded held by refunds that are under way or done, minor units
+ * @property disputed whether there ever was a dispute of it
  */
 export interface ChargeRecord {
   readonly created: number;
   readonly captured: number;
   readonly released: boolean;
+  readonly refunded: number;
+  readonly disputed: boolean;
   readonly failure: FailureName | null;
   readonly paymentMethod: string;
 }
@@ -226,5 +230,21 @@ function withCharge(
   intent: IntentRecord,
   charge: Pick<ChargeRecord, 'created' | 'captured' | 'failure'>,
 ): readonly ChargeRecord[] {
-  return [...intent.charges, { ...charge, released: false, paymentMethod: intent.paymentMethod ?? '' }];
+  const rest = { released: false, refunded: 0, disputed: false, paymentMethod: intent.paymentMethod ?? '' };
+  return [...intent.charges, { ...charge, ...rest }];
+}
+
+/** The intent with something changed on the charge at place `number`. */
+export function withChargeChanged(
+  intent: IntentRecord,
+  number: number,
+  changed: Partial<Pick<ChargeRecord, 'refunded' | 'disputed'>>,
+): IntentRecord {
+  const charges = intent.charges.map((charge, at) => (at === number ? { ...charge, ...changed } : charge));
+  return { ...intent, charges };
+}
+
+/** The place of the charge that took the money, from 0; -1 when none did. */
+export function paidCharge(intent: IntentRecord): number {
+  return intent.charges.findIndex((charge) => charge.captured > 0);
 }

@@ -3,15 +3,25 @@
  * One executed request is one line, so its money and its idempotency key are on disk together or not at all.
  */
 import { OperatorError } from '../../core/errors.ts';
+import type { Change, TopUp } from './balance.ts';
 import type { SandboxClock } from './clock.ts';
+import type { DisputeRecord } from './dispute.ts';
 import type { KeyEntry, KeyTable } from './idempotency.ts';
 import type { ChargeRecord, IntentRecord } from './intent.ts';
-import type { Answer } from './operations.ts';
-import type { SandboxState } from './state.ts';
+import type { RefundRecord } from './refund.ts';
+import { nameOf, type SandboxState } from './state.ts';
 import type { StripeError } from './stripe-errors.ts';
+import type { TransferRecord } from './transfer.ts';
+import type { Answer } from './write-call.ts';
 
 /** Raised when a line means something else than before; an older file is then refused, not guessed at. */
-const VERSION = 1;
+const VERSION = 2;
+
+/** A charge with its zeros left out. */
+type PackedCharge = Omit<ChargeRecord, 'refunded' | 'disputed'> & {
+  readonly refunded?: number | undefined;
+  readonly disputed?: true | undefined;
+};
 
 /** An intent with its nulls left out. */
 interface PackedIntent {
@@ -28,13 +38,21 @@ interface PackedIntent {
   readonly group?: string | undefined;
   readonly key?: string | undefined;
   readonly failure?: IntentRecord['failure'] | undefined;
-  readonly charges?: readonly ChargeRecord[] | undefined;
+  readonly charges?: readonly PackedCharge[] | undefined;
   readonly settle?: IntentRecord['settle'] | undefined;
   readonly canceled?: IntentRecord['canceled'] | undefined;
   readonly extras?: IntentRecord['extras'] | undefined;
 }
 
-/** An answer: status, error, the intent it shows (by name: the version is the newest at that line). */
+/** New objects and new versions, at most one of each kind; all but the intent are rare and stand as they are. */
+interface PackedChanges {
+  readonly pi?: PackedIntent | undefined;
+  readonly re?: RefundRecord | undefined;
+  readonly tr?: TransferRecord | undefined;
+  readonly du?: DisputeRecord | undefined;
+}
+
+/** An answer: status, error, the object it shows (by name: the version is the newest at that line). */
 interface PackedAnswer {
   readonly s: number;
   readonly e?: StripeError | undefined;
@@ -43,20 +61,20 @@ interface PackedAnswer {
 }
 
 /**
- * open: the first line. done: a key's request was executed. intent: a change without a key.
- * seen: a key was seen again or hit by a fault. clock: the admin moved time.
+ * open: the first line. done: a key's request was executed. change: a change without a key. top_up: money from
+ * nowhere. seen: a key was seen again or hit by a fault. clock: the admin moved time.
  */
 type Line =
   | { readonly k: 'open'; readonly version: number }
-  | {
+  | (PackedChanges & {
       readonly k: 'done';
       readonly key: string;
       readonly fp: string;
       readonly at: number;
-      readonly pi?: PackedIntent | undefined;
       readonly a: PackedAnswer;
-    }
-  | { readonly k: 'intent'; readonly pi: PackedIntent }
+    })
+  | (PackedChanges & { readonly k: 'change' })
+  | { readonly k: 'top_up'; readonly currency: string; readonly amount: number }
   | { readonly k: 'seen'; readonly key: string; readonly n: number; readonly f: number }
   | { readonly k: 'clock'; readonly offset: number };
 
@@ -64,21 +82,24 @@ export function openLine(): string {
   return print({ k: 'open', version: VERSION });
 }
 
-/** @param intent the new version, null when the request changed none */
-export function doneLine(key: string, entry: KeyEntry, intent: IntentRecord | null, answer: Answer): string {
-  const pi = intent === null ? undefined : pack(intent);
+/** @param changes empty when the request changed nothing */
+export function doneLine(key: string, entry: KeyEntry, changes: readonly Change[], answer: Answer): string {
   return print({
     k: 'done',
     key,
     fp: entry.fingerprint,
     at: entry.storedAtS,
-    pi,
+    ...packChanges(changes),
     a: packAnswer(answer),
   });
 }
 
-export function intentLine(intent: IntentRecord): string {
-  return print({ k: 'intent', pi: pack(intent) });
+export function changeLine(changes: readonly Change[]): string {
+  return print({ k: 'change', ...packChanges(changes) });
+}
+
+export function topUpLine({ currency, amount }: TopUp): string {
+  return print({ k: 'top_up', currency, amount });
 }
 
 export function seenLine(key: string, entry: KeyEntry): string {
@@ -117,8 +138,11 @@ export class Rebuild {
       case 'clock':
         this.offsetMs = line.offset;
         return;
-      case 'intent':
-        this.put(line.pi);
+      case 'change':
+        this.put(line);
+        return;
+      case 'top_up':
+        this.state.topUp(line);
         return;
       case 'seen': {
         const entry = this.keys.entry(line.key, 0);
@@ -127,8 +151,7 @@ export class Rebuild {
         return;
       }
       case 'done': {
-        if (line.pi !== undefined)
-          this.put({ ...line.pi, key: line.key === line.pi.key ? line.key : line.pi.key });
+        this.put(line, line.key);
         this.newestS = Math.max(this.newestS, line.at);
         const entry = this.keys.entry(line.key, 0);
         // A second execution under one key means that the first was pruned in between: counting began anew.
@@ -150,27 +173,58 @@ export class Rebuild {
     this.keys.prune(this.clock.nowS());
   }
 
-  private put(packed: PackedIntent): void {
-    const intent = unpack(packed, this.texts);
-    this.newestS = Math.max(this.newestS, intent.created);
-    this.state.put(intent);
+  /** @param key of the line, shared with the intent that it created */
+  private put(packed: PackedChanges, key: string | null = null): void {
+    if (packed.re !== undefined) this.putOne({ kind: 'refund', record: packed.re });
+    if (packed.tr !== undefined) this.putOne({ kind: 'transfer', record: packed.tr });
+    if (packed.du !== undefined) this.putOne({ kind: 'dispute', record: packed.du });
+    if (packed.pi === undefined) return;
+    const intent = unpack(packed.pi, this.texts);
+    this.putOne({ kind: 'intent', record: intent.key === key ? { ...intent, key } : intent });
+  }
+
+  private putOne(change: Change): void {
+    this.newestS = Math.max(this.newestS, change.record.created);
+    this.state.put(change);
   }
 
   private unpackAnswer(packed: PackedAnswer): Answer {
     return {
       status: packed.s,
       error: packed.e ?? null,
-      intent: packed.i === undefined ? null : this.state.find(packed.i),
+      shown: packed.i === undefined ? null : this.state.find(packed.i),
       expansion: packed.x === 1 ? 'latest_charge' : 'none',
     };
   }
+}
+
+/** A request changes at most one object of a kind. */
+function packChanges(changes: readonly Change[]): PackedChanges {
+  const packed: { -readonly [K in keyof PackedChanges]: PackedChanges[K] } = {};
+  for (const change of changes) {
+    switch (change.kind) {
+      case 'intent':
+        packed.pi = pack(change.record);
+        break;
+      case 'refund':
+        packed.re = change.record;
+        break;
+      case 'transfer':
+        packed.tr = change.record;
+        break;
+      case 'dispute':
+        packed.du = change.record;
+        break;
+    }
+  }
+  return packed;
 }
 
 function packAnswer(answer: Answer): PackedAnswer {
   return {
     s: answer.status,
     e: answer.error ?? undefined,
-    i: answer.intent?.id,
+    i: answer.shown === null ? undefined : nameOf(answer.shown),
     x: answer.expansion === 'latest_charge' ? 1 : undefined,
   };
 }
@@ -190,10 +244,18 @@ function pack(intent: IntentRecord): PackedIntent {
     group: intent.transferGroup ?? undefined,
     key: intent.key ?? undefined,
     failure: intent.failure ?? undefined,
-    charges: intent.charges.length === 0 ? undefined : intent.charges,
+    charges: intent.charges.length === 0 ? undefined : intent.charges.map(packCharge),
     settle: intent.settle ?? undefined,
     canceled: intent.canceled ?? undefined,
     extras: intent.extras ?? undefined,
+  };
+}
+
+function packCharge(charge: ChargeRecord): PackedCharge {
+  return {
+    ...charge,
+    refunded: charge.refunded === 0 ? undefined : charge.refunded,
+    disputed: charge.disputed ? true : undefined,
   };
 }
 
@@ -224,6 +286,8 @@ function unpack(packed: PackedIntent, texts: Texts): IntentRecord {
     failure: packed.failure ?? null,
     charges: (packed.charges ?? []).map((charge) => ({
       ...charge,
+      refunded: charge.refunded ?? 0,
+      disputed: charge.disputed ?? false,
       paymentMethod: texts.share(charge.paymentMethod),
     })),
     settle: packed.settle ?? null,

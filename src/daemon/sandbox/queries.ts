@@ -1,24 +1,40 @@
 /**
- * The reading calls: one intent, lists with Stripe's paging, charges, the balance. Changes nothing.
+ * The reading calls: one object, lists with Stripe's paging, the balance. Changes nothing.
  */
+import { availableOf } from './balance.ts';
 import { readExpansion } from './confirmation.ts';
 import type { FormMap } from './form.ts';
-import { chargeId } from './ids.ts';
+import { chargeId, intentOfCharge } from './ids.ts';
 import type { ChargeRecord, IntentRecord } from './intent.ts';
+import type { Numbered, ObjectTable } from './object-table.ts';
+import { collect, pageOf, readCreated, readPage, reversed } from './paging.ts';
 import { Params } from './params.ts';
-import { renderCharge, renderIntent, renderList } from './render.ts';
+import {
+  renderCharge,
+  renderDispute,
+  renderIntent,
+  renderList,
+  renderRefund,
+  renderTransfer,
+} from './render.ts';
 import type { SandboxState } from './state.ts';
-import { invalidRequest, noSuch, type StripeError } from './stripe-errors.ts';
+import { noSuch, type StripeError } from './stripe-errors.ts';
 
-export type ReadName = 'retrieve' | 'list' | 'charges' | 'balance';
+export type ReadName =
+  | 'retrieve'
+  | 'list'
+  | 'charges'
+  | 'balance'
+  | 'retrieve_refund'
+  | 'list_refunds'
+  | 'retrieve_transfer'
+  | 'list_transfers'
+  | 'retrieve_dispute'
+  | 'list_disputes';
 
 export type ReadResult =
   | { readonly kind: 'body'; readonly body: string }
   | { readonly kind: 'refused'; readonly error: StripeError };
-
-/** Stripe's page size when none is given, and the largest it gives. */
-const DEFAULT_LIMIT = 10;
-const MAX_LIMIT = 100;
 
 /** Answers a reading call; `id` is the name in the path, null where the path has none. */
 export function answerRead(
@@ -37,6 +53,18 @@ export function answerRead(
       return listCharges(params, state);
     case 'balance':
       return balance(params, state);
+    case 'retrieve_refund':
+      return retrieveOne(params, id ?? '', 'refund', state.refunds, renderRefund);
+    case 'list_refunds':
+      return listRefunds(params, state);
+    case 'retrieve_transfer':
+      return retrieveOne(params, id ?? '', 'transfer', state.transfers, renderTransfer);
+    case 'list_transfers':
+      return listTransfers(params, state);
+    case 'retrieve_dispute':
+      return retrieveOne(params, id ?? '', 'dispute', state.disputes, renderDispute);
+    case 'list_disputes':
+      return listDisputes(params, state);
   }
 }
 
@@ -44,7 +72,7 @@ function retrieve(params: Params, id: string, state: SandboxState): ReadResult {
   const expansion = readExpansion(params);
   const error = params.problem() ?? expansion.error;
   if (error !== null) return refused(error);
-  const intent = state.find(id);
+  const intent = state.intents.find(id);
   if (intent === null) return refused(noSuch('payment_intent', id, 'intent'));
   return { kind: 'body', body: renderIntent(intent, expansion.value) };
 }
@@ -57,19 +85,11 @@ function listIntents(params: Params, state: SandboxState): ReadResult {
   params.refuseUnmodelled(['customer_account']);
   const error = params.problem() ?? expansion.error ?? page.error;
   if (error !== null) return refused(error);
-  const cursor = page.cursor === null ? null : state.find(page.cursor);
+  const cursor = page.cursor === null ? null : state.intents.find(page.cursor);
   if (page.cursor !== null && cursor === null)
     return refused(noSuch('payment_intent', page.cursor, page.cursorParam));
-  const from = state.firstSince(created.fromS);
-  const before = state.firstSince(created.beforeS);
-  const wanted = (seq: number): IntentRecord | null => {
-    const intent = state.at(seq);
-    return customer === null || intent.extras?.customer === customer ? intent : null;
-  };
-  const found =
-    page.direction === 'older'
-      ? collect(Math.min(before, cursor?.seq ?? before) - 1, from, -1, page.limit, wanted)
-      : reversed(collect(Math.max(from, (cursor?.seq ?? -1) + 1), before - 1, 1, page.limit, wanted));
+  const wanted = (intent: IntentRecord) => customer === null || intent.extras?.customer === customer;
+  const found = pageOf(state.intents, null, page, created, cursor, wanted);
   const data = found.items.map((intent) => renderIntent(intent, expansion.value));
   return { kind: 'body', body: renderList('/v1/payment_intents', data, found.more) };
 }
@@ -83,7 +103,7 @@ function listCharges(params: Params, state: SandboxState): ReadResult {
   params.refuseUnmodelled(['expand']);
   const error = params.problem() ?? page.error;
   if (error !== null) return refused(error);
-  if (ofIntent !== null && state.find(ofIntent) === null)
+  if (ofIntent !== null && state.intents.find(ofIntent) === null)
     return refused(noSuch('payment_intent', ofIntent, 'payment_intent'));
   const charges = chargesOf(state, ofIntent, group).filter(
     ({ intent, charge }) =>
@@ -103,15 +123,14 @@ function listCharges(params: Params, state: SandboxState): ReadResult {
   return { kind: 'body', body: renderList('/v1/charges', data, found.more) };
 }
 
-/** Everything ever received counts as available: fees, refunds and deposits come with a later issue. */
+/** Source: https://docs.stripe.com/api/balance/balance_object */
 function balance(params: Params, state: SandboxState): ReadResult {
   const error = params.problem();
   if (error !== null) return refused(error);
-  const available = [...state.received].map(([currency, amount]) => ({
-    amount,
-    currency,
-    source_types: { card: amount },
-  }));
+  const available = [...state.balances.all()].map(([currency, one]) => {
+    const amount = availableOf(one);
+    return { amount, currency, source_types: { card: amount } };
+  });
   const body = JSON.stringify({
     object: 'balance',
     available,
@@ -119,6 +138,98 @@ function balance(params: Params, state: SandboxState): ReadResult {
     pending: available.map(({ currency }) => ({ amount: 0, currency, source_types: { card: 0 } })),
   });
   return { kind: 'body', body };
+}
+
+function retrieveOne<T extends Numbered>(
+  params: Params,
+  id: string,
+  what: string,
+  table: ObjectTable<T>,
+  render: (record: T) => string,
+): ReadResult {
+  params.refuseUnmodelled(['expand']);
+  const error = params.problem();
+  if (error !== null) return refused(error);
+  const record = table.find(id);
+  return record === null ? refused(noSuch(what, id, 'id')) : { kind: 'body', body: render(record) };
+}
+
+function listRefunds(params: Params, state: SandboxState): ReadResult {
+  const { ofIntent, chargeNumber, error } = readCharged(params, state);
+  return listOf(params, error, {
+    what: 'refund',
+    table: state.refunds,
+    positions: ofIntent === null ? null : state.refunds.inGroup(ofIntent),
+    isWanted: (refund) => chargeNumber === null || refund.chargeNumber === chargeNumber,
+    render: renderRefund,
+  });
+}
+
+function listTransfers(params: Params, state: SandboxState): ReadResult {
+  const group = params.text('transfer_group');
+  const destination = params.text('destination');
+  return listOf(params, null, {
+    what: 'transfer',
+    table: state.transfers,
+    positions: group === null ? null : state.transfers.inGroup(group),
+    isWanted: (transfer) => destination === null || transfer.destination === destination,
+    render: renderTransfer,
+  });
+}
+
+function listDisputes(params: Params, state: SandboxState): ReadResult {
+  const { ofIntent, chargeNumber, error } = readCharged(params, state);
+  return listOf(params, error, {
+    what: 'dispute',
+    table: state.disputes,
+    positions: ofIntent === null ? null : state.disputes.inGroup(ofIntent),
+    isWanted: (dispute) => chargeNumber === null || dispute.chargeNumber === chargeNumber,
+    render: renderDispute,
+  });
+}
+
+/** The filters `payment_intent` and `charge`; a name that is nobody's is refused, as at Stripe. */
+function readCharged(params: Params, state: SandboxState) {
+  const intent = params.text('payment_intent');
+  const charge = params.text('charge');
+  const charged = charge === null ? null : intentOfCharge(charge);
+  const foreign = charge !== null && state.intents.find(charged?.intent ?? '') === null;
+  const error = foreign
+    ? noSuch('charge', charge, 'charge')
+    : intent !== null && state.intents.find(intent) === null
+      ? noSuch('payment_intent', intent, 'payment_intent')
+      : null;
+  return { ofIntent: intent ?? charged?.intent ?? null, chargeNumber: charged?.number ?? null, error };
+}
+
+/** What makes one list different from another. */
+interface Listing<T extends Numbered> {
+  readonly what: 'refund' | 'transfer' | 'dispute';
+  readonly table: ObjectTable<T>;
+  readonly positions: readonly number[] | null;
+  readonly isWanted: (record: T) => boolean;
+  readonly render: (record: T) => string;
+}
+
+/** @param filterError what is wrong with the filters the caller has read already */
+function listOf<T extends Numbered>(
+  params: Params,
+  filterError: StripeError | null,
+  listing: Listing<T>,
+): ReadResult {
+  const page = readPage(params);
+  const created = readCreated(params);
+  params.refuseUnmodelled(['expand']);
+  const error = params.problem() ?? page.error ?? filterError;
+  if (error !== null) return refused(error);
+  const cursor = page.cursor === null ? null : listing.table.find(page.cursor);
+  if (page.cursor !== null && cursor === null)
+    return refused(noSuch(listing.what, page.cursor, page.cursorParam));
+  const found = pageOf(listing.table, listing.positions, page, created, cursor, listing.isWanted);
+  return {
+    kind: 'body',
+    body: renderList(`/v1/${listing.what}s`, found.items.map(listing.render), found.more),
+  };
 }
 
 interface NumberedCharge {
@@ -142,80 +253,12 @@ function intentsOf(
   group: string | null,
 ): readonly IntentRecord[] {
   if (ofIntent !== null) {
-    const intent = state.find(ofIntent);
+    const intent = state.intents.find(ofIntent);
     return intent === null ? [] : [intent];
   }
-  return group === null ? state.snapshot() : state.inTransferGroup(group).map((seq) => state.at(seq));
-}
-
-interface Page {
-  readonly limit: number;
-  readonly cursor: string | null;
-  readonly cursorParam: 'starting_after' | 'ending_before';
-  readonly direction: 'older' | 'newer';
-  readonly error: StripeError | null;
-}
-
-function readPage(params: Params): Page {
-  const limit = params.integer('limit', 1) ?? DEFAULT_LIMIT;
-  const after = params.text('starting_after');
-  const before = params.text('ending_before');
-  const error =
-    limit > MAX_LIMIT
-      ? invalidRequest(`Invalid integer: ${limit} must be at most ${MAX_LIMIT}`, { param: 'limit' })
-      : after !== null && before !== null
-        ? invalidRequest('You cannot parameterize both starting_after and ending_before.')
-        : null;
-  return {
-    limit,
-    cursor: after ?? before,
-    cursorParam: before === null ? 'starting_after' : 'ending_before',
-    direction: before === null ? 'older' : 'newer',
-    error,
-  };
-}
-
-/** The range of `created` as [fromS, beforeS), in seconds. */
-function readCreated(params: Params): { readonly fromS: number; readonly beforeS: number } {
-  if (!params.isObject('created')) {
-    const exact = params.integer('created', 0);
-    return exact === null
-      ? { fromS: 0, beforeS: Number.MAX_SAFE_INTEGER }
-      : { fromS: exact, beforeS: exact + 1 };
-  }
-  const range = params.object('created');
-  const gt = range.integer('gt', 0) ?? -1;
-  const gte = range.integer('gte', 0) ?? 0;
-  const lt = range.integer('lt', 0) ?? Number.MAX_SAFE_INTEGER;
-  const lte = range.integer('lte', 0) ?? Number.MAX_SAFE_INTEGER - 1;
-  return { fromS: Math.max(gt + 1, gte), beforeS: Math.min(lt, lte + 1) };
-}
-
-interface Collected<T> {
-  readonly items: T[];
-  readonly more: 'has_more' | 'is_last';
-}
-
-/** Up to `limit` wanted items from index `first` to `last` (both included), and whether there is another. */
-function collect<T>(
-  first: number,
-  last: number,
-  step: 1 | -1,
-  limit: number,
-  wanted: (index: number) => T | null,
-): Collected<T> {
-  const items: T[] = [];
-  for (let index = first; step === 1 ? index <= last : index >= last; index += step) {
-    const item = wanted(index);
-    if (item === null) continue;
-    if (items.length === limit) return { items, more: 'has_more' };
-    items.push(item);
-  }
-  return { items, more: 'is_last' };
-}
-
-function reversed<T>(found: Collected<T>): Collected<T> {
-  return { items: found.items.reverse(), more: found.more };
+  return group === null
+    ? state.intents.snapshot()
+    : state.intents.inGroup(group).map((seq) => state.intents.at(seq));
 }
 
 function refused(error: StripeError): ReadResult {

@@ -3,10 +3,14 @@
  * Metadata is kept as JSON text and put in as it is, which saves a parse and a print per answer.
  */
 import { hash } from 'node:crypto';
-import { chargeId } from './ids.ts';
+import type { DisputeRecord } from './dispute.ts';
+import { chargeId, reversalId } from './ids.ts';
 import type { ChargeRecord, IntentRecord } from './intent.ts';
+import type { RefundRecord } from './refund.ts';
+import type { Shown } from './state.ts';
 import { errorFields, type StripeError } from './stripe-errors.ts';
 import { cardError, failureOf } from './test-cards.ts';
+import { reversedOf, type TransferRecord } from './transfer.ts';
 
 /** Whether `latest_charge` stands as a name or as the whole object. */
 export type Expansion = 'none' | 'latest_charge';
@@ -59,7 +63,7 @@ export function renderIntent(intent: IntentRecord, expansion: Expansion): string
       : expansion === 'latest_charge'
         ? renderCharge(intent, charge, last)
         : `"${chargeId(intent.id, last)}"`;
-  return `${fields.slice(0, -1)},"latest_charge":${latest},"metadata":${intent.metadataJson}}`;
+  return withMetadata(`${fields.slice(0, -1)},"latest_charge":${latest}}`, intent.metadataJson);
 }
 
 /** One charge of an intent; `number` is its place on the intent, from 0. */
@@ -70,7 +74,7 @@ export function renderCharge(intent: IntentRecord, charge: ChargeRecord, number:
     object: 'charge',
     amount: intent.amount,
     amount_captured: charge.captured,
-    amount_refunded: charge.released ? intent.amount : 0,
+    amount_refunded: charge.released ? intent.amount : charge.refunded,
     application_fee_amount: null,
     balance_transaction: null,
     captured: charge.captured > 0,
@@ -78,7 +82,7 @@ export function renderCharge(intent: IntentRecord, charge: ChargeRecord, number:
     currency: intent.currency,
     customer: intent.extras?.customer ?? null,
     description: intent.extras?.description ?? null,
-    disputed: false,
+    disputed: charge.disputed,
     failure_balance_transaction: null,
     failure_code: failed?.code ?? null,
     failure_message: failed?.message ?? null,
@@ -95,16 +99,125 @@ export function renderCharge(intent: IntentRecord, charge: ChargeRecord, number:
     payment_method: charge.paymentMethod,
     payment_method_details: { card: { brand: 'visa', last4: '4242' }, type: 'card' },
     receipt_url: null,
-    refunded: charge.released,
+    refunded: charge.released || (charge.captured > 0 && charge.refunded === charge.captured),
     status: failed === null ? 'succeeded' : 'failed',
     transfer_data: null,
     transfer_group: intent.transferGroup,
   });
-  return `${fields.slice(0, -1)},"metadata":${intent.metadataJson}}`;
+  return withMetadata(fields, intent.metadataJson);
+}
+
+/** Any object, as the answer to the call that made it. */
+export function renderShown(shown: Shown, expansion: Expansion): string {
+  switch (shown.kind) {
+    case 'intent':
+      return renderIntent(shown.record, expansion);
+    case 'refund':
+      return renderRefund(shown.record);
+    case 'transfer':
+      return renderTransfer(shown.record);
+    case 'reversal':
+      return renderReversal(shown.record, shown.number);
+    case 'dispute':
+      return renderDispute(shown.record);
+  }
+}
+
+/** Source: https://docs.stripe.com/api/refunds/object */
+export function renderRefund(refund: RefundRecord): string {
+  const fields = JSON.stringify({
+    id: refund.id,
+    object: 'refund',
+    amount: refund.amount,
+    balance_transaction: null,
+    charge: chargeId(refund.intentId, refund.chargeNumber),
+    created: refund.created,
+    currency: refund.currency,
+    destination_details: { card: { type: 'refund' }, type: 'card' },
+    ...(refund.failure === null ? {} : { failure_reason: refund.failure }),
+    next_action: null,
+    payment_intent: refund.intentId,
+    reason: refund.reason,
+    receipt_number: null,
+    source_transfer_reversal: null,
+    status: refund.status,
+    transfer_reversal: null,
+  });
+  return withMetadata(fields, refund.metadataJson);
+}
+
+/** Source: https://docs.stripe.com/api/transfers/object */
+export function renderTransfer(transfer: TransferRecord): string {
+  const { id, reversals } = transfer;
+  const reversed = reversedOf(transfer);
+  const fields = JSON.stringify({
+    id,
+    object: 'transfer',
+    amount: transfer.amount,
+    amount_reversed: reversed,
+    balance_transaction: null,
+    created: transfer.created,
+    currency: transfer.currency,
+    description: transfer.description,
+    destination: transfer.destination,
+    destination_payment: `py_${id.slice(3)}`,
+    livemode: false,
+    reversed: reversed === transfer.amount,
+    source_transaction: null,
+    source_type: 'card',
+    transfer_group: transfer.transferGroup,
+  });
+  const list = renderList(
+    `/v1/transfers/${id}/reversals`,
+    reversals.map((_, number) => renderReversal(transfer, number)).reverse(),
+    'is_last',
+  );
+  return withMetadata(`${fields.slice(0, -1)},"reversals":${list}}`, transfer.metadataJson);
+}
+
+/** One reversal of a transfer; `number` is its place there, from 0. */
+function renderReversal(transfer: TransferRecord, number: number): string {
+  const reversal = transfer.reversals[number];
+  const fields = JSON.stringify({
+    id: reversalId(transfer.id, number),
+    object: 'transfer_reversal',
+    amount: reversal?.amount ?? 0,
+    balance_transaction: null,
+    created: reversal?.created ?? 0,
+    currency: transfer.currency,
+    destination_payment_refund: null,
+    source_refund: null,
+    transfer: transfer.id,
+  });
+  return withMetadata(fields, reversal?.metadataJson ?? '{}');
+}
+
+/** Source: https://docs.stripe.com/api/disputes/object */
+export function renderDispute(dispute: DisputeRecord): string {
+  return JSON.stringify({
+    id: dispute.id,
+    object: 'dispute',
+    amount: dispute.amount,
+    balance_transactions: [],
+    charge: chargeId(dispute.intentId, dispute.chargeNumber),
+    created: dispute.created,
+    currency: dispute.currency,
+    is_charge_refundable: false,
+    livemode: false,
+    metadata: {},
+    payment_intent: dispute.intentId,
+    reason: dispute.reason,
+    status: dispute.status,
+  });
+}
+
+function withMetadata(fields: string, metadataJson: string): string {
+  return `${fields.slice(0, -1)},"metadata":${metadataJson}}`;
 }
 
 /** `{"error":{…}}`, with the intent inside where the error is about one. */
-export function renderError(error: StripeError, intent: IntentRecord | null): string {
+export function renderError(error: StripeError, shown: Shown | null): string {
+  const intent = shown?.kind === 'intent' ? shown.record : null;
   if (intent === null) return `{"error":${JSON.stringify(errorFields(error))}}\n`;
   const fields = JSON.stringify(paymentErrorFields(intent, error));
   return `{"error":${fields.slice(0, -1)},"payment_intent":${renderIntent(intent, 'none')}}}\n`;

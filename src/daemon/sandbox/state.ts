@@ -1,119 +1,109 @@
 /**
- * Everything the sandbox knows of payment intents, in memory: by position, by transfer group, by due time.
+ * Everything the sandbox knows, in memory: its objects, what is due by itself, and the balance.
  * Holds truth only; who may change it, and that it is on disk first, is the engine's business.
  */
-import { Bug } from '../../core/errors.ts';
-import { intentId, newInstance, seqOfIntent } from './ids.ts';
+import { Balances, type Change, type TopUp } from './balance.ts';
+import type { DisputeRecord } from './dispute.ts';
+import { reversalId, transferOfReversal } from './ids.ts';
 import type { IntentRecord } from './intent.ts';
+import { ObjectTable } from './object-table.ts';
+import type { RefundRecord } from './refund.ts';
+import type { TransferRecord } from './transfer.ts';
 
-/** An intent that is still processing and when that ends. */
+/** What can change by itself with time. */
+export type Timed = Extract<Change, { kind: 'intent' | 'refund' | 'transfer' }>;
+
+/** An object that changes by itself, and when. */
 interface Due {
   readonly atMs: number;
+  readonly kind: Timed['kind'];
   readonly seq: number;
 }
 
+/** A version of an object, or one reversal of a transfer, as an answer shows it. */
+export type Shown =
+  | Change
+  | { readonly kind: 'reversal'; readonly record: TransferRecord; readonly number: number };
+
 export class SandboxState {
-  private records: IntentRecord[] = [];
-  private byTransferGroup = new Map<string, number | number[]>();
+  readonly intents = new ObjectTable<IntentRecord>('pi', (intent) => intent.transferGroup);
+  readonly refunds = new ObjectTable<RefundRecord>('re', (refund) => refund.intentId);
+  readonly transfers = new ObjectTable<TransferRecord>('tr', (transfer) => transfer.transferGroup);
+  readonly disputes = new ObjectTable<DisputeRecord>('du', (dispute) => dispute.intentId);
+  readonly balances = new Balances();
   private dues: Due[] = [];
-  private receivedByCurrency = new Map<string, number>();
-  private instance = newInstance();
 
-  /** How many intents there are. */
-  get size(): number {
-    return this.records.length;
-  }
-
-  /** Minor units really moved, by lower-case currency. */
-  get received(): ReadonlyMap<string, number> {
-    return this.receivedByCurrency;
-  }
-
-  find(id: string): IntentRecord | null {
-    const seq = seqOfIntent(id);
-    const record = seq === null ? undefined : this.records[seq];
-    return record?.id === id ? record : null;
-  }
-
-  /** The intent at a position; the caller keeps 0 <= seq < size. */
-  at(seq: number): IntentRecord {
-    const record = this.records[seq];
-    if (record === undefined) throw new Bug(`no intent at position ${seq}`);
-    return record;
-  }
-
-  /** All intents in the order of creation, as they are now; later changes do not show in the copy. */
-  snapshot(): readonly IntentRecord[] {
-    return this.records.slice();
-  }
-
-  /** Positions of the intents of one transfer group, oldest first. */
-  inTransferGroup(group: string): readonly number[] {
-    const found = this.byTransferGroup.get(group);
-    if (found === undefined) return [];
-    return typeof found === 'number' ? [found] : found;
-  }
-
-  /** The first position whose intent was created at `createdS` (seconds) or later; `size` when there is none. */
-  firstSince(createdS: number): number {
-    let low = 0;
-    let high = this.records.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.at(middle).created < createdS) low = middle + 1;
-      else high = middle;
+  /** The newest version of the object with this name, whatever its kind. */
+  find(id: string): Shown | null {
+    const reversal = transferOfReversal(id);
+    if (reversal !== null) {
+      const record = this.transfers.find(reversal.transfer);
+      return record === null ? null : { kind: 'reversal', record, number: reversal.number };
     }
-    return low;
+    const intent = this.intents.find(id);
+    if (intent !== null) return { kind: 'intent', record: intent };
+    const refund = this.refunds.find(id);
+    if (refund !== null) return { kind: 'refund', record: refund };
+    const transfer = this.transfers.find(id);
+    if (transfer !== null) return { kind: 'transfer', record: transfer };
+    const dispute = this.disputes.find(id);
+    return dispute === null ? null : { kind: 'dispute', record: dispute };
   }
 
-  /** The name of the next intent to be created. */
-  nextName(): { readonly id: string; readonly seq: number } {
-    const seq = this.records.length;
-    return { id: intentId(this.instance, seq), seq };
+  /** Puts a new object or a new version of one; returns the version before. */
+  put(change: Change): Change['record'] | null {
+    const before = this.store(change);
+    this.balances.apply(change, before);
+    if (change.kind === 'dispute') return before;
+    const atMs = dueMs(change);
+    if (atMs !== null) this.addDue({ atMs, kind: change.kind, seq: change.record.seq });
+    return before;
   }
 
-  /** Puts a new intent or a new version of one; positions are given without gaps. */
-  put(record: IntentRecord): void {
-    const before = this.records[record.seq];
-    if (before === undefined && record.seq !== this.records.length)
-      throw new Bug(`intent ${record.id} skips a position`);
-    this.records[record.seq] = record;
-    if (before === undefined) this.index(record);
-    const moved = record.received - (before?.received ?? 0);
-    if (moved !== 0) {
-      const total = this.receivedByCurrency.get(record.currency) ?? 0;
-      this.receivedByCurrency.set(record.currency, total + moved);
-    }
-    if (record.settle !== null) this.addDue({ atMs: record.settle.atMs, seq: record.seq });
+  topUp(topUp: TopUp): void {
+    this.balances.topUp(topUp);
   }
 
-  /** Takes out and returns one intent whose processing ended by `nowMs`; null when none is due. */
-  takeDue(nowMs: number): IntentRecord | null {
+  /** Takes out and returns one object whose time has come by `nowMs`; null when none is due. */
+  takeDue(nowMs: number): Timed | null {
     for (;;) {
       const due = this.dues[0];
       if (due === undefined || due.atMs > nowMs) return null;
       this.dues.shift();
-      const record = this.at(due.seq);
-      if (record.settle?.atMs === due.atMs) return record;
+      const found = this.timed(due);
+      if (dueMs(found) === due.atMs) return found;
     }
   }
 
   /** Forgets everything; names given before are not given again. */
   clear(): void {
-    this.records = [];
-    this.byTransferGroup = new Map();
+    for (const table of [this.intents, this.refunds, this.transfers, this.disputes]) table.clear();
+    this.balances.clear();
     this.dues = [];
-    this.receivedByCurrency = new Map();
-    this.instance = newInstance();
   }
 
-  private index(record: IntentRecord): void {
-    const group = record.transferGroup;
-    if (group === null) return;
-    const found = this.byTransferGroup.get(group);
-    if (found === undefined) this.byTransferGroup.set(group, record.seq);
-    else if (typeof found === 'number') this.byTransferGroup.set(group, [found, record.seq]);
-    else found.push(record.seq);
+  private store(change: Change): Change['record'] | null {
+    switch (change.kind) {
+      case 'intent':
+        return this.intents.put(change.record);
+      case 'refund':
+        return this.refunds.put(change.record);
+      case 'transfer':
+        return this.transfers.put(change.record);
+      case 'dispute':
+        return this.disputes.put(change.record);
+    }
+  }
+
+  private timed(due: Due): Timed {
+    switch (due.kind) {
+      case 'intent':
+        return { kind: 'intent', record: this.intents.at(due.seq) };
+      case 'refund':
+        return { kind: 'refund', record: this.refunds.at(due.seq) };
+      case 'transfer':
+        return { kind: 'transfer', record: this.transfers.at(due.seq) };
+    }
   }
 
   private addDue(due: Due): void {
@@ -121,4 +111,14 @@ export class SandboxState {
     while (place > 0 && (this.dues[place - 1]?.atMs ?? 0) > due.atMs) place--;
     this.dues.splice(place, 0, due);
   }
+}
+
+/** When the object changes by itself, sandbox time in milliseconds; null when it does not. */
+function dueMs(timed: Timed): number | null {
+  return timed.kind === 'transfer' ? timed.record.undoAtMs : (timed.record.settle?.atMs ?? null);
+}
+
+/** The name under which an answer shows the object. */
+export function nameOf(shown: Shown): string {
+  return shown.kind === 'reversal' ? reversalId(shown.record.id, shown.number) : shown.record.id;
 }

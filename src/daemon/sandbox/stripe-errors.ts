@@ -89,6 +89,14 @@ export function unexpectedState(message: string): StripeError {
   return invalidRequest(message, { code: 'payment_intent_unexpected_state' });
 }
 
+/** 400 `balance_insufficient`: the platform's own balance does not cover a transfer. */
+export function insufficientBalance(): StripeError {
+  return invalidRequest(
+    'You have insufficient available funds in your Stripe account. Try adding funds directly to your available balance by creating Charges using the 4000000000000077 test card. See: https://stripe.com/docs/testing#available-balance',
+    { code: 'balance_insufficient' },
+  );
+}
+
 /** 400 `idempotency_error`: the key was first used with something else. */
 export function idempotencyMismatch(key: string): StripeError {
   return {

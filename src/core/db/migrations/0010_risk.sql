@@ -21,7 +21,8 @@ create trigger risk_assessment_is_append_only before update or delete or truncat
 create table risk_review (
   payment_id  bigint primary key,
   -- Where its jobs go once it is approved.
-  lane        text not null,
+  -- How urgent its charges are once they may be sent.
+  priority    text not null check (priority in ('online', 'batch')),
   state       text not null default 'open' check (state in ('open', 'approved', 'rejected', 'timed_out')),
   opened_at   timestamptz not null default now(),
   -- Frozen at acceptance: from then on silence is a no.

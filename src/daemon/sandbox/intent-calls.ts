@@ -13,7 +13,8 @@ import {
   readExpansion,
   readExtras,
 } from './confirmation.ts';
-import { checkAmount, isSupportedCurrency } from './currencies.ts';
+import { checkAmount, checkCurrency, internCurrency } from './currencies.ts';
+import { forcedAttempt } from './forced.ts';
 import type { FormMap } from './form.ts';
 import {
   applyAttempt,
@@ -27,38 +28,13 @@ import {
 } from './intent.ts';
 import { Params } from './params.ts';
 import type { Expansion } from './render.ts';
+import type { SandboxState } from './state.ts';
 import { invalidRequest, noSuch, type StripeError } from './stripe-errors.ts';
-import { type Attempt, attemptCard } from './test-cards.ts';
+import { attemptCard } from './test-cards.ts';
+import { type ActContext, type Effect, type Prepared, refusedEffect } from './write-call.ts';
 
-/** What was answered, by reference to a version of the intent; rendered when sent, and again when replayed. */
-export interface Answer {
-  readonly status: number;
-  readonly error: StripeError | null;
-  readonly intent: IntentRecord | null;
-  readonly expansion: Expansion;
-}
-
-/** What a call did: the intent's new version (null when it changed nothing) and the answer. */
-interface Effect {
-  readonly intent: IntentRecord | null;
-  readonly answer: Answer;
-}
-
-/** @property forced what a fault made of the try to take the money; null leaves it to the card */
-interface ActContext {
-  readonly nowS: number;
-  readonly key: string | null;
-  readonly forced: Attempt | null;
-  readonly find: (id: string) => IntentRecord | null;
-  readonly nextName: () => { readonly id: string; readonly seq: number };
-}
-
-export type Prepared =
-  | { readonly kind: 'refused'; readonly error: StripeError }
-  | { readonly kind: 'ready'; readonly act: (context: ActContext) => Effect };
-
-/** The writing calls there are; refunds, transfers and the rest will stand beside them. */
-export type WriteName = 'create' | 'confirm' | 'capture' | 'cancel';
+/** The writing calls on payment intents. */
+export type IntentWrite = 'create' | 'confirm' | 'capture' | 'cancel';
 
 /** Parameters Stripe has for both creating and confirming, and which this sandbox refuses by name. */
 const UNMODELLED = [
@@ -87,16 +63,15 @@ const CANCELLATION_REASONS = ['abandoned', 'duplicate', 'fraudulent', 'requested
 /**
  * Checks the parameters of a writing call.
  * @param id the intent's name from the path; null for `create`
- * @param find the intent by name, null when there is none
  */
-export function prepareWrite(
-  name: WriteName,
+export function prepareIntentWrite(
+  name: IntentWrite,
   form: FormMap,
   id: string | null,
-  find: (id: string) => IntentRecord | null,
+  state: SandboxState,
 ): Prepared {
   if (name === 'create') return prepareCreate(form);
-  const intent = find(id ?? '');
+  const intent = state.intents.find(id ?? '');
   if (intent === null) return { kind: 'refused', error: noSuch('payment_intent', id ?? '', 'intent') };
   switch (name) {
     case 'confirm':
@@ -133,10 +108,10 @@ function prepareCreate(form: FormMap): Prepared {
     kind: 'ready',
     act: (context) => {
       const intent = newIntent({
-        ...context.nextName(),
+        ...context.state.intents.nextName(),
         created: context.nowS,
         amount,
-        currency: interned(currency),
+        currency: internCurrency(currency),
         captureMethod: captureMethod ?? 'automatic_async',
         paymentMethod: confirmation.paymentMethod,
         metadataJson,
@@ -164,7 +139,7 @@ function prepareConfirm(form: FormMap, seen: IntentRecord): Prepared {
   return {
     kind: 'ready',
     act: (context) => {
-      const intent = context.find(seen.id) ?? seen;
+      const intent = context.state.intents.find(seen.id) ?? seen;
       const refusal = refuseConfirm(intent, confirmation.paymentMethod);
       const step: Step =
         refusal === null ? attempt(intent, confirmation, context) : { kind: 'refused', error: refusal };
@@ -183,7 +158,7 @@ function prepareCapture(form: FormMap, seen: IntentRecord): Prepared {
   return {
     kind: 'ready',
     act: (context) => {
-      const intent = context.find(seen.id) ?? seen;
+      const intent = context.state.intents.find(seen.id) ?? seen;
       return effectOf(captureIntent(intent, amount), intent, expansion.value);
     },
   };
@@ -198,7 +173,7 @@ function prepareCancel(form: FormMap, seen: IntentRecord): Prepared {
   return {
     kind: 'ready',
     act: (context) => {
-      const intent = context.find(seen.id) ?? seen;
+      const intent = context.state.intents.find(seen.id) ?? seen;
       return effectOf(cancelIntent(intent, reason, context.nowS), intent, expansion.value);
     },
   };
@@ -208,22 +183,15 @@ function prepareCancel(form: FormMap, seen: IntentRecord): Prepared {
 function attempt(intent: IntentRecord, confirmation: Confirmation, context: ActContext): Step {
   const paymentMethod = confirmation.paymentMethod ?? intent.paymentMethod;
   if (paymentMethod === null) return { kind: 'refused', error: missingPaymentMethod() };
-  const outcome = context.forced ?? attemptCard(paymentMethod, confirmation);
+  const outcome = forcedAttempt(context.forced) ?? attemptCard(paymentMethod, confirmation);
   return { kind: 'moved', ...applyAttempt(intent, paymentMethod, outcome, context.nowS) };
 }
 
 function effectOf(step: Step, before: IntentRecord, expansion: Expansion): Effect {
-  if (step.kind === 'refused') {
-    const answer = { status: step.error.status, error: step.error, intent: before, expansion };
-    return { intent: null, answer };
-  }
-  const answer = { status: step.error?.status ?? 200, error: step.error, intent: step.intent, expansion };
-  return { intent: step.intent, answer };
-}
-
-function checkCurrency(currency: string): StripeError | null {
-  if (isSupportedCurrency(currency)) return null;
-  return invalidRequest(`Invalid currency: ${currency}.`, { param: 'currency' });
+  if (step.kind === 'refused') return refusedEffect(step.error, { kind: 'intent', record: before });
+  const shown = { kind: 'intent', record: step.intent } as const;
+  const answer = { status: step.error?.status ?? 200, error: step.error, shown, expansion };
+  return { changes: [shown], answer };
 }
 
 function checkCaptureAmount(amount: number | null, intent: IntentRecord): StripeError | null {
@@ -232,15 +200,4 @@ function checkCaptureAmount(amount: number | null, intent: IntentRecord): Stripe
     `The amount_to_capture (${amount}) is greater than the amount that can be captured (${intent.amount}).`,
     { code: 'amount_too_large', param: 'amount_to_capture' },
   );
-}
-
-const CURRENCY_NAMES = new Map<string, string>();
-
-/** One string per currency for all intents. */
-function interned(currency: string): string {
-  const known = CURRENCY_NAMES.get(currency);
-  if (known !== undefined) return known;
-  const own = detach(currency) ?? currency;
-  CURRENCY_NAMES.set(own, own);
-  return own;
 }

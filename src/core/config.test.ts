@@ -1,0 +1,119 @@
+import { describe, expect, test } from 'vitest';
+import { readConfig } from './config.ts';
+import { OperatorError } from './errors.ts';
+import { parseCurrency } from './money.ts';
+
+const EUR = parseCurrency('EUR')!;
+const JPY = parseCurrency('JPY')!;
+
+function read(document: object, environment: Readonly<Record<string, string>> = {}) {
+  return readConfig({
+    env: 'development',
+    document,
+    origin: 'paygate.toml',
+    environment,
+    readSecret: (path) => `content of ${path}\n`,
+    readRules: (path) => {
+      throw new Error(`no rules in ${path}`);
+    },
+  });
+}
+
+function faultsOf(document: object): string {
+  try {
+    read(document);
+  } catch (error) {
+    if (error instanceof OperatorError && error.code === 'config_invalid') return error.message;
+    throw error;
+  }
+  return '';
+}
+
+const STRIPE = { psp: 'stripe' };
+const ADYEN = { psp: 'adyen', merchant_account: 'MarketplaceEU' };
+const PSPS = { psp: { stripe_main: STRIPE, adyen_eu: ADYEN }, default_psp_account: 'stripe_main' };
+
+describe('a PSP account', () => {
+  test('at Adyen has a merchant account, and what payouts and the live environment need', () => {
+    const whole = { ...ADYEN, balance_account_id: 'BA1', live_url_prefix: '1797a841fbb37ca7-Market' };
+    const document = { psp: { adyen_eu: { ...whole, api_key_file: 'key', base_url: 'http://127.0.0.1:1' } } };
+    expect(read(document).pspAccounts).toEqual([
+      {
+        name: 'adyen_eu',
+        psp: 'adyen',
+        apiKey: 'content of key',
+        baseUrl: 'http://127.0.0.1:1',
+        maxConcurrent: 32,
+        timeoutMs: 30_000,
+        merchantAccount: 'MarketplaceEU',
+        balanceAccountId: 'BA1',
+        liveUrlPrefix: '1797a841fbb37ca7-Market',
+      },
+    ]);
+    expect(read({ psp: { adyen_eu: ADYEN } }).pspAccounts).toMatchObject([
+      { balanceAccountId: null, liveUrlPrefix: null },
+    ]);
+  });
+
+  test.each<[object, string]>([
+    [{ psp: 'adyen' }, 'psp.adyen_eu.merchant_account'],
+    [{ ...ADYEN, balance_account_id: '1' }, 'starts with BA'],
+    [{ ...ADYEN, live_url_prefix: 'https://x' }, 'give the prefix alone'],
+    [{ ...STRIPE, merchant_account: 'x' }, 'merchant_account'],
+    [{ psp: 'nobody' }, 'psp.adyen_eu.psp'],
+  ])('%j is refused by name', (account, fault) => {
+    expect(faultsOf({ psp: { adyen_eu: account } })).toContain(fault);
+  });
+
+  test('takes its key from the environment before the file', () => {
+    const config = read({ psp: { main: STRIPE } }, { PAYGATE_PSP_MAIN_API_KEY: 'sk_test_env' });
+    expect(config.pspAccounts).toMatchObject([{ apiKey: 'sk_test_env' }]);
+  });
+});
+
+describe('routing', () => {
+  test('without rules everything goes to the default account', () => {
+    expect(read(PSPS).accept?.route).toMatchObject({ rules: [], fallback: { name: 'stripe_main' } });
+  });
+
+  test('rules keep their order; amounts are read in each of their currencies', () => {
+    const routing = [
+      { account: 'adyen_eu', currencies: ['EUR', 'JPY'], min_amount: '10', max_amount: '500', share: 30 },
+      { account: 'stripe_main', sellers: ['a', 'b'] },
+    ];
+    const rules = read({ ...PSPS, routing }).accept?.route.rules;
+    expect(rules).toMatchObject([
+      { account: { name: 'adyen_eu', merchantAccount: 'MarketplaceEU' }, sellers: null, share: 30 },
+      { account: { name: 'stripe_main' }, sellers: new Set(['a', 'b']), currencies: null, share: 100 },
+    ]);
+    expect(rules?.[0]?.currencies).toEqual(
+      new Map([
+        [EUR, { minMinor: 1_000n, maxMinor: 50_000n }],
+        [JPY, { minMinor: 10n, maxMinor: 500n }],
+      ]),
+    );
+  });
+
+  test('a currency without amounts is open at both ends', () => {
+    const rules = read({ ...PSPS, routing: [{ account: 'adyen_eu', currencies: ['EUR'] }] }).accept?.route
+      .rules;
+    expect(rules?.[0]?.currencies).toEqual(new Map([[EUR, { minMinor: null, maxMinor: null }]]));
+  });
+
+  test.each<[object, string]>([
+    [{ account: 'nobody' }, 'routing.0.account: there is no [psp.nobody]'],
+    [{ account: 'adyen_eu', currencies: ['XXX'] }, 'XXX is not an ISO 4217 currency'],
+    [{ account: 'adyen_eu', currencies: [] }, 'routing.0.currencies'],
+    [{ account: 'adyen_eu', min_amount: '1' }, 'name it in currencies'],
+    [{ account: 'adyen_eu', currencies: ['JPY'], min_amount: '1.5' }, 'has 1 decimals'],
+    [
+      { account: 'adyen_eu', currencies: ['EUR'], min_amount: '2', max_amount: '1' },
+      'max_amount is less than min_amount',
+    ],
+    [{ account: 'adyen_eu', share: 0 }, 'routing.0.share'],
+    [{ account: 'adyen_eu', share: 33.3 }, 'routing.0.share'],
+    [{ account: 'adyen_eu', weight: 3 }, 'weight'],
+  ])('%j is refused', (rule, fault) => {
+    expect(faultsOf({ ...PSPS, routing: [rule] })).toContain(fault);
+  });
+});

@@ -1,0 +1,233 @@
+/** Webhooks on a real book: each event once, and never believed where the PSP can be asked. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  applyOutside,
+  balanceOf,
+  claimOne,
+  makeDue,
+  openTestBook,
+  type QueuedCharge,
+  queueCharge,
+  REPLY,
+  type ReplyKind,
+  record,
+  scriptedConnector,
+  standingOf,
+  startTestDaemon,
+  type TestBook,
+  turn,
+  uniqueName,
+} from '../../testing/fixtures.ts';
+import { callPsp, claimTasks } from '../operation/execute-operations.ts';
+import { laneOf } from '../queue/job.ts';
+import { getBookKey } from '../queue/queue-store.ts';
+import { submitRefunds } from '../refund/submit-refunds.ts';
+import { acceptWebhooks } from './accept-webhooks.ts';
+import { effectOf, type WebhookEvent } from './webhook.ts';
+
+let book: TestBook;
+beforeAll(async () => {
+  book = await openTestBook();
+});
+afterAll(() => book.close());
+
+function news(operationId: bigint | null, changes: Partial<WebhookEvent> = {}): WebhookEvent {
+  return {
+    eventId: uniqueName('evt'),
+    type: 'payment_intent.succeeded',
+    operationId,
+    says: null,
+    ...changes,
+  };
+}
+
+async function deliver(account: string, ...events: WebhookEvent[]) {
+  const daemon = await startTestDaemon(book.db);
+  return acceptWebhooks(book.db, daemon.context, account, events);
+}
+
+/** A charge after one call that told `reply`. */
+async function chargeThatTold(reply: ReplyKind): Promise<QueuedCharge & { account: string }> {
+  const account = uniqueName('acct');
+  const charge = await queueCharge(book.db, account);
+  await turn(await startTestDaemon(book.db), account, scriptedConnector([REPLY[reply]]));
+  return { ...charge, account };
+}
+
+/** A refund of it that has succeeded. */
+async function refunded(): Promise<{ account: string; operationId: bigint }> {
+  const { account, orderId } = await chargeThatTold('succeeded');
+  const context = {
+    policy: { fee: 'proportional', overdraw: 'allowed' } as const,
+    bookKey: await getBookKey(book.db),
+    principal: 'test',
+    accountOf: () => ({ psp: 'stripe' as const }),
+  };
+  const request = {
+    refundId: uniqueName('r'),
+    orderId,
+    amount: null,
+    reason: 'test',
+    cause: 'request' as const,
+  };
+  const [result] = await submitRefunds(book.db, context, [request]);
+  if (result?.kind !== 'accepted') throw new Error('not accepted');
+  await turn(await startTestDaemon(book.db), account, scriptedConnector([REPLY.succeeded]));
+  return { account, operationId: result.refund.operationId };
+}
+
+describe('news of a pending charge', () => {
+  test('has it looked at now, once, whatever the webhook says', async () => {
+    const { account, operationId } = await chargeThatTold('pending');
+    const event = news(operationId);
+    expect(await deliver(account, event)).toEqual({ fresh: 1, looks: 1 });
+    expect(await deliver(account, event)).toEqual({ fresh: 0, looks: 0 });
+    expect((await standingOf(book.db, operationId)).subState).toBe('pending_psp');
+    const connector = scriptedConnector([REPLY.declined]);
+    await turn(await startTestDaemon(book.db), account, connector);
+    expect(connector.calls).toEqual(['enquire']);
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'declined',
+      resolvedBy: 'enquiry',
+    });
+  });
+
+  test('that is in somebody’s hands leaves it there', async () => {
+    const { account, operationId } = await chargeThatTold('pending');
+    await makeDue(book.owner, account);
+    const daemon = await startTestDaemon(book.db);
+    const task = await claimOne(daemon, account);
+    expect(await deliver(account, news(operationId))).toEqual({ fresh: 1, looks: 0 });
+    await record(daemon, task, REPLY.succeeded);
+    expect((await standingOf(book.db, operationId)).subState).toBe('succeeded');
+  });
+});
+
+test('news of what a person was waiting for finds the end of it, and closes the letter', async () => {
+  const { account, operationId } = await chargeThatTold('unknown');
+  const daemon = await startTestDaemon(book.db);
+  await book.owner.sql`
+    update ${book.owner.t.job} set action = 'enquire', burned = 10, run_at = now() where operation_id = ${operationId}`;
+  await turn(daemon, account, scriptedConnector([REPLY.not_found]));
+  const before = await standingOf(book.db, operationId);
+  expect(before).toMatchObject({ subState: 'unknown', job: null, deadLetters: ['unknown_unresolved'] });
+  await deliver(account, news(operationId));
+  const task = await claimOne(daemon, account);
+  expect(task.job.fence).toBeGreaterThan(before.operationFence);
+  expect(task.job.sends).toBe(1);
+  expect(task.todo).toBe('enquire');
+  await record(daemon, task, REPLY.succeeded);
+  expect(await standingOf(book.db, operationId)).toMatchObject({
+    subState: 'succeeded',
+    entries: ['charge_succeeded'],
+    deadLetters: [],
+    job: null,
+  });
+});
+
+describe('news of a refund that was done', () => {
+  test('that it failed after all: the PSP is asked, and then it is booked back', async () => {
+    const { account, operationId } = await refunded();
+    expect(await deliver(account, news(operationId, { type: 'refund.failed' }))).toMatchObject({ looks: 1 });
+    expect((await standingOf(book.db, operationId)).subState).toBe('succeeded');
+    const connector = scriptedConnector([REPLY.declined]);
+    await turn(await startTestDaemon(book.db), account, connector);
+    expect(connector.calls).toEqual(['enquire']);
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'reversed',
+      deadLetters: ['reversed_after_success'],
+      job: null,
+    });
+    expect(await balanceOf(book.db, `psp:${account}:receivable`, 'EUR')).toBe(1250n);
+  });
+
+  test('that is not true changes nothing, and its fence is never given out again', async () => {
+    const { account, operationId } = await refunded();
+    const daemon = await startTestDaemon(book.db);
+    const fences: number[] = [];
+    for (let round = 0; round < 3; round += 1) {
+      await deliver(account, news(operationId, { type: 'refund.failed' }));
+      const task = await claimOne(daemon, account);
+      fences.push(task.job.fence);
+      await record(daemon, task, REPLY.succeeded);
+      expect(await standingOf(book.db, operationId)).toMatchObject({ subState: 'succeeded', job: null });
+    }
+    expect([...fences].sort((a, b) => a - b)).toEqual(fences);
+    expect(new Set(fences).size).toBe(3);
+  });
+
+  test('when the PSP cannot be asked is asked again, in the end by a person', async () => {
+    const { account, operationId } = await refunded();
+    await deliver(account, news(operationId, { type: 'refund.failed' }));
+    const daemon = await startTestDaemon(book.db);
+    for (let tries = 0; tries < 20; tries += 1) {
+      await makeDue(book.owner, account);
+      const connector = scriptedConnector([{ ...REPLY.unknown, next: 'enquire' }]);
+      const [task] = await claimTasks(daemon.context, laneOf(account, 'online'), 10, connector);
+      if (task === undefined) break;
+      await record(daemon, task, await callPsp(connector, task, 1_000));
+    }
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'succeeded',
+      job: null,
+      deadLetters: ['enquiry_failed'],
+    });
+  });
+});
+
+describe('does no harm', () => {
+  test('news of nothing, of nobody’s operation, of another account’s, of what was never sent', async () => {
+    const account = uniqueName('acct');
+    const { operationId } = await queueCharge(book.db, account);
+    const other = await chargeThatTold('pending');
+    const events = [news(null), news(999_999_999n), news(other.operationId), news(operationId)];
+    expect(await deliver(account, ...events)).toEqual({ fresh: 4, looks: 0 });
+    expect(await standingOf(book.db, operationId)).toMatchObject({ subState: 'queued', sends: 0 });
+  });
+
+  test('the success of a charge that we know: nobody asks the PSP again', async () => {
+    const { account, operationId } = await chargeThatTold('succeeded');
+    expect(await deliver(account, news(operationId))).toEqual({ fresh: 1, looks: 0 });
+    expect((await standingOf(book.db, operationId)).job).toBeNull();
+  });
+});
+
+describe('of a PSP that cannot be asked', () => {
+  test('the signed word is evidence; the opposite word later is a contradiction for a person', async () => {
+    const { account, operationId } = await chargeThatTold('pending');
+    await deliver(account, news(operationId, { says: REPLY.succeeded }));
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'succeeded',
+      resolvedBy: 'webhook',
+      entries: ['charge_succeeded'],
+      job: null,
+    });
+    await deliver(account, news(operationId, { type: 'failed', says: REPLY.declined }));
+    expect((await standingOf(book.db, operationId)).deadLetters).toEqual(['contradicting_evidence']);
+  });
+
+  test('two of one operation in one delivery count as the later one; both are stored', async () => {
+    const { account, operationId } = await chargeThatTold('pending');
+    const events = [news(operationId, { says: REPLY.pending }), news(operationId, { says: REPLY.succeeded })];
+    expect(await deliver(account, ...events)).toEqual({ fresh: 2, looks: 1 });
+    expect((await standingOf(book.db, operationId)).subState).toBe('succeeded');
+    await applyOutside(book.db, []);
+  });
+});
+
+describe('the effect of a webhook', () => {
+  test.each([
+    ['payment_intent.succeeded', 'unknown', 'looks'],
+    ['payment_intent.succeeded', 'claimed', 'looks'],
+    ['payment_intent.succeeded', 'queued', 'known'],
+    ['payment_intent.succeeded', 'in_risk_review', 'known'],
+    ['payment_intent.succeeded', 'succeeded', 'known'],
+    ['refund.failed', 'succeeded', 'looks'],
+    ['transfer.reversed', 'succeeded', 'looks'],
+    ['refund.failed', 'reversed', 'known'],
+    ['payment_intent.succeeded', 'declined', 'looks'],
+  ] as const)('%s for an operation that is %s: %s', (type, subState, effect) => {
+    expect(effectOf({ type }, { kind: 'refund', subState })).toBe(effect);
+    expect(effectOf({ type }, null)).toBe('not_ours');
+  });
+});

@@ -1,0 +1,95 @@
+/**
+ * Takes verified webhooks in: stores each event once, and has the operation that it names looked at again. Where the
+ * PSP cannot be asked, its signed word is evidence like any other. Duplicated, reordered, early and late ones do no
+ * harm: what counts is folded from all evidence.
+ */
+import { insertEvents } from '../audit/event-store.ts';
+import { type Db, transact } from '../db/connection.ts';
+import { Bug } from '../errors.ts';
+import { applyFindings } from '../operation/apply-findings.ts';
+import type { Finding, FindingContext } from '../operation/verdict.ts';
+import { laneOf } from '../queue/job.ts';
+import { notifyLane, recheckOperations } from '../queue/queue-store.ts';
+import { effectOf, type WebhookEvent } from './webhook.ts';
+import {
+  insertWebhooks,
+  listNamedOperations,
+  type NamedOperation,
+  type NewWebhook,
+} from './webhook-store.ts';
+
+/** Events of one delivery, at most. */
+const MAX_EVENTS = 100;
+
+export type WebhooksAccepted = {
+  /** Events that were stored by this call; the others had come before. */
+  readonly fresh: number;
+  /** Operations that are looked at again, or that the event itself moved. */
+  readonly looks: number;
+};
+
+/**
+ * Once it returns, the events are committed and may be acknowledged.
+ * @param pspAccount whose secret verified them; events about operations of another account are not ours
+ */
+export async function acceptWebhooks(
+  db: Db,
+  context: FindingContext,
+  pspAccount: string,
+  events: readonly WebhookEvent[],
+): Promise<WebhooksAccepted> {
+  if (events.length > MAX_EVENTS) throw new Bug(`${events.length} events; the limit is ${MAX_EVENTS}`);
+  return transact(db, async (tx) => {
+    const ids = events.flatMap((event) => event.operationId ?? []);
+    const named = new Map(
+      (await listNamedOperations(tx, ids))
+        .filter((operation) => operation.pspAccount === pspAccount)
+        .map((operation) => [operation.operationId, operation]),
+    );
+    const rows = events.map((event) => toRow(pspAccount, event, named));
+    const fresh = await insertWebhooks(tx, rows);
+    const looked = events.filter((event, i) => fresh.has(event.eventId) && rows[i]!.effect === 'looks');
+    const told = oneEach(looked.filter((event) => event.says !== null));
+    await applyFindings(
+      tx,
+      context,
+      told.map((event) => findingOf(event, named)),
+    );
+    const asked = oneEach(looked.filter((event) => event.says === null));
+    const checked = await recheckOperations(
+      tx,
+      asked.flatMap((event) => event.operationId ?? []),
+    );
+    if (checked.length > 0) {
+      const data = JSON.stringify({ operations: checked.map(String) });
+      await insertEvents(tx, context.principal, [{ kind: 'operations_rechecked', paymentId: null, data }]);
+      await notifyLane(tx, laneOf(pspAccount, 'online'));
+    }
+    return { fresh: fresh.size, looks: told.length + checked.length };
+  });
+}
+
+function toRow(
+  pspAccount: string,
+  event: WebhookEvent,
+  named: ReadonlyMap<bigint, NamedOperation>,
+): NewWebhook {
+  const operation = event.operationId === null ? null : (named.get(event.operationId) ?? null);
+  return {
+    pspAccount,
+    eventId: event.eventId,
+    type: event.type,
+    operationId: operation === null ? null : operation.operationId,
+    effect: effectOf(event, operation),
+  };
+}
+
+/** The last event of each operation: one delivery can tell several things of one. */
+function oneEach(events: readonly WebhookEvent[]): readonly WebhookEvent[] {
+  return [...new Map(events.map((event) => [event.operationId, event])).values()];
+}
+
+function findingOf(event: WebhookEvent, named: ReadonlyMap<bigint, NamedOperation>): Finding {
+  const { operationId, attemptNumber } = named.get(event.operationId!)!;
+  return { operationId, attemptNumber, source: 'webhook', reply: event.says, held: null };
+}

@@ -1,0 +1,49 @@
+/** Remembers webhooks: all SQL on webhook_event. */
+import { list, type Queryable, type Tx } from '../db/connection.ts';
+import type { SubState } from '../operation/operation.ts';
+import type { OperationKind } from '../psp/psp.ts';
+import type { WebhookEffect } from './webhook.ts';
+
+export type NamedOperation = {
+  readonly operationId: bigint;
+  readonly kind: OperationKind;
+  readonly subState: SubState;
+  readonly attemptNumber: number;
+  readonly pspAccount: string;
+};
+
+/** Operations with their latest attempt; none for an operation without one. */
+export async function listNamedOperations(
+  on: Queryable,
+  operationIds: readonly bigint[],
+): Promise<readonly NamedOperation[]> {
+  return on.sql<NamedOperation[]>`
+    select o.id as operation_id, o.kind, ${on.t.shownSubState}(o.sub_state, j.state) as sub_state, o.psp_account,
+           a.number as attempt_number
+      from ${on.t.operation} o
+      left join ${on.t.job} j on j.operation_id = o.id
+      join lateral (select number from ${on.t.attempt} where operation_id = o.id order by number desc limit 1) a on true
+     where o.id = any(${list(operationIds)}::bigint[])`;
+}
+
+export type NewWebhook = {
+  readonly pspAccount: string;
+  readonly eventId: string;
+  readonly type: string;
+  readonly operationId: bigint | null;
+  readonly effect: WebhookEffect;
+};
+
+/** Stores what was not stored before; returns the event ids that were new. */
+export async function insertWebhooks(tx: Tx, webhooks: readonly NewWebhook[]): Promise<ReadonlySet<string>> {
+  const rows = await tx.sql<{ eventId: string }[]>`
+    insert into ${tx.t.webhookEvent} (psp_account, event_id, type, operation_id, effect)
+    select * from unnest(${list(webhooks.map((w) => w.pspAccount))}::text[],
+                         ${list(webhooks.map((w) => w.eventId))}::text[],
+                         ${list(webhooks.map((w) => w.type))}::text[],
+                         ${list(webhooks.map((w) => w.operationId))}::bigint[],
+                         ${list(webhooks.map((w) => w.effect))}::text[])
+        on conflict (psp_account, event_id) do nothing
+    returning event_id`;
+  return new Set(rows.map((row) => row.eventId));
+}

@@ -1,0 +1,38 @@
+/**
+ * What a PSP tells by itself, and what it makes us do. Decides only: a webhook is never believed where the PSP can be
+ * asked; it only makes us look again.
+ */
+import { isEnded, type SubState } from '../operation/operation.ts';
+import type { OperationKind, Reply } from '../psp/psp.ts';
+
+/** A verified webhook, as a connector reads it. */
+export type WebhookEvent = {
+  /** The PSP's own name of it: the same event comes again for days. */
+  readonly eventId: string;
+  readonly type: string;
+  /** Our operation that it names, or null: it is about something else. */
+  readonly operationId: bigint | null;
+  /** What it says, where the PSP cannot be asked and its signed word is all there is; else null. */
+  readonly says: Reply | null;
+};
+
+export type WebhookEffect = 'looks' | 'known' | 'not_ours';
+
+/** The operation that a webhook names, as it stands. */
+export type Named = { readonly kind: OperationKind; readonly subState: SubState };
+
+/** News of something that had succeeded: it may be undone. Types: docs.stripe.com/api/events/types, Adyen eventCode. */
+const MAY_UNDO = /fail|revers|return|cancel|expire|updated/i;
+
+/**
+ * Whether it is worth a look: always while the operation is open or in doubt; when it had ended, only for what may
+ * change that. Every charge brings a "succeeded" of its own, which tells nothing.
+ */
+export function effectOf(event: Pick<WebhookEvent, 'type'>, named: Named | null): WebhookEffect {
+  if (named === null) return 'not_ours';
+  // It was never sent: whatever this is, it is not about what we are going to ask for.
+  if (named.subState === 'queued' || named.subState === 'in_risk_review') return 'known';
+  if (!isEnded(named.subState)) return 'looks';
+  if (named.subState === 'succeeded') return MAY_UNDO.test(event.type) ? 'looks' : 'known';
+  return named.subState === 'reversed' ? 'known' : 'looks';
+}
