@@ -13,6 +13,7 @@ import {
   uniqueName,
 } from '../../testing/fixtures.ts';
 import { listEvents } from '../audit/event-store.ts';
+import { cancelOperation } from '../operation/cancel-operation.ts';
 import { parseRuleFile } from './parse-rule-file.ts';
 import { decideReview, expireReviews, type ReviewDecision } from './review-payments.ts';
 import type { RiskRules } from './risk.ts';
@@ -156,6 +157,20 @@ describe('rejecting', () => {
       job: null,
       entries: [],
     });
+  });
+});
+
+test('a payment in review is rejected, not canceled; then it has ended', async () => {
+  const { paymentId, operationId } = await waiting();
+  const cancellation = { reason: 'the buyer changed their mind', principal: 'cli:ana/paygate_app' };
+  await expect(cancelOperation(book.db, operationId, cancellation)).rejects.toMatchObject({
+    code: 'in_risk_review',
+    kind: 'refused',
+    message: expect.stringContaining(`risk review reject pay_${paymentId}`),
+  });
+  await decide(paymentId, 'rejected');
+  await expect(cancelOperation(book.db, operationId, cancellation)).rejects.toMatchObject({
+    code: 'already_ended',
   });
 });
 
