@@ -20,6 +20,7 @@ describe('help', () => {
     ['help-payments-resolve', ['help', 'payments', 'resolve']],
     ['help-wallets-list', ['help', 'wallets', 'list']],
     ['help-ledger', ['help', 'ledger']],
+    ['help-payments-retry', ['help', 'payments', 'retry']],
     ['help-payments-cancel', ['help', 'payments', 'cancel']],
     ['help-dlq-list', ['help', 'dlq', 'list']],
     ['help-dlq-replay', ['help', 'dlq', 'replay']],
