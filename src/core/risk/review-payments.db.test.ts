@@ -14,6 +14,8 @@ import {
 } from '../../testing/fixtures.ts';
 import { listEvents } from '../audit/event-store.ts';
 import { cancelOperation } from '../operation/cancel-operation.ts';
+import { retryOrder } from '../payment/retry-order.ts';
+import { getBookKey } from '../queue/queue-store.ts';
 import { parseRuleFile } from './parse-rule-file.ts';
 import { decideReview, expireReviews, type ReviewDecision } from './review-payments.ts';
 import type { RiskRules } from './risk.ts';
@@ -172,6 +174,23 @@ test('a payment in review is rejected, not canceled; then it has ended', async (
   await expect(cancelOperation(book.db, operationId, cancellation)).rejects.toMatchObject({
     code: 'already_ended',
   });
+});
+
+test('another attempt is refused while a review is open, and after it has said no', async () => {
+  const { paymentId, orderId } = await waiting();
+  const context = {
+    risk: RULES,
+    bookKey: await getBookKey(book.db),
+    principal: 'http:shop',
+    accountOf: () => ({ psp: 'stripe' as const }),
+  };
+  const retry = () => {
+    const request = { orderId, paymentMethod: 'pm_other', idempotencyKey: uniqueName('retry') };
+    return retryOrder(book.db, context, paymentId, request);
+  };
+  expect(await retry()).toMatchObject({ kind: 'refused', code: 'attempt_unresolved' });
+  await decide(paymentId, 'rejected');
+  expect(await retry()).toMatchObject({ kind: 'refused', code: 'not_retryable' });
 });
 
 describe('one decision only', () => {
