@@ -317,6 +317,7 @@ async function refunds(): Promise<void> {
     eventId: uniqueName('evt'),
     type: 'refund.updated',
     operationId: task.job.operationId,
+    pspReference: 'pi_1',
     says: i % 2 === 0 ? null : REPLY.succeeded,
   }));
   await acceptWebhooks(book.db, daemon.context, account, news);

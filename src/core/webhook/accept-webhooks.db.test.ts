@@ -36,6 +36,7 @@ function news(operationId: bigint | null, changes: Partial<WebhookEvent> = {}): 
     eventId: uniqueName('evt'),
     type: 'payment_intent.succeeded',
     operationId,
+    pspReference: 'pi_1',
     says: null,
     ...changes,
   };

@@ -13,6 +13,7 @@ import { notifyLane, recheckOperations } from '../queue/queue-store.ts';
 import { attemptOf, effectOf, type WebhookEvent } from './webhook.ts';
 import {
   insertWebhooks,
+  listNamedAttempts,
   listNamedOperations,
   type NamedOperation,
   type NewWebhook,
