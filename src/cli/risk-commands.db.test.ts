@@ -1,5 +1,5 @@
 /** `paygate risk …` as a person runs it: its output is a contract. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -119,6 +119,21 @@ describe('risk lint', () => {
 
   test('without a file looks at the configured one', async () => {
     expect(await json(['risk', 'lint'])).toMatchObject({ code: 0, out: { review_timeout_s: 43_200 } });
+  });
+
+  test('the configured one stands beside the configuration, wherever the command runs', async () => {
+    mkdirSync(join(folder, 'etc'), { recursive: true });
+    write('etc/paygate.toml', CONFIG.replace('risk.toml', 'own.toml'));
+    write('etc/own.toml', 'name = "beside"\n');
+    expect(await json(['risk', 'lint', '--config', 'etc/paygate.toml'])).toMatchObject({
+      code: 0,
+      out: { rules_version: expect.stringMatching(/^beside /) },
+    });
+    const shown = await json(['config', 'show', '--config', 'etc/paygate.toml']);
+    expect((shown.out as { settings: unknown[] }).settings).toContainEqual({
+      name: 'risk.rules_file',
+      value: expect.stringMatching(/^beside /),
+    });
   });
 
   test('says what is probably not meant, and ends with 0 all the same', async () => {

@@ -73,7 +73,8 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
     refunds: { ...refundContext(config), bookKey: await getBookKey(db), principal },
   });
   const http = await startHttpIfWanted(config, db, log);
-  log.info({ accounts: accounts.map((a) => a.name), http: http?.url ?? null }, 'ready');
+  const rules = config.risk.ruleSet?.version ?? null;
+  log.info({ accounts: accounts.map((a) => a.name), http: http?.url ?? null, rules }, 'ready');
 
   const signal = await untilSignal(log);
   log.info({ signal, ...executor.snapshot() }, 'draining');

@@ -10,7 +10,7 @@ import { formatId } from '../ids.ts';
 import { entryJson, insertEntries, insertPostings } from '../ledger/ledger-store.ts';
 import { ANY_LETTER, closeLettersAs, listDeadLetters, lockDeadLetters } from '../queue/dead-letter-store.ts';
 import { endJobsFromOutside, lockJobs } from '../queue/queue-store.ts';
-import { transition } from './operation.ts';
+import { isEnded, transition } from './operation.ts';
 import { insertReleasesOfFailedRefunds, lockSubjects } from './operation-store.ts';
 import { cancelUnsent, listStandings, lockOperations, type Standing } from './reopening-store.ts';
 import { releaseEntries } from './verdict.ts';
@@ -26,7 +26,7 @@ export type Canceled = { readonly operationId: bigint; readonly attemptNumber: n
 
 /**
  * Cancels an operation.
- * @throws OperatorError already_claimed, already_ended
+ * @throws OperatorError already_claimed, already_ended, in_risk_review
  */
 export async function cancelOperation(
   db: Db,
@@ -118,8 +118,14 @@ async function cancelLocked(
 function refuseUnlessUnsent(standing: Standing): void {
   const name = formatId('operation', standing.operationId);
   const { subState, sends, firstSentAgoMs, maybeSent, isLeased } = standing;
-  if (transition(subState, 'retried') !== null || subState === 'succeeded') {
+  if (isEnded(subState)) {
     throw new OperatorError('already_ended', `${name} has ended as ${subState}.`, { kind: 'refused' });
+  }
+  if (subState === 'in_risk_review') {
+    const how = `paygate risk review reject ${formatId('payment', standing.paymentId!)} --reason "…"`;
+    throw new OperatorError('in_risk_review', `${name} waits for a risk review, which ends it: ${how}`, {
+      kind: 'refused',
+    });
   }
   const isUnsent = sends === 0 && firstSentAgoMs === null && !maybeSent && !isLeased;
   if (isUnsent && transition(subState, 'canceled') !== null) return;

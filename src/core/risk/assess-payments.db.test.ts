@@ -16,7 +16,7 @@ import {
   uniqueName,
   untilBlocked,
 } from '../../testing/fixtures.ts';
-import { transact, transactOnce } from '../db/connection.ts';
+import { type Tx, transact, transactOnce } from '../db/connection.ts';
 import { acceptPayments, fingerprint } from '../payment/accept-payments.ts';
 import type { PaymentRequest } from '../payment/payment-request.ts';
 import { submitPayments } from '../payment/submit-payments.ts';
@@ -124,6 +124,53 @@ describe('what is stored', () => {
   });
 });
 
+describe('what it costs', () => {
+  type TxSql = Tx['sql'];
+
+  /** Counts the statements that are sent through it, those within savepoints included. */
+  function counting(sql: TxSql, onStatement: () => void): TxSql {
+    return new Proxy(sql, {
+      apply: (target, self, args: unknown[]) => {
+        // A plain call makes an identifier; only a template is a statement.
+        if (Array.isArray(args[0]) && 'raw' in args[0]) onStatement();
+        return Reflect.apply(target as unknown as (...all: unknown[]) => unknown, self, args);
+      },
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name);
+        if (name !== 'savepoint') return value;
+        return (work: (inner: TxSql) => Promise<unknown>) =>
+          target.savepoint((inner) => work(counting(inner as unknown as TxSql, onStatement)));
+      },
+    });
+  }
+
+  async function statementsOf(rules: RiskRules, payments: number): Promise<number> {
+    const context = await acceptContext(book.db, { risk: rules });
+    const requests = many(payments, () => paymentRequest({ buyer: uniqueName('buyer') })).map(fingerprint);
+    let statements = 0;
+    await transact(book.db, async (tx) => {
+      const sql = counting(tx.sql, () => {
+        statements += 1;
+      });
+      await acceptPayments({ ...tx, sql }, context, requests);
+    });
+    return statements;
+  }
+
+  test('a constant number of statements a batch; none more without rules, one more for rules that look at nothing else', async () => {
+    const { ruleSet: _, ...none } = rulesOf('');
+    const plain = rulesOf('[[rules]]\nid = "big"\nkind = "amount"\nmax = { EUR = "99" }\naction = "block"');
+    const looking = rulesOf(
+      `${LIMIT_2}[[rules]]\nid = "double"\nkind = "duplicate"\nwindow = "15m"\naction = "review"\n[[rules]]\nid = "new"\nkind = "first_time_buyer"\nabove = { EUR = "1" }\naction = "review"\n`,
+    );
+    const withoutRules = await statementsOf(none, 1);
+    expect(withoutRules).toBeGreaterThan(5);
+    expect(await statementsOf(none, 50)).toBe(withoutRules);
+    expect(await statementsOf(plain, 50)).toBe(withoutRules + 1);
+    expect(await statementsOf(looking, 50)).toBe(await statementsOf(looking, 1));
+  });
+});
+
 describe('velocity', () => {
   test('payments of one batch count each other, in the order of the requests whatever their keys', async () => {
     const buyer = uniqueName('buyer');
@@ -218,6 +265,33 @@ describe('velocity', () => {
       batches.map((batch) => transact(book.db, (tx) => acceptPayments(tx, context, batch.map(fingerprint)))),
     );
     expect(results.flat().filter((result) => result.kind === 'accepted')).toHaveLength(160);
+  });
+
+  test('one batch and one by one come to the same decisions', async () => {
+    const rules = rulesOf(
+      `${LIMIT_2.replace('= 2', '= 4')}max_sum = { EUR = "40" }\n[[rules]]\nid = "double"\nkind = "duplicate"\nwindow = "15m"\naction = "review"\n`,
+    );
+    const script = ['12.50', '1', '12.50', '30', '2', '1', '3', '4'];
+    const play = (buyer: string) =>
+      script.map((amount) =>
+        paymentRequest({ buyer, orders: [orderRequest({ money: money(amount, 'EUR') })] }),
+      );
+    const together = await decisions(rules, play(uniqueName('buyer')));
+    const single: string[] = [];
+    for (const request of play(uniqueName('buyer'))) single.push(...(await decisions(rules, [request])));
+    expect(together).toEqual(single);
+    expect(together).toEqual(['allow', 'allow', 'review', 'block', 'allow', 'block', 'block', 'block']);
+  });
+
+  test('leaves the statements after it the time they had', async () => {
+    const context = await acceptContext(book.db, { risk: rulesOf(LIMIT_2) });
+    const timeouts = await transact(book.db, async (tx) => {
+      const read = async () => (await tx.sql`select current_setting('statement_timeout') as t`)[0]!.t;
+      const before = await read();
+      await acceptPayments(tx, context, [fingerprint(paymentRequest())]);
+      return [before, await read()];
+    });
+    expect(timeouts).toEqual(['1min', '1min']);
   });
 
   test('a name that another acceptance holds too long is "in progress", not a review', async () => {

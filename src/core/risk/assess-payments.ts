@@ -218,7 +218,7 @@ function toKeyQuestion({ key, span }: Question): KeyQuestion {
 export type PaymentRisk = {
   readonly paymentId: bigint;
   readonly record: RiskRecord;
-  /** Where its jobs would go. */
+  /** How urgent its jobs would be. */
   readonly priority: Priority;
 };
 

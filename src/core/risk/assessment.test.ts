@@ -158,6 +158,21 @@ describe('what cannot be found out', () => {
     });
   });
 
+  test('because a rule itself is broken means review too; the others are asked all the same', () => {
+    const rules = rulesOf(amount('a', 'block', '1') + amount('b', 'review', '100'));
+    const broken = rules.ruleSet!.rules.map((rule) => (rule.id === 'a' ? { ...rule, max: null } : rule));
+    const ruleSet = {
+      ...rules.ruleSet!,
+      rules: broken as unknown as NonNullable<RiskRules['ruleSet']>['rules'],
+    };
+    expect(assess(payment(), { ...rules, ruleSet }, know())).toMatchObject({
+      decision: 'review',
+      hits: [{ rule: 'a', isFault: true }],
+    });
+    const blocking = { ...rules, ruleSet, blockedBuyers: new Set(['Ana']) };
+    expect(assess(payment(), blocking, know()).decision).toBe('block');
+  });
+
   test('is not overridden: nobody knows what would be', () => {
     const toml = NEEDY[0]! + list('ok', 'allow', 'buyer', 'Ana', over('n'));
     expect(assess(payment(), rulesOf(toml), UNKNOWN).decision).toBe('review');

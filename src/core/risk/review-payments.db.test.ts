@@ -13,6 +13,9 @@ import {
   uniqueName,
 } from '../../testing/fixtures.ts';
 import { listEvents } from '../audit/event-store.ts';
+import { cancelOperation } from '../operation/cancel-operation.ts';
+import { retryOrder } from '../payment/retry-order.ts';
+import { getBookKey } from '../queue/queue-store.ts';
 import { parseRuleFile } from './parse-rule-file.ts';
 import { decideReview, expireReviews, type ReviewDecision } from './review-payments.ts';
 import type { RiskRules } from './risk.ts';
@@ -159,6 +162,37 @@ describe('rejecting', () => {
   });
 });
 
+test('a payment in review is rejected, not canceled; then it has ended', async () => {
+  const { paymentId, operationId } = await waiting();
+  const cancellation = { reason: 'the buyer changed their mind', principal: 'cli:ana/paygate_app' };
+  await expect(cancelOperation(book.db, operationId, cancellation)).rejects.toMatchObject({
+    code: 'in_risk_review',
+    kind: 'refused',
+    message: expect.stringContaining(`risk review reject pay_${paymentId}`),
+  });
+  await decide(paymentId, 'rejected');
+  await expect(cancelOperation(book.db, operationId, cancellation)).rejects.toMatchObject({
+    code: 'already_ended',
+  });
+});
+
+test('another attempt is refused while a review is open, and after it has said no', async () => {
+  const { paymentId, orderId } = await waiting();
+  const context = {
+    risk: RULES,
+    bookKey: await getBookKey(book.db),
+    principal: 'http:shop',
+    accountOf: () => ({ psp: 'stripe' as const }),
+  };
+  const retry = () => {
+    const request = { orderId, paymentMethod: 'pm_other', idempotencyKey: uniqueName('retry') };
+    return retryOrder(book.db, context, paymentId, request);
+  };
+  expect(await retry()).toMatchObject({ kind: 'refused', code: 'attempt_unresolved' });
+  await decide(paymentId, 'rejected');
+  expect(await retry()).toMatchObject({ kind: 'refused', code: 'not_retryable' });
+});
+
 describe('one decision only', () => {
   test.each(['approved', 'rejected'] as const)(
     'the second decider is told: it was %s, and by whom',
@@ -189,6 +223,16 @@ describe('one decision only', () => {
       subState: winners[0] === 'approved' ? 'queued' : 'risk_blocked',
     });
     expect(await eventsOf(paymentId)).toHaveLength(1);
+  });
+
+  test('is held by the database itself, for everybody', async () => {
+    const { paymentId } = await waiting();
+    await decide(paymentId, 'approved');
+    const { sql, t } = book.owner;
+    await expect(
+      sql`update ${t.riskReview} set state = 'rejected' where payment_id = ${paymentId}`,
+    ).rejects.toMatchObject({ code: 'PG001' });
+    await expect(sql`delete from ${t.riskReview}`).rejects.toMatchObject({ code: 'PG001' });
   });
 
   test('what was never in review cannot be decided', async () => {

@@ -34,6 +34,14 @@ create table risk_review (
     (state = 'open') = (decided_at is null) and (decided_at is null) = (decided_by is null)
     and (decided_at is null) = (reason is null))
 );
+-- One decision only, whatever the program does.
+create trigger risk_review_is_decided_once before update on risk_review
+  for each row
+  when (old.state <> 'open' and (new.state, new.decided_at, new.decided_by, new.reason)
+        is distinct from (old.state, old.decided_at, old.decided_by, old.reason))
+  execute function refuse_change();
+create trigger risk_review_stays before delete or truncate on risk_review
+  for each statement execute function refuse_change();
 create index risk_review_open on risk_review (due_at, payment_id) where state = 'open';
 
 -- One row per name that rules count. Acceptances lock the rows of their names, in key order, before they read the
