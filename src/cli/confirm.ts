@@ -32,7 +32,12 @@ export async function confirmOne(
  * Asks for the total of a batch; --yes is not enough for it.
  * @throws OperatorError not_confirmed, confirm_differs
  */
-export async function confirmTotal(session: Session, totals: Totals, where: AskWhere): Promise<void> {
+export async function confirmTotal(
+  session: Session,
+  totals: Totals,
+  where: AskWhere,
+  deed: 'submit' | 'approve' = 'submit',
+): Promise<void> {
   const { globals } = session;
   const wanted = totalsCode(totals);
   if (globals.confirm !== null) return checkTotal(globals.confirm, totals, '--confirm said');
@@ -46,7 +51,7 @@ export async function confirmTotal(session: Session, totals: Totals, where: AskW
       },
     );
   }
-  const text = await ask(session, `Type the total (${wanted}) to submit: `, where, `--confirm ${wanted}`);
+  const text = await ask(session, `Type the total (${wanted}) to ${deed}: `, where, `--confirm ${wanted}`);
   if (text.trim() === '') {
     throw new OperatorError('not_confirmed', 'Not confirmed: nothing was done.', { kind: 'refused' });
   }

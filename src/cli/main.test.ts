@@ -18,6 +18,12 @@ describe('help', () => {
     ['help-payments-submit', ['payments', 'submit', '--help']],
     ['help-payments-list', ['help', 'payments', 'list']],
     ['help-payments-resolve', ['help', 'payments', 'resolve']],
+    ['help-sellers', ['sellers', '--help']],
+    ['help-sellers-destination', ['sellers', 'destination', '--help']],
+    ['help-payouts', ['payouts', '--help']],
+    ['help-payouts-submit', ['payouts', 'submit', '--help']],
+    ['help-payouts-approve', ['payouts', 'approve', '--help']],
+    ['help-payouts-list', ['help', 'payouts', 'list']],
     ['help-wallets-list', ['help', 'wallets', 'list']],
     ['help-ledger', ['help', 'ledger']],
     ['help-dlq-list', ['help', 'dlq', 'list']],
@@ -36,6 +42,9 @@ describe('help', () => {
       ['--help'],
       ['payments', 'submit', '--help'],
       ['payments', 'resolve', '--help'],
+      ['payouts', 'submit', '--help'],
+      ['payouts', 'approve', '--help'],
+      ['sellers', 'destination', '--help'],
       ['help', 'exit-codes'],
     ]) {
       const { out } = await run(args);
