@@ -36,7 +36,7 @@ export async function confirmTotal(
   session: Session,
   totals: Totals,
   where: AskWhere,
-  deed: 'submit' | 'approve' = 'submit',
+  purpose: 'submit' | 'approve' | 'replay' = 'submit',
 ): Promise<void> {
   const { globals } = session;
   const wanted = totalsCode(totals);
@@ -51,7 +51,7 @@ export async function confirmTotal(
       },
     );
   }
-  const text = await ask(session, `Type the total (${wanted}) to ${deed}: `, where, `--confirm ${wanted}`);
+  const text = await ask(session, `Type the total (${wanted}) to ${purpose}: `, where, `--confirm ${wanted}`);
   if (text.trim() === '') {
     throw new OperatorError('not_confirmed', 'Not confirmed: nothing was done.', { kind: 'refused' });
   }

@@ -26,7 +26,10 @@ describe('help', () => {
     ['help-payouts-list', ['help', 'payouts', 'list']],
     ['help-wallets-list', ['help', 'wallets', 'list']],
     ['help-ledger', ['help', 'ledger']],
+    ['help-payments-cancel', ['help', 'payments', 'cancel']],
     ['help-dlq-list', ['help', 'dlq', 'list']],
+    ['help-dlq-replay', ['help', 'dlq', 'replay']],
+    ['help-dlq-discard', ['help', 'dlq', 'discard']],
     ['help-db', ['help', 'db']],
     ['help-daemon', ['help', 'daemon']],
     ['help-sandbox-run', ['help', 'sandbox', 'run']],
@@ -45,6 +48,7 @@ describe('help', () => {
       ['payouts', 'submit', '--help'],
       ['payouts', 'approve', '--help'],
       ['sellers', 'destination', '--help'],
+      ['dlq', 'replay', '--help'],
       ['help', 'exit-codes'],
     ]) {
       const { out } = await run(args);

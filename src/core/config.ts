@@ -263,20 +263,6 @@ function toAcceptPolicy(
   };
 }
 
-/** Amounts in minor units from a table of amounts in major units by currency code. */
-function readAmounts(
-  field: string,
-  table: Readonly<Record<string, string>>,
-  faults: string[],
-): ReadonlyMap<Currency, bigint> {
-  const amounts = new Map<Currency, bigint>();
-  for (const [code, text] of Object.entries(table)) {
-    const amount = readAmount(`${field}.${code}`, text, code, faults);
-    if (amount !== null) amounts.set(amount.currency, amount.amountMinor);
-  }
-  return amounts;
-}
-
 /** Null where the rule makes no sense; `faults` says why then. */
 function toRoutingRule(
   rule: z.infer<typeof routingSchema>,
@@ -318,6 +304,20 @@ function toRanges(
     ranges.set(min.currency, { minMinor, maxMinor });
   }
   return ranges;
+}
+
+/** Amounts in minor units from a table of amounts in major units by currency code. */
+function readAmounts(
+  field: string,
+  table: Readonly<Record<string, string>>,
+  faults: string[],
+): ReadonlyMap<Currency, bigint> {
+  const amounts = new Map<Currency, bigint>();
+  for (const [code, text] of Object.entries(table)) {
+    const amount = readAmount(`${field}.${code}`, text, code, faults);
+    if (amount !== null) amounts.set(amount.currency, amount.amountMinor);
+  }
+  return amounts;
 }
 
 function readAmount(

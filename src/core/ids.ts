@@ -28,3 +28,8 @@ export function parseId(kind: IdKind, text: string): bigint | null {
   const digits = text.startsWith(prefix) ? text.slice(prefix.length) : text;
   return NUMBER.test(digits) ? BigInt(digits) : null;
 }
+
+/** An attempt's key at the PSP: the book's own random part, the operation and the attempt (≤ 64 characters). */
+export function attemptKey(bookKey: string, operationId: bigint, attemptNumber: number): string {
+  return `pg-${bookKey}-${operationId}-${attemptNumber}`;
+}

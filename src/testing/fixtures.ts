@@ -347,7 +347,7 @@ export const REPLY = {
 export type ReplyKind = keyof typeof REPLY;
 export const REPLY_KINDS = Object.keys(REPLY) as readonly ReplyKind[];
 
-/** Where an operation stands, with everything around it. */
+/** Where an operation stands, with its latest attempt and everything around it. */
 export type Standing = {
   readonly subState: string;
   readonly attemptState: string;
@@ -387,7 +387,9 @@ export async function standingOf(db: Db, operationId: bigint): Promise<Standing>
       from ${t.operation} o
       join ${t.attempt} a on a.operation_id = o.id
       left join ${t.job} j on j.operation_id = o.id
-     where o.id = ${operationId}`;
+     where o.id = ${operationId}
+     order by a.number desc
+     limit 1`;
   if (row === undefined) throw new Error(`there is no operation ${operationId}`);
   return row.standing;
 }

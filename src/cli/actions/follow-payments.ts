@@ -69,7 +69,8 @@ async function look(
   });
 }
 
-async function warnWithoutDaemon(session: Session, db: Db): Promise<void> {
+/** Who waits for a daemon's work should know when there is none. */
+export async function warnWithoutDaemon(session: Session, db: Db): Promise<void> {
   if ((await listLiveDaemons(db)).length > 0) return;
   session.note('No daemon is alive, so nothing is being charged yet. Start one: paygate daemon run');
 }

@@ -1,20 +1,26 @@
-/** `dlq list` and `dlq show`. Reads only. */
+/** `dlq list`, by letter or by group, and `dlq show`. Reads only. */
 import { OperatorError } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
-import { toMoneyJson } from '../../core/money.ts';
+import { type Currency, type Money, toMoneyJson } from '../../core/money.ts';
 import { isoTime } from '../../core/payment/payment-answer.ts';
-import { type DeadLetter, listDeadLetters } from '../../core/queue/dead-letter-store.ts';
+import {
+  ANY_LETTER,
+  type DeadLetter,
+  type DeadLetterGroup,
+  listDeadLetterGroups,
+  listDeadLetters,
+} from '../../core/queue/dead-letter-store.ts';
 import { shownText } from '../../core/shown-text.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
 import type { Block } from '../render/table.ts';
 import type { Session } from '../session.ts';
 import { moneyOf, moneyText, requireId, timeText } from '../words.ts';
+import { chooseLetters, type LetterFlags } from './choose-dead-letters.ts';
 import { askFor, listResult, pageOf } from './page.ts';
 
-export type DeadLetterListFlags = {
+export type DeadLetterListFlags = LetterFlags & {
   readonly state: DeadLetter['state'] | null;
-  readonly code: string | null;
   readonly limit: number;
   readonly cursor: string | null;
 };
@@ -22,9 +28,7 @@ export type DeadLetterListFlags = {
 /** One page, newest first. */
 export async function listDeadLettersCommand(session: Session, flags: DeadLetterListFlags): Promise<number> {
   const filter = {
-    id: null,
-    state: flags.state,
-    code: flags.code,
+    ...chooseLetters(flags, [], flags.state),
     beforeId: flags.cursor === null ? null : requireId('deadLetter', flags.cursor),
     limit: askFor(flags.limit),
   };
@@ -36,11 +40,66 @@ export async function listDeadLettersCommand(session: Session, flags: DeadLetter
   });
 }
 
+/** What letters have in common: groups by fingerprint, the largest first. */
+export async function listDeadLetterGroupsCommand(
+  session: Session,
+  flags: Omit<DeadLetterListFlags, 'cursor'>,
+): Promise<number> {
+  const choice = chooseLetters(flags, [], flags.state);
+  return withBook(session, async ({ db }) => {
+    const groups = await listDeadLetterGroups(db, choice, flags.limit);
+    await session.print(listResult(groups.map(groupView), null, [tableOfGroups(groups)]));
+    return EXIT.done;
+  });
+}
+
+function moniesOf(group: DeadLetterGroup): readonly Money[] {
+  return group.totals.map(({ currency, amountMinor }) => ({
+    amountMinor: BigInt(amountMinor),
+    currency: currency as Currency,
+  }));
+}
+
+function groupView(group: DeadLetterGroup) {
+  return {
+    fingerprint: group.fingerprint,
+    code: group.code,
+    letters: group.letters,
+    totals: moniesOf(group).map(toMoneyJson),
+    oldest_at: isoTime(group.oldestAt),
+    newest_at: isoTime(group.newestAt),
+    newest_dead_letter_id: formatId('deadLetter', group.newestId),
+  };
+}
+
+function tableOfGroups(groups: readonly DeadLetterGroup[]): Block {
+  return {
+    kind: 'table',
+    empty: 'no dead letters',
+    columns: [
+      { title: 'LETTERS', align: 'right' },
+      { title: 'TOTAL', align: 'right' },
+      { title: 'FINGERPRINT', shrink: true },
+      { title: 'OLDEST' },
+      { title: 'NEWEST' },
+      { title: 'EXAMPLE' },
+    ],
+    rows: groups.map((group) => [
+      String(group.letters),
+      moniesOf(group).map(moneyText).join(', '),
+      group.fingerprint,
+      timeText(isoTime(group.oldestAt)),
+      timeText(isoTime(group.newestAt)),
+      formatId('deadLetter', group.newestId),
+    ]),
+  };
+}
+
 /** Exit 1 when there is none. */
 export async function showDeadLetter(session: Session, text: string): Promise<number> {
   const id = requireId('deadLetter', text);
   return withBook(session, async ({ db }) => {
-    const [letter] = await listDeadLetters(db, { id, state: null, code: null, beforeId: null, limit: 1 });
+    const [letter] = await listDeadLetters(db, { ...ANY_LETTER, ids: [id], beforeId: null, limit: 1 });
     if (letter === undefined) {
       throw new OperatorError('dead_letter_not_found', `There is no dead letter ${shownText(text)}.`, {
         kind: 'answer_is_no',
@@ -57,6 +116,7 @@ function letterView(letter: DeadLetter) {
     state: letter.state,
     code: letter.code,
     reason: letter.reason,
+    fingerprint: letter.fingerprint,
     operation_id: formatId('operation', letter.operationId),
     operation_kind: letter.operationKind,
     attempt_number: letter.attemptNumber,
@@ -130,9 +190,15 @@ function factsOf(letter: DeadLetter): Block {
 /** What a person can do now, for what only a person can end. */
 function adviceOn(letter: DeadLetter): readonly Block[] {
   const isInDoubt = ['unknown', 'pending_psp', 'awaiting_customer'].includes(letter.subState);
-  if (letter.state !== 'open' || !isInDoubt || letter.orderId === null) return [];
+  if (letter.state !== 'open') return [];
+  const replay: Block = {
+    kind: 'line',
+    text: `What trying again would do: paygate dlq replay ${formatId('deadLetter', letter.id)}`,
+  };
+  if (!isInDoubt || letter.orderId === null) return [replay];
   const order = formatId('order', letter.orderId);
   return [
+    replay,
     {
       kind: 'line',
       text: `Look for ${formatId('operation', letter.operationId)} at the PSP, then say what it did:`,

@@ -1,15 +1,14 @@
 /** `payments resolve`: takes a person's word on an order in doubt, shows what it will do, and stores it. */
-import { OperatorError } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
 import { resolveOperation } from '../../core/operation/resolve-operation.ts';
-import { findOrder, listPaymentRows, type PaymentRow } from '../../core/payment/payment-store.ts';
 import { capabilitiesOf } from '../../core/psp/request.ts';
 import { shownText } from '../../core/shown-text.ts';
 import { confirmOne } from '../confirm.ts';
 import { EXIT } from '../exit-codes.ts';
-import { type Book, withBook } from '../open-book.ts';
+import { withBook } from '../open-book.ts';
 import type { Session } from '../session.ts';
 import { moneyOf, moneyText, requireId, sumUp } from '../words.ts';
+import { findOrderRow } from './find-order.ts';
 
 export type ResolveFlags = {
   readonly order: string;
@@ -52,15 +51,5 @@ export async function resolveOrder(session: Session, flags: ResolveFlags): Promi
       blocks: [{ kind: 'line', text: `${formatId('order', orderId)}: ${applied.from} → ${applied.to}` }],
     });
     return EXIT.done;
-  });
-}
-
-async function findOrderRow({ db }: Book, orderId: bigint, text: string): Promise<PaymentRow> {
-  const order = await findOrder(db, orderId);
-  const rows = order === null ? [] : await listPaymentRows(db, [order.paymentId]);
-  const row = rows.find((candidate) => candidate.orderId === orderId);
-  if (row !== undefined) return row;
-  throw new OperatorError('order_not_found', `There is no order ${shownText(text)}.`, {
-    kind: 'answer_is_no',
   });
 }

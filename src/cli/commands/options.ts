@@ -25,3 +25,23 @@ export function collect(value: string, previous: readonly string[] | undefined):
 export function nounCommand(program: CommandUnknownOpts, name: string, description: string) {
   return program.command(name).description(description).helpCommand(false);
 }
+
+const MS_OF = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+const DURATION = /^(\d{1,6})([smhd])$/;
+
+/** "90s", "15m", "2h", "3d" in milliseconds. */
+export function readDuration(text: string): number {
+  const [, count, unit] = DURATION.exec(text) ?? [];
+  if (count === undefined) throw new InvalidArgumentError('It must be a duration like 90s, 15m, 2h or 3d.');
+  return Number(count) * MS_OF[unit as keyof typeof MS_OF];
+}
+
+const RATE = /^(\d{1,4})(?:\/s)?$/;
+const MAX_RATE = 1_000;
+
+/** "20/s": how many each second, 1–1,000. */
+export function readRate(text: string): number {
+  const perSecond = Number(RATE.exec(text)?.[1] ?? Number.NaN);
+  if (perSecond >= 1 && perSecond <= MAX_RATE) return perSecond;
+  throw new InvalidArgumentError(`It must be a rate like 20/s, from 1 to ${MAX_RATE} each second.`);
+}

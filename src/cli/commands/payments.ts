@@ -9,6 +9,7 @@ export function registerPayments(program: CommandUnknownOpts, launch: Launch): v
   registerSubmit(payments, launch);
   registerReading(payments, launch);
   registerResolve(payments, launch);
+  registerCancel(payments, launch);
 }
 
 const SUBMIT_HELP = `
@@ -151,5 +152,23 @@ function registerResolve(payments: CommandUnknownOpts, launch: Launch): void {
           pspReference: flags.pspReference ?? null,
         }),
       ),
+    );
+}
+
+const CANCEL_HELP = `
+Only for an order that no daemon has claimed yet. What may have been sent cannot be taken back:
+evidence ends it (paygate payments resolve), and a charge that went through is refunded.
+
+Example:
+  paygate payments cancel ord_13 --reason "the buyer ordered twice"`;
+
+function registerCancel(payments: CommandUnknownOpts, launch: Launch): void {
+  payments
+    .command('cancel')
+    .argument('<order>', 'ord_13')
+    .description('take back an order that was never sent; needs --reason')
+    .addHelpText('after', CANCEL_HELP)
+    .action((order) =>
+      launch(async (session) => (await import('../actions/cancel-order.ts')).cancelOrder(session, order)),
     );
 }

@@ -28,7 +28,9 @@ import { approvalContext, fundedSeller, pay, payoutRequest, submit } from '../..
 import { connect, type Db, openBook, transact } from '../db/connection.ts';
 import { migrate } from '../db/migrate.ts';
 import { verifyLedger } from '../ledger/verify-ledger.ts';
+import { cancelOperation } from '../operation/cancel-operation.ts';
 import { claimTasks, findingOf, recordFindings } from '../operation/execute-operations.ts';
+import { replayDeadLetters } from '../operation/replay-dead-letters.ts';
 import { giveBackOrphans, rescueOperations } from '../operation/rescue-operations.ts';
 import { resolveOperation } from '../operation/resolve-operation.ts';
 import { acceptPayments, fingerprint } from '../payment/accept-payments.ts';
@@ -334,6 +336,39 @@ async function quarantine(): Promise<void> {
     update ${book.owner.t.operation} set currency = 'EUR' where id = ${operationId}`;
 }
 
+/** What people do: replays of what is in doubt and of what was refused, in both ways; cancellations. */
+async function commands(): Promise<void> {
+  const account = uniqueName('acct');
+  await queueCharges(
+    book.db,
+    account,
+    Array.from({ length: 6 }, () => paymentRequest()),
+  );
+  const [{ operationId: unsent }] = [await queueCharge(book.db, uniqueName('acct'))];
+  await cancelOperation(book.db, unsent, { reason: 'the buyer "called" \\', principal: 'os:ana' });
+  const daemon = await startTestDaemon(book.db);
+  const tasks = await claim(daemon, account);
+  for (const [i, task] of tasks.entries()) await record(daemon, task, i < 3 ? REPLY.rejected : REPLY.unknown);
+  await makeDue(book.owner, account);
+  for (const task of await claim(daemon, account)) await record(daemon, task, REPLY.not_found);
+  const letters = await book.db.sql<{ id: bigint }[]>`
+    select d.id from ${book.db.t.deadLetter} d
+      join ${book.db.t.operation} o on o.id = d.operation_id
+     where o.psp_account = ${account} order by d.id`;
+  const context = {
+    principal: 'os:ana',
+    reason: 'fixed',
+    bookKey: 'testbook',
+    pspOf: (): 'stripe' => 'stripe',
+  };
+  const ids = letters.map((letter) => letter.id);
+  await replayDeadLetters(book.db, { ...context, action: 'enquire' }, ids.slice(4));
+  await replayDeadLetters(book.db, { ...context, action: null }, ids);
+  const again = await claimTasks(daemon.context, `${account}/batch`, 4, scriptedConnector([]));
+  for (const [i, task] of again.entries())
+    await record(daemon, task, i === 0 ? REPLY.succeeded : REPLY.unknown);
+}
+
 /** The tests above move jobs about by hand, which no event tells: when they are due, and one's rescues. */
 async function levelJobs(owner: Db): Promise<void> {
   await owner.sql`update ${owner.t.job} set run_at = 'epoch', rescues = 0`;
@@ -349,6 +384,7 @@ describe('replay', () => {
     await refunds();
     await payouts();
     await quarantine();
+    await commands();
     await applyOutside(book.db, []);
     await levelJobs(book.owner);
     const states = await book.owner.sql<{ subState: string }[]>`
@@ -366,6 +402,7 @@ describe('replay', () => {
         'retry_wait',
         'held_config',
         'reversed',
+        'canceled',
       ]),
     );
     const into = await emptyBook('rebuilt');
@@ -385,10 +422,12 @@ describe('replay', () => {
       'account_opened',
       'batch_opened',
       'batch_submitted',
+      'dead_letter_replayed',
       'funds_released',
       'job_rescued',
       'jobs_claimed',
       'key_answered',
+      'operation_canceled',
       'operation_evidence',
       'operations_rechecked',
       'payment_accepted',

@@ -62,6 +62,12 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return rebuild.addEntries(tx, event.at, data.entries);
     case 'funds_released':
       return rebuild.addEntries(tx, event.at, data.entries);
+    case 'dead_letter_replayed':
+    case 'order_retried':
+      return rebuild.applyReopening(tx, event.at, data);
+    case 'operation_canceled':
+      await rebuild.applyCancellation(tx, event.at, data);
+      return rebuild.addEntries(tx, event.at, data.entries);
     case 'seller_changed':
       return payouts.changeSeller(tx, event, data);
     case 'payout_batch_submitted':

@@ -224,6 +224,46 @@ async function applyJobChange(tx: Tx, at: string, { operation, job }: EvidenceDa
      where operation_id = ${operation}::text::bigint`;
 }
 
+type ReopeningData = {
+  readonly operation: string;
+  readonly attempt: number;
+  /** Of a new attempt; null where the open one goes on. */
+  readonly attempt_row: { readonly idempotency_key: string; readonly request: Document } | null;
+  readonly job: Json;
+};
+
+/** An operation got a job again: for its open attempt, or for a new one. */
+export async function applyReopening(tx: Tx, at: string, data: ReopeningData): Promise<void> {
+  const { operation, attempt, attempt_row: opened, job } = data;
+  if (opened !== null) {
+    await tx.sql`
+      insert into ${tx.t.attempt} (operation_id, number, idempotency_key, request, state, created_at)
+      values (${operation}::text::bigint, ${attempt}, ${opened.idempotency_key}, ${JSON.stringify(opened.request)},
+              'created', ${at})`;
+    await tx.sql`
+      update ${tx.t.operation} set sub_state = 'queued', reason = null, psp_reference = null, updated_at = ${at}
+       where id = ${operation}::text::bigint`;
+  }
+  await tx.sql`
+    insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, run_at, fence, sends, first_sent_at,
+                             last_sent_at)
+    select id, kind, ${attempt}, ${job.lane!}, ${job.action!}, ${at}, ${job.fence!}, ${job.sends!},
+           ${job.first_sent_at!}::timestamptz, ${job.last_sent_at!}::timestamptz
+      from ${tx.t.operation}
+     where id = ${operation}::text::bigint`;
+}
+
+/** A person ended an operation of which nothing had been sent. */
+export async function applyCancellation(tx: Tx, at: string, c: Json): Promise<void> {
+  await tx.sql`
+    update ${tx.t.attempt} set state = 'not_sent', is_open = false, reason = ${c.reason!}
+     where operation_id = ${c.operation!}::text::bigint and number = ${c.attempt!}`;
+  await tx.sql`
+    update ${tx.t.operation} set sub_state = 'canceled', reason = ${c.reason!}, updated_at = ${at}
+     where id = ${c.operation!}::text::bigint`;
+  await removeJob(tx, String(c.operation));
+}
+
 type EntryData = {
   readonly id: string;
   readonly cause: string;

@@ -27,22 +27,22 @@ describe('the transition table', () => {
     const head = ['', ...OPERATION_EVENTS].map(cell).join('').trimEnd();
     expect(`\n${[head, ...lines].join('\n')}\n`).toMatchInlineSnapshot(`
       "
-                         claimed            succeeded          declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error       reversed
-      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -                  -
-      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      claimed            -                  succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -
-      pending_psp        pending_psp        succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -
-      awaiting_customer  awaiting_customer  succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -
-      retry_wait         claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -
-      unknown            unknown            succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -
-      held_config        claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -
-      succeeded          -                  -                  -                  -                  -                  -                  -                  -                  -                  reversed
-      declined           -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      expired            -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      reversed           -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+                         claimed            succeeded          declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error       reversed           canceled           retried
+      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -                  -                  canceled           -
+      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      claimed            -                  succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -                  -                  -
+      pending_psp        pending_psp        succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -                  -                  -
+      awaiting_customer  awaiting_customer  succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -                  -                  -
+      retry_wait         claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -                  -                  -
+      unknown            unknown            succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -                  -                  -
+      held_config        claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -                  -                  -
+      succeeded          -                  -                  -                  -                  -                  -                  -                  -                  -                  reversed           -                  -
+      declined           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      expired            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      reversed           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
       "
     `);
   });
@@ -57,13 +57,24 @@ describe('the transition table', () => {
   });
 
   test.each(ENDED)(
-    '%s has ended: nothing leads out of it, but for a success that the PSP takes back',
+    '%s has ended: nothing that happens leads out of it, but a success that the PSP takes back',
     (state) => {
-      expect(OPERATION_EVENTS.map((event) => transition(state, event))).toEqual(
-        OPERATION_EVENTS.map((event) => (state === 'succeeded' && event === 'reversed' ? 'reversed' : null)),
+      const happens = OPERATION_EVENTS.filter((event) => event !== 'retried');
+      expect(happens.map((event) => transition(state, event))).toEqual(
+        happens.map((event) => (state === 'succeeded' && event === 'reversed' ? 'reversed' : null)),
       );
     },
   );
+
+  test('a person may have tried again what was definitely not charged, and nothing else', () => {
+    const again = SUB_STATES.filter((state) => transition(state, 'retried') !== null);
+    expect(again).toEqual(['declined', 'rejected', 'canceled', 'expired']);
+    expect(again.map((state) => transition(state, 'retried'))).toEqual(again.map(() => 'queued'));
+  });
+
+  test('only what waits for its first claim can be canceled', () => {
+    expect(SUB_STATES.filter((state) => transition(state, 'canceled') !== null)).toEqual(['queued']);
+  });
 
   test.each(IN_DOUBT_OR_PENDING)('%s is left by evidence about the attempt alone', (state) => {
     for (const event of HARMLESS_EVENTS) expect(transition(state, event)).toBeNull();
@@ -85,9 +96,9 @@ describe('the transition table', () => {
     }
   });
 
-  test('only a claim starts what is queued', () => {
+  test('only a claim starts what is queued, and only a person takes it away', () => {
     const legal = OPERATION_EVENTS.filter((event) => transition('queued', event) !== null);
-    expect(legal).toEqual(['claimed']);
+    expect(legal).toEqual(['claimed', 'canceled']);
   });
 
   test('nothing charges an order in risk review', () => {

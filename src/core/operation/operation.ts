@@ -85,6 +85,9 @@ export const OPERATION_EVENTS = [
   'not_sent',
   'config_error',
   'reversed',
+  // By a person's command: never after a doubt, and never while anything may have been sent.
+  'canceled',
+  'retried',
 ] as const;
 export type OperationEvent = (typeof OPERATION_EVENTS)[number];
 
@@ -108,9 +111,12 @@ const FROM_DOUBT = {
   unknown: 'unknown',
 } as const;
 
+/** Nothing was charged, for certain: another attempt may be made, with a key of its own. */
+const FROM_A_DEFINITIVE_NO = { retried: 'queued' } as const;
+
 /** event × state. A cell that is not here is illegal, and the database row stays as it is. */
 export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<OperationEvent, SubState>>>>> = {
-  queued: { claimed: 'claimed' },
+  queued: { claimed: 'claimed', canceled: 'canceled' },
   in_risk_review: {},
   claimed: FROM_A_CALL,
   retry_wait: { ...FROM_A_CALL, claimed: 'claimed' },
@@ -120,11 +126,11 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
   awaiting_customer: { ...FROM_DOUBT, claimed: 'awaiting_customer' },
   // The PSP can take back what it had done: a refund that fails after all, a payout that is returned.
   succeeded: { reversed: 'reversed' },
-  declined: {},
-  rejected: {},
+  declined: FROM_A_DEFINITIVE_NO,
+  rejected: FROM_A_DEFINITIVE_NO,
   risk_blocked: {},
-  canceled: {},
-  expired: {},
+  canceled: FROM_A_DEFINITIVE_NO,
+  expired: FROM_A_DEFINITIVE_NO,
   reversed: {},
 };
 

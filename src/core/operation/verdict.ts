@@ -76,9 +76,11 @@ export function judge(
   context: FindingContext,
   stands: Subject,
   finding: Finding,
-  job: OpenJob | undefined,
+  operationJob: OpenJob | undefined,
   stored: ReadonlyMap<bigint, readonly Evidence[]>,
 ): Verdict {
+  // A job of another attempt neither gives nor takes a right here.
+  const job = operationJob?.attemptNumber === finding.attemptNumber ? operationJob : undefined;
   const subject = { ...stands, subState: shownSubState(stands.subState, job?.state ?? null) };
   const right = rightOf(finding, job);
   const evidence = finding.reply === null ? null : toEvidence(subject, finding, finding.reply, right);
@@ -106,7 +108,7 @@ export function judge(
       letter,
     };
   }
-  if (isEnded(subject.subState)) return afterTheEnd(context, base, knownBefore);
+  if (hasEnded(subject)) return afterTheEnd(context, base, knownBefore);
   const subState = transition(subject.subState, outcome.kind);
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
@@ -120,9 +122,14 @@ export function judge(
     step,
     subState,
     attemptState: attemptStateOf(outcome.kind),
-    entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : failureEntries(subject, subState),
+    entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : releaseEntries(subject, subState),
     letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : contradiction,
   };
+}
+
+/** The operation has ended, or goes on with a later attempt: either way this attempt decides nothing any more. */
+function hasEnded(subject: Subject): boolean {
+  return isEnded(subject.subState) || !isOpenAttempt(subject.attemptState);
 }
 
 /** Nothing was ever learned of it. */
@@ -201,6 +208,7 @@ function afterTheEnd(
     entries: [],
     letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : null,
   };
+  const end = isEnded(subject.subState) ? subject.subState : subject.attemptState;
   const bookedBefore = ['succeeded', 'succeeded_surplus', 'reversed'].includes(subject.attemptState);
   if (outcome.kind === 'succeeded' && !bookedBefore) {
     const surplus = publicStateOf(subject.subState) === 'SUCCESS';
@@ -211,7 +219,7 @@ function afterTheEnd(
       entries: [lateEntry(subject, surplus)],
       letter: {
         code: surplus ? 'surplus_success' : 'late_success',
-        reason: `the PSP moved the money although the ${subject.kind} had ended as ${subject.subState}; ${booked}`,
+        reason: `the PSP moved the money although the ${subject.kind} had ended as ${end}; ${booked}`,
       },
     };
   }
@@ -229,7 +237,7 @@ function afterTheEnd(
     };
   }
   if (outcome.contradicted && !knownBefore) {
-    const reason = `the order ended as ${subject.subState}, and evidence says otherwise`;
+    const reason = `the order ended as ${end}, and evidence says otherwise`;
     return { ...unchanged, letter: { code: 'contradicting_evidence', reason } };
   }
   return unchanged;
@@ -287,7 +295,7 @@ function successRule(subject: Subject): rules.Entry {
 }
 
 /** What had been reserved goes back when it is certain that the PSP moved nothing; a charge reserves nothing. */
-function failureEntries(subject: Subject, subState: SubState): readonly NewEntry[] {
+export function releaseEntries(subject: Subject, subState: SubState): readonly NewEntry[] {
   if (subject.kind === 'charge' || publicStateOf(subState) !== 'FAILED') return [];
   const rule = subject.kind === 'refund' ? rules.refundFailed : rules.payoutFailed;
   return [{ cause: formatId('operation', subject.operationId), ...rule(moneyOut(subject)) }];
@@ -333,7 +341,7 @@ function known<T>(value: T | null): T {
 export function attemptChange(verdict: Verdict): AttemptChange | null {
   const { subject, outcome, attemptState, evidence } = verdict;
   if (verdict.right === 'fenced') return null;
-  if (isEnded(subject.subState) && attemptState === subject.attemptState) return null;
+  if (hasEnded(subject) && attemptState === subject.attemptState) return null;
   const doubt =
     evidence !== null && ['doubt', 'held', 'moved', 'refused', 'reversed'].includes(weightOf(evidence.kind));
   return {
@@ -350,12 +358,12 @@ export function attemptChange(verdict: Verdict): AttemptChange | null {
 }
 
 /**
- * Null where the row stays as it is: fenced evidence, or an operation that had ended (only a reversal changes that).
+ * Null where the row stays as it is: fenced evidence, or an attempt that had ended (a reversal or a retry moves on).
  * The fence it remembers is the job's; one more where the job is ended from outside.
  */
 export function operationChange(verdict: Verdict): OperationChange | null {
   const { subject, outcome, subState, job } = verdict;
-  if (verdict.right === 'fenced' || (isEnded(subject.subState) && subState === subject.subState)) return null;
+  if (verdict.right === 'fenced' || (hasEnded(subject) && subState === subject.subState)) return null;
   const fence = (job?.fence ?? 0) + (verdict.right === 'outside' ? 1 : 0);
   return {
     operationId: subject.operationId,

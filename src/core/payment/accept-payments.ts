@@ -6,9 +6,8 @@ import { createHash } from 'node:crypto';
 import { insertEvents, type NewEvent } from '../audit/event-store.ts';
 import { type Tx, together } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
-import { formatId } from '../ids.ts';
+import { attemptKey, formatId } from '../ids.ts';
 import { type Currency, type FeeRate, feeOf } from '../money.ts';
-import { attemptKey } from '../operation/attempt-key.ts';
 import {
   insertAttempts,
   insertOperations,

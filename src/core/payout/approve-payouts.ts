@@ -6,11 +6,10 @@
 import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Tx, together, transact } from '../db/connection.ts';
 import { Bug, OperatorError, unreachable } from '../errors.ts';
-import { formatId } from '../ids.ts';
+import { attemptKey, formatId } from '../ids.ts';
 import { entryJson, insertEntries, insertPostings, type PostedEntry } from '../ledger/ledger-store.ts';
 import { payoutApproved } from '../ledger/posting-rules.ts';
 import type { Currency } from '../money.ts';
-import { attemptKey } from '../operation/attempt-key.ts';
 import { insertAttempts, insertOperations } from '../operation/operation-store.ts';
 import { takeIds } from '../payment/payment-store.ts';
 import type { RequestAccount } from '../psp/psp.ts';

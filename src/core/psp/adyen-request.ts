@@ -2,6 +2,8 @@
  * What is sent to Adyen for a charge, a refund or a payout: built once at acceptance, stored as text, read back
  * for every send. Decides only. It never holds card data: the payment method is a token that Adyen stored.
  */
+
+import type { Money } from '../money.ts';
 import { toAdyenValue } from './adyen-minor-unit.ts';
 import type { JsonObject } from './json.ts';
 import { isJsonObject, parseJsonObject, textOrNull } from './json.ts';
@@ -38,6 +40,12 @@ export function findAdyenFault(terms: ChargeTerms): string | null {
   return `the buyer has ${length} characters; Adyen takes ${MIN_SHOPPER_LENGTH} to ${MAX_SHOPPER_LENGTH}`;
 }
 
+/** Why Adyen cannot express an amount, or null. */
+export function findAdyenAmountFault({ amountMinor, currency }: Money): string | null {
+  const value = toAdyenValue(amountMinor, currency);
+  return value.kind === 'rejected' ? value.reason : null;
+}
+
 /**
  * The request of a payment with a stored token as JSON text: stored once and sent unchanged with every resend.
  * Rejected with a reason where Adyen cannot express the amount or would refuse the identifiers.
@@ -64,6 +72,23 @@ export function freezeAdyenCharge(account: Merchant, instruction: ChargeInstruct
 
 /** The buyer pays now with a card on file; only then can anybody pass a challenge. */
 const PRESENT = 'CardOnFile';
+
+/** The same charge for another attempt: only what names the attempt is new. */
+export function refreezeAdyen(
+  request: string,
+  renewal: { readonly idempotencyKey: string; readonly attemptNumber: number },
+): FrozenRequest {
+  const body = parseJsonObject(request);
+  if (body === null || !isJsonObject(body.metadata)) {
+    return { kind: 'rejected', reason: 'the stored request is not a charge that can be renewed' };
+  }
+  const metadata = {
+    ...body.metadata,
+    paygate_attempt: String(renewal.attemptNumber),
+    paygate_key: renewal.idempotencyKey,
+  };
+  return { kind: 'frozen', request: JSON.stringify({ ...body, metadata }) };
+}
 
 /**
  * The request of a refund as JSON text. The payment's own reference stands in the address and not in Adyen's body,

@@ -4,7 +4,14 @@
  */
 import { unreachable } from '../errors.ts';
 import type { Money } from '../money.ts';
-import { findAdyenFault, freezeAdyenCharge, freezeAdyenPayout, freezeAdyenRefund } from './adyen-request.ts';
+import {
+  findAdyenAmountFault,
+  findAdyenFault,
+  freezeAdyenCharge,
+  freezeAdyenPayout,
+  freezeAdyenRefund,
+  refreezeAdyen,
+} from './adyen-request.ts';
 import type {
   Capabilities,
   ChargeInstruction,
@@ -16,10 +23,12 @@ import type {
   RequestAccount,
 } from './psp.ts';
 import {
+  findStripeAmountFault,
   findStripeFault,
   freezeStripeCharge,
   freezeStripeRefund,
   freezeStripeTransfer,
+  refreezeStripe,
 } from './stripe-request.ts';
 
 /**
@@ -85,6 +94,21 @@ export function freezePayout(account: RequestAccount, instruction: PayoutInstruc
   }
 }
 
+/** What a new attempt asks anew of a request that an earlier one asked in vain. */
+export type Renewal = { readonly idempotencyKey: string; readonly attemptNumber: number };
+
+/** The same request for a new attempt: its own key and number, everything else as it was. */
+export function refreeze(psp: PspAccount['psp'], request: string, renewal: Renewal): FrozenRequest {
+  switch (psp) {
+    case 'stripe':
+      return refreezeStripe(request, renewal);
+    case 'adyen':
+      return refreezeAdyen(request, renewal);
+    default:
+      return unreachable(psp);
+  }
+}
+
 /** Why this PSP cannot take such a charge, or null: asked before anything is stored. */
 export function findChargeFault(account: RequestAccount, terms: ChargeTerms): string | null {
   switch (account.psp) {
@@ -97,11 +121,16 @@ export function findChargeFault(account: RequestAccount, terms: ChargeTerms): st
   }
 }
 
-/** Why this PSP cannot express a payout of this amount, or null: asked before anything is stored. */
+/** Why this PSP cannot take such a payout, or null: asked before anything is stored. */
 export function findPayoutFault(account: RequestAccount, money: Money): string | null {
-  const names = { idempotencyKey: 'asked', operationId: 'asked', destination: 'asked' };
-  const frozen = freezePayout(account, { ...names, attemptNumber: 1, ...money });
-  return frozen.kind === 'rejected' ? frozen.reason : null;
+  switch (account.psp) {
+    case 'stripe':
+      return findStripeAmountFault(money);
+    case 'adyen':
+      return findAdyenAmountFault(money);
+    default:
+      return unreachable(account);
+  }
 }
 
 /** What may be done with attempts at this PSP; the same for every account of it. */

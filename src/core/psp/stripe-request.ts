@@ -2,6 +2,7 @@
  * Builds the exact parameters of a Stripe PaymentIntent, Refund or Transfer once, and reads them back before they
  * are sent. Decides only: no SDK, no network; on the accept path, so it stays cheap (microseconds a call).
  */
+import type { Money } from '../money.ts';
 import type { JsonObject } from './json.ts';
 import { isJsonObject, parseJsonObject } from './json.ts';
 import type {
@@ -52,6 +53,12 @@ export function findStripeFault(terms: ChargeTerms): string | null {
   const amount = toStripeAmount(terms.amountMinor, terms.currency);
   if (amount.kind === 'rejected') return amount.reason;
   return terms.paymentMethod === '' ? 'the payment method is empty' : null;
+}
+
+/** Why Stripe cannot express an amount, or null. */
+export function findStripeAmountFault({ amountMinor, currency }: Money): string | null {
+  const amount = toStripeAmount(amountMinor, currency);
+  return amount.kind === 'rejected' ? amount.reason : null;
 }
 
 /**
@@ -121,6 +128,23 @@ export function freezeStripeTransfer(instruction: PayoutInstruction): FrozenRequ
     metadata: referencesOf(instruction),
   };
   return { kind: 'frozen', request: JSON.stringify(parameters) };
+}
+
+/** The same request, of any kind, for another attempt: only what names the attempt is new. */
+export function refreezeStripe(
+  request: string,
+  renewal: { readonly idempotencyKey: string; readonly attemptNumber: number },
+): FrozenRequest {
+  const parameters = parseJsonObject(request);
+  if (parameters === null || !isJsonObject(parameters.metadata)) {
+    return { kind: 'rejected', reason: 'the stored request cannot be read back' };
+  }
+  const metadata = {
+    ...parameters.metadata,
+    paygate_attempt: String(renewal.attemptNumber),
+    paygate_key: renewal.idempotencyKey,
+  };
+  return { kind: 'frozen', request: JSON.stringify({ ...parameters, metadata }) };
 }
 
 function referencesOf(instruction: RefundInstruction | PayoutInstruction): References {

@@ -208,6 +208,7 @@ export type SendRecord = {
 
 export type OpenJob = SendRecord & {
   readonly operationId: bigint;
+  readonly attemptNumber: number;
   readonly state: 'ready' | 'leased';
   readonly fence: number;
 };
@@ -218,7 +219,7 @@ export async function lockJobs(
   operationIds: readonly bigint[],
 ): Promise<ReadonlyMap<bigint, OpenJob>> {
   const rows = await tx.sql<OpenJob[]>`
-    select operation_id, state, fence, sends, first_sent_at, last_sent_at
+    select operation_id, attempt_number, state, fence, sends, first_sent_at, last_sent_at
       from ${tx.t.job}
      where operation_id = any(${list(operationIds)}::bigint[])
      order by operation_id
@@ -532,4 +533,36 @@ export async function insertJobs(tx: Tx, jobs: readonly NewJob[]): Promise<void>
                   ${list(jobs.map((j) => j.attemptNumber))}::smallint[],
                   ${list(jobs.map((j) => j.lane))}::text[],
                   ${list(jobs.map((j) => j.fence))}::integer[]) as j (operation_id, kind, attempt_number, lane, fence)`;
+}
+
+export type ResumedJob = SendRecord & {
+  readonly operationId: bigint;
+  readonly attemptNumber: number;
+  readonly lane: string;
+  readonly action: JobAction;
+  readonly fence: number;
+};
+
+/**
+ * New jobs for open attempts that lost theirs (dead letters), due now. Everything that must go on is taken from the
+ * rows themselves: the operation's fence, so that no stale daemon holds the new job, and what the sends left behind,
+ * so that the PSP's key window still counts from the first of them. Returns the jobs made: none for an attempt that
+ * is closed, none where there is a job.
+ */
+export async function resumeJobs(
+  tx: Tx,
+  jobs: readonly Pick<ResumedJob, 'operationId' | 'attemptNumber' | 'lane' | 'action'>[],
+): Promise<readonly ResumedJob[]> {
+  if (jobs.length === 0) return [];
+  return tx.sql<ResumedJob[]>`
+    insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, fence, sends, first_sent_at, last_sent_at)
+    select o.id, o.kind, a.number, r.lane, r.action, o.fence, a.sends, a.first_sent_at, a.last_sent_at
+      from unnest(${list(jobs.map((j) => j.operationId))}::bigint[],
+                  ${list(jobs.map((j) => j.attemptNumber))}::smallint[],
+                  ${list(jobs.map((j) => j.lane))}::text[],
+                  ${list(jobs.map((j) => j.action))}::text[]) as r (operation_id, number, lane, action)
+      join ${tx.t.operation} o on o.id = r.operation_id
+      join ${tx.t.attempt} a on a.operation_id = r.operation_id and a.number = r.number and a.is_open
+        on conflict (operation_id) do nothing
+    returning operation_id, attempt_number, lane, action, fence, sends, first_sent_at, last_sent_at`;
 }

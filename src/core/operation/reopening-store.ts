@@ -1,0 +1,132 @@
+/**
+ * Remembers what people do to operations and their attempts: a new attempt, an end before anything was sent. Reads
+ * where they stand for that. Every write says in its WHERE what it must find.
+ */
+import { list, type Queryable, type Tx } from '../db/connection.ts';
+import type { OperationKind } from '../psp/psp.ts';
+import type { AttemptState } from './evidence.ts';
+import type { SubState } from './operation.ts';
+
+/** An operation with its latest attempt, and all that forbids or allows to go on with it. */
+export type Standing = {
+  readonly operationId: bigint;
+  readonly kind: OperationKind;
+  readonly pspAccount: string;
+  readonly amountMinor: bigint;
+  readonly currency: string;
+  readonly subState: SubState;
+  readonly operationFence: number;
+  readonly paymentId: bigint | null;
+  readonly orderId: bigint | null;
+  readonly attemptNumber: number;
+  readonly attemptState: AttemptState;
+  readonly maybeSent: boolean;
+  /** Of the attempt, as attempt and job know it. */
+  readonly sends: number;
+  /** Age of the first send by database time (ms); null when it was never claimed. */
+  readonly firstSentAgoMs: number | null;
+  /** Why the attempt stands where it does. */
+  readonly reason: string | null;
+  /** JSON text as it was frozen. */
+  readonly request: string;
+  readonly hasJob: boolean;
+  /** In a daemon's hands just now. */
+  readonly isLeased: boolean;
+  /** Some attempt of it moved money, whatever was booked for it. */
+  readonly movedMoney: boolean;
+  /** Codes of its open dead letters. */
+  readonly openLetters: readonly string[];
+};
+
+/** Locks operations in id order (their jobs must be locked before). Whoever changes an attempt holds its operation. */
+export async function lockOperations(tx: Tx, operationIds: readonly bigint[]): Promise<void> {
+  await tx.sql`
+    select id
+      from ${tx.t.operation}
+     where id = any(${list(operationIds)}::bigint[])
+     order by id
+       for update`;
+}
+
+/** Where operations stand; those that have no attempt (stopped by the risk check) are left out. */
+export async function listStandings(
+  on: Queryable,
+  operationIds: readonly bigint[],
+): Promise<readonly Standing[]> {
+  const { sql, t } = on;
+  return sql<Standing[]>`
+    select o.id as operation_id, o.kind, o.psp_account, o.amount_minor, o.currency, o.sub_state,
+           o.fence as operation_fence, o.payment_id, o.payment_order_id as order_id, a.number as attempt_number,
+           a.state as attempt_state, a.maybe_sent, greatest(a.sends, j.sends) as sends, a.reason, a.request,
+           (extract(epoch from now() - coalesce(a.first_sent_at, j.first_sent_at)) * 1000)::float8
+             as first_sent_ago_ms,
+           j.operation_id is not null as has_job, coalesce(j.state = 'leased', false) as is_leased,
+           exists (select 1 from ${t.attempt} m
+                    where m.operation_id = o.id and m.state in ('succeeded', 'succeeded_surplus')) as moved_money,
+           (select coalesce(json_agg(d.code order by d.id), '[]')
+              from ${t.deadLetter} d
+             where d.operation_id = o.id and d.state = 'open') as open_letters
+      from unnest(${list(operationIds)}::bigint[]) as r (id)
+      join ${t.operation} o on o.id = r.id
+      join lateral (select *
+                      from ${t.attempt}
+                     where operation_id = o.id
+                     order by number desc
+                     limit 1) a on true
+      left join ${t.job} j on j.operation_id = o.id
+     order by o.id`;
+}
+
+/**
+ * Operations that ended without money moved wait for a send again, as nothing had been asked for yet: what the last
+ * attempt was told (reason, reference) is its own. Returns those that had so ended.
+ */
+export async function requeueOperations(tx: Tx, operationIds: readonly bigint[]): Promise<readonly bigint[]> {
+  if (operationIds.length === 0) return [];
+  const rows = await tx.sql<{ id: bigint }[]>`
+    update ${tx.t.operation}
+       set sub_state = 'queued', reason = null, psp_reference = null, updated_at = now()
+     where id = any(${list(operationIds)}::bigint[])
+       and sub_state in ('declined', 'rejected', 'canceled', 'expired')
+    returning id`;
+  return rows.map((row) => row.id);
+}
+
+/**
+ * Ends operations of which nothing was ever sent, and their attempts; the jobs must be gone in the same transaction.
+ * Returns those that were still as they must be.
+ */
+export async function cancelUnsent(
+  tx: Tx,
+  cancellations: readonly {
+    readonly operationId: bigint;
+    readonly attemptNumber: number;
+    readonly reason: string;
+  }[],
+): Promise<readonly bigint[]> {
+  if (cancellations.length === 0) return [];
+  const rows = await tx.sql<{ operationId: bigint }[]>`
+    with canceled as materialized (
+      select * from unnest(${list(cancellations.map((c) => c.operationId))}::bigint[],
+                           ${list(cancellations.map((c) => c.attemptNumber))}::smallint[],
+                           ${list(cancellations.map((c) => c.reason))}::text[])
+        as c (operation_id, number, reason)
+    ), closed as (
+      update ${tx.t.attempt} a
+         set state = 'not_sent', is_open = false, reason = c.reason
+        from canceled c
+       where a.operation_id = c.operation_id
+         and a.number = c.number
+         and a.state = 'created'
+         and a.sends = 0
+         and not a.maybe_sent
+      returning a.operation_id, a.reason
+    )
+    update ${tx.t.operation} o
+       set sub_state = 'canceled', reason = closed.reason, updated_at = now()
+      from closed
+     where o.id = closed.operation_id
+       and o.sub_state = 'queued'
+    returning o.id as operation_id`;
+  return rows.map((row) => row.operationId);
+}

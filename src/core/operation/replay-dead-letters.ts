@@ -1,0 +1,187 @@
+/**
+ * Replays dead letters that a person chose: each letter is closed, and its operation gets a job again, for the open
+ * attempt under its original key or for a new attempt, in one transaction with the event that says so. Decides under
+ * the rows' locks, whatever the plan was; sends nothing itself.
+ */
+import { insertEvents, type NewEvent } from '../audit/event-store.ts';
+import { type Db, type Tx, together, transact } from '../db/connection.ts';
+import { Bug } from '../errors.ts';
+import { attemptKey, formatId } from '../ids.ts';
+import type { PspAccount } from '../psp/psp.ts';
+import { capabilitiesOf, refreeze } from '../psp/request.ts';
+import { ANY_LETTER, closeLettersAs, listDeadLetters, lockDeadLetters } from '../queue/dead-letter-store.ts';
+import { laneOf } from '../queue/job.ts';
+import { insertJobs, lockJobs, notifyLane, type ResumedJob, resumeJobs } from '../queue/queue-store.ts';
+import { type PlannedReplay, planReplays, type ReplayAction, type ReplayPlan } from './letter-plan.ts';
+import { insertAttempts, type NewAttempt } from './operation-store.ts';
+import { listStandings, lockOperations, requeueOperations, type Standing } from './reopening-store.ts';
+
+export type ReplayContext = {
+  /** Who was authenticated. */
+  readonly principal: string;
+  /** Why; stored with the letter and in the event. */
+  readonly reason: string;
+  /** Null: what suits each letter. */
+  readonly action: ReplayAction | null;
+  readonly bookKey: string;
+  readonly pspOf: (pspAccount: string) => PspAccount['psp'];
+};
+
+/** What became of one letter. */
+export type ReplayResult = { readonly letterId: bigint; readonly operationId: bigint } & (
+  | { readonly kind: 'replayed'; readonly how: 'resume' | 'renew'; readonly job: ResumedJob }
+  | Extract<ReplayPlan, { readonly kind: 'refused' }>
+);
+
+/** Letters in one transaction. */
+export const MAX_REPLAYS = 100;
+
+/**
+ * Replays up to {@link MAX_REPLAYS} letters; results in id order, letters that are not there left out.
+ * Lock order: job, operation, letter, each in id order.
+ */
+export async function replayDeadLetters(
+  db: Db,
+  context: ReplayContext,
+  letterIds: readonly bigint[],
+): Promise<readonly ReplayResult[]> {
+  if (letterIds.length > MAX_REPLAYS)
+    throw new Bug(`${letterIds.length} letters; the limit is ${MAX_REPLAYS}`);
+  const filter = { ...ANY_LETTER, ids: letterIds, beforeId: null, limit: MAX_REPLAYS };
+  const named = await listDeadLetters(db, filter);
+  const operationIds = [...new Set(named.map((letter) => letter.operationId))];
+  if (operationIds.length === 0) return [];
+  return transact(db, async (tx) => {
+    await lockJobs(tx, operationIds);
+    await lockOperations(tx, operationIds);
+    const [letters, standings] = await together([
+      lockDeadLetters(tx, letterIds),
+      listStandings(tx, operationIds),
+    ]);
+    const planned = planReplays(letters, standings, context.action, (name) =>
+      capabilitiesOf(context.pspOf(name)),
+    ).map((one) => withAttempt(context, one));
+    return write(tx, context, planned);
+  });
+}
+
+type Prepared = PlannedReplay & { readonly attempt: NewAttempt | null };
+
+/** Freezes the request of a new attempt; a request that cannot be read back is refused instead. */
+function withAttempt(context: ReplayContext, one: PlannedReplay): Prepared {
+  const { standing, plan } = one;
+  if (plan.kind !== 'renew') return { ...one, attempt: null };
+  const number = standing.attemptNumber + 1;
+  const idempotencyKey = attemptKey(context.bookKey, standing.operationId, number);
+  const frozen = refreeze(context.pspOf(standing.pspAccount), standing.request, {
+    idempotencyKey,
+    attemptNumber: number,
+  });
+  if (frozen.kind === 'rejected') {
+    const refused = { kind: 'refused', code: 'nothing_to_replay', message: frozen.reason } as const;
+    return { ...one, plan: refused, attempt: null };
+  }
+  const { operationId } = standing;
+  return { ...one, attempt: { operationId, number, idempotencyKey, request: frozen.request } };
+}
+
+/** Point of no return: closes the letters that move, and gives their operations jobs. */
+async function write(
+  tx: Tx,
+  context: ReplayContext,
+  planned: readonly Prepared[],
+): Promise<readonly ReplayResult[]> {
+  const moving = planned.filter((one) => one.plan.kind !== 'refused');
+  const renewed = moving.filter((one) => one.attempt !== null);
+  const letterIds = moving.map((one) => one.letter.id);
+  const [requeued, resumed, , , closed] = await together([
+    requeueOperations(
+      tx,
+      renewed.map((one) => one.standing.operationId),
+    ),
+    resumeJobs(tx, moving.flatMap(resumption)),
+    insertAttempts(
+      tx,
+      renewed.flatMap((one) => one.attempt ?? []),
+    ),
+    insertJobs(
+      tx,
+      renewed.map((one) => ({ ...jobOfNewAttempt(one), kind: one.standing.kind })),
+    ),
+    closeLettersAs(tx, letterIds, { state: 'replayed', ...context }),
+  ]);
+  if (requeued.length !== renewed.length || resumed.length + renewed.length !== moving.length)
+    throw new Bug('an operation moved under its own lock');
+  if (closed.length !== moving.length) throw new Bug('a dead letter moved under its own lock');
+  const jobs = new Map([...resumed, ...renewed.map(jobOfNewAttempt)].map((job) => [job.operationId, job]));
+  await together([
+    insertEvents(
+      tx,
+      context.principal,
+      moving.map((one) => replayedEvent(context, one, jobs.get(one.standing.operationId)!)),
+    ),
+    ...[...new Set([...jobs.values()].map((job) => job.lane))].map((lane) => notifyLane(tx, lane)),
+  ]);
+  return planned.map((one) => resultOf(one, jobs));
+}
+
+/** Replays stand behind what shops wait for. */
+function laneFor(standing: Standing): string {
+  return laneOf(standing.pspAccount, 'batch');
+}
+
+function resumption({ standing, plan }: Prepared) {
+  if (plan.kind !== 'resume') return [];
+  const { operationId, attemptNumber } = standing;
+  return [{ operationId, attemptNumber, lane: laneFor(standing), action: plan.action }];
+}
+
+/** Nothing of a new attempt was sent yet; the operation's fence goes on. */
+function jobOfNewAttempt({ standing }: Prepared): ResumedJob {
+  return {
+    operationId: standing.operationId,
+    attemptNumber: standing.attemptNumber + 1,
+    lane: laneFor(standing),
+    action: 'send',
+    fence: standing.operationFence,
+    sends: 0,
+    firstSentAt: null,
+    lastSentAt: null,
+  };
+}
+
+function resultOf({ letter, plan }: Prepared, jobs: ReadonlyMap<bigint, ResumedJob>): ReplayResult {
+  const { id: letterId, operationId } = letter;
+  if (plan.kind === 'refused') return { letterId, operationId, ...plan };
+  return { letterId, operationId, kind: 'replayed', how: plan.kind, job: jobs.get(operationId)! };
+}
+
+/** Everything that replay of the events needs to rebuild attempt, operation and job; the request goes in as it is. */
+function replayedEvent(context: ReplayContext, one: Prepared, job: ResumedJob): NewEvent {
+  const { letter, standing, attempt } = one;
+  const fields = JSON.stringify({
+    dead_letter: formatId('deadLetter', letter.id),
+    code: letter.code,
+    reason: context.reason,
+    operation: standing.operationId.toString(),
+    attempt: job.attemptNumber,
+    from: standing.subState,
+    job: {
+      lane: job.lane,
+      action: job.action,
+      fence: job.fence,
+      sends: job.sends,
+      first_sent_at: job.firstSentAt,
+      last_sent_at: job.lastSentAt,
+    },
+  });
+  const row =
+    attempt === null
+      ? 'null'
+      : `{"idempotency_key":${JSON.stringify(attempt.idempotencyKey)},"request":${attempt.request}}`;
+  return {
+    kind: 'dead_letter_replayed',
+    paymentId: standing.paymentId,
+    data: `${fields.slice(0, -1)},"attempt_row":${row}}`,
+  };
+}
