@@ -23,6 +23,7 @@ describe('help', () => {
     ['help-payouts', ['payouts', '--help']],
     ['help-payouts-submit', ['payouts', 'submit', '--help']],
     ['help-payouts-approve', ['payouts', 'approve', '--help']],
+    ['help-payouts-resolve', ['payouts', 'resolve', '--help']],
     ['help-payouts-list', ['help', 'payouts', 'list']],
     ['help-wallets-list', ['help', 'wallets', 'list']],
     ['help-ledger', ['help', 'ledger']],

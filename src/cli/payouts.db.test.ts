@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect, type Db } from '../core/db/connection.ts';
+import { claimJobs, insertDaemon } from '../core/queue/queue-store.ts';
 import { createTestHost, type TestHostOptions } from '../testing/cli-host.ts';
+import { until } from '../testing/fixtures.ts';
 import { fund } from '../testing/payout-fixtures.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/test-database.ts';
 import { execute } from './main.ts';
@@ -302,6 +304,42 @@ describe('a payout file', () => {
     expect(await json(['payouts', 'approve', batch, '--confirm', '40.00EUR'])).toMatchObject({ code: 0 });
   });
 
+  test('that was approved and never sent is canceled one by one; the money is back', async () => {
+    const file = write('one.csv', `${HEADER}o-1,Café Zoë,1.25,EUR,,\n`);
+    const submitted = await json(['payouts', 'submit', file]);
+    const batch = (submitted.out as { batch_id: string }).batch_id;
+    await fund(db, 'main', 'Café Zoë', '1.25');
+    expect(await json(['payouts', 'cancel', 'o-1', '--reason', 'x', '--yes'])).toMatchObject({
+      code: 5,
+      err: { error: { code: 'not_approved' } },
+    });
+    expect(await json(['payouts', 'approve', batch, '--confirm', '1.25EUR'])).toMatchObject({ code: 0 });
+    expect(await json(['payouts', 'cancel', 'o-1', '--reason', 'x'])).toMatchObject({ code: 5 });
+    expect(await json(['payouts', 'cancel', 'o-1', '--reason', 'x', '--yes'])).toMatchObject({
+      code: 0,
+      out: { status: 'canceled', reason: 'x' },
+    });
+    expect(await json(['payouts', 'cancel', 'o-1', '--reason', 'x', '--yes'])).toMatchObject({ code: 5 });
+  });
+
+  test('in doubt is ended by a person, once, with evidence', async () => {
+    const resolve = (...flags: string[]) =>
+      json(['payouts', 'resolve', 'p-1', '--evidence', 'no such transfer in the dashboard', ...flags]);
+    expect(await resolve('--as', 'failed', '--yes')).toMatchObject({
+      code: 5,
+      err: { error: { code: 'never_sent' } },
+    });
+    const daemonId = await insertDaemon(db, 'test/1');
+    await claimJobs(db, { lane: 'main/batch', limit: 1, daemonId, principal: 'daemon:test', after: null });
+    expect(await json(['payouts', 'show', 'p-1'])).toMatchObject({ out: { status: 'sent' } });
+    expect(await resolve('--as', 'failed')).toMatchObject({
+      code: 5,
+      err: { error: { code: 'not_confirmed' } },
+    });
+    expect(await resolve('--as', 'failed', '--yes')).toMatchObject({ code: 0, out: { status: 'failed' } });
+    expect(await resolve('--as', 'failed', '--yes')).toMatchObject({ code: 5 });
+  });
+
   async function batchId(): Promise<string> {
     const { out } = await json(['payouts', 'batches']);
     return (out as { items: { batch_id: string }[] }).items.at(-1)!.batch_id;
@@ -338,6 +376,41 @@ describe('a payout file', () => {
     expect(await run(args)).toMatchObject({ code, out: '' });
   });
 });
+
+test('an approval whose connection is cut has an unknown outcome, and goes on without paying twice', async () => {
+  await run(['sellers', 'create', 'Cut', '--destination', 'acct_cut']);
+  await fund(db, 'main', 'Cut', '40.00');
+  const rows = Array.from({ length: 4_000 }, (_, i) => `c-${i},Cut,0.01,EUR,,`).join('\n');
+  const submitted = await json(['payouts', 'submit', write('cut.csv', `${HEADER}${rows}\n`), '--yes']);
+  const batch = (submitted.out as { batch_id: string }).batch_id;
+  const { host, err } = createTestHost({ cwd: folder, env });
+  const takeOver = () => {
+    host.interrupt.takeOver();
+    void until(async () => (await countApproved('Cut')) > 0).then(cutConnections);
+  };
+  const args = ['payouts', 'approve', batch, '--confirm', '40.00EUR', '-o', 'json'];
+  expect(await execute(args, { ...host, interrupt: { ...host.interrupt, takeOver } })).toBe(4);
+  expect(JSON.parse(err())).toMatchObject({
+    error: { code: 'approval_interrupted', details: { resume: `paygate payouts resume ${batch}` } },
+  });
+  expect(await json(['payouts', 'resume', batch])).toMatchObject({
+    code: 0,
+    out: { state: 'approved', statuses: [{ status: 'approved', items: 4_000 }] },
+  });
+  expect(await json(['wallets', 'show', 'Cut'])).toMatchObject({
+    out: { wallets: [{ available: { amount: '0.00' }, in_payout: { amount: '40.00' } }] },
+  });
+});
+
+async function countApproved(seller: string): Promise<number> {
+  const [row] = await db.sql<{ count: number }[]>`
+    select count(*)::integer as count from ${db.t.payoutItem} where seller = ${seller} and state = 'approved'`;
+  return row!.count;
+}
+
+async function cutConnections(): Promise<void> {
+  await db.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'paygate cli'`;
+}
 
 test('an approval that is interrupted says how to go on, and goes on', async () => {
   await run(['sellers', 'create', 'Many', '--destination', 'acct_many']);

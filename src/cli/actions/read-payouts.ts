@@ -16,6 +16,7 @@ import {
   listPayouts,
   listRefused,
   type PayoutFilter,
+  type PayoutRow,
   sumUpBatch,
 } from '../../core/payout/payout-list-store.ts';
 import { findPayoutBatch, type PayoutBatch } from '../../core/payout/payout-store.ts';
@@ -47,18 +48,25 @@ export async function showPayout(session: Session, text: string): Promise<number
       await session.print(await batchResult(db, await requireBatch(db, batchId)));
       return EXIT.done;
     }
-    const id = /^po_/.test(text) ? parseId('payout', text) : null;
-    const filter = id === null ? { ...ANY, itemRef: text.normalize('NFC') } : { ...ANY, id };
-    const [row] = await listPayouts(db, filter);
-    if (row === undefined) {
-      throw new OperatorError('payout_not_found', `There is no payout ${shownText(text)}.`, {
-        kind: 'answer_is_no',
-      });
-    }
-    const view = payoutView(row);
-    await session.print({ json: view, blocks: [factsOf(view)] });
+    await session.print(payoutResult(payoutView(await requirePayout(db, text))));
     return EXIT.done;
   });
+}
+
+/** By its id, or by its name. @throws OperatorError payout_not_found */
+export async function requirePayout(on: Queryable, text: string): Promise<PayoutRow> {
+  const id = /^po_/.test(text) ? parseId('payout', text) : null;
+  const filter = id === null ? { ...ANY, itemRef: text.normalize('NFC') } : { ...ANY, id };
+  const [row] = await listPayouts(on, filter);
+  if (row !== undefined) return row;
+  throw new OperatorError('payout_not_found', `There is no payout ${shownText(text)}.`, {
+    kind: 'answer_is_no',
+  });
+}
+
+/** One payout, for a person and as JSON. */
+export function payoutResult(view: PayoutView): Result {
+  return { json: view, blocks: [factsOf(view)] };
 }
 
 /** @throws OperatorError payout_batch_not_found */

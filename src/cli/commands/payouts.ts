@@ -10,6 +10,7 @@ export function registerPayouts(program: CommandUnknownOpts, launch: Launch): vo
   registerSubmit(payouts, launch);
   registerApproval(payouts, launch);
   registerReading(payouts, launch);
+  registerResolve(payouts, launch);
 }
 
 const SUBMIT_HELP = `
@@ -74,11 +75,45 @@ function registerApproval(payouts: CommandUnknownOpts, launch: Launch): void {
     );
   payouts
     .command('cancel')
-    .argument('<batch>', 'pob_17')
-    .description('cancel what of a batch is still a draft; needs --reason')
-    .action((batch) =>
+    .argument('<id>', 'pob_17, or a payout: po_18')
+    .description('cancel the drafts of a batch, or a payout that was never sent; needs --reason')
+    .action((id) =>
       launch(async (session) =>
-        (await import('../actions/approve-payouts.ts')).cancelPayoutsCommand(session, batch),
+        /^pob_/.test(id)
+          ? (await import('../actions/approve-payouts.ts')).cancelPayoutsCommand(session, id)
+          : (await import('../actions/settle-payout.ts')).cancelPayout(session, id),
+      ),
+    );
+}
+
+const RESOLVE_HELP = `
+For a payout whose outcome only a person can tell: look it up at the PSP first. Your word is
+stored as evidence with your name; it ends a doubt, it never overrules what is known.
+
+Example:
+  paygate payouts resolve po_18 --as succeeded --evidence "dashboard shows tr_1Nx, 12:31 UTC"`;
+
+function registerResolve(payouts: CommandUnknownOpts, launch: Launch): void {
+  payouts
+    .command('resolve')
+    .argument('<payout>', 'po_18, or its item_ref')
+    .description('say what became of a payout that is in doubt')
+    .addOption(
+      new Option('--as <outcome>', 'what the PSP really did')
+        .choices(['succeeded', 'failed'] as const)
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--evidence <text>', 'what you saw and where')
+    .option('--psp-reference <id>', "the PSP's name of the transfer")
+    .addHelpText('after', RESOLVE_HELP)
+    .action((payout, flags) =>
+      launch(async (session) =>
+        (await import('../actions/settle-payout.ts')).resolvePayout(session, {
+          payout,
+          verdict: flags.as,
+          evidence: flags.evidence,
+          pspReference: flags.pspReference ?? null,
+        }),
       ),
     );
 }
