@@ -23,9 +23,8 @@ import { confirmTotal } from '../confirm.ts';
 import { EXIT, exitCodeOfSignal } from '../exit-codes.ts';
 import { type Book, explainDatabaseError, withBook } from '../open-book.ts';
 import { startProgress } from '../progress.ts';
-import { refuseDryRun, type Session } from '../session.ts';
+import { refuseDryRun, requireReason, type Session } from '../session.ts';
 import { countText, requireId } from '../words.ts';
-import { readReason } from './change-sellers.ts';
 import { type Planned, planBlocks, planJson, planText, totalsOf } from './payout-plan.ts';
 import { requirePspAccount } from './psp-account.ts';
 import { batchResult, requireBatch } from './read-payouts.ts';
@@ -199,7 +198,7 @@ async function report(
 export async function cancelPayoutsCommand(session: Session, text: string): Promise<number> {
   refuseDryRun(session);
   const batchId = requireId('payoutBatch', text);
-  const reason = readReason(session);
+  const reason = requireReason(session);
   return withBook(session, async ({ db, principal }) => {
     const canceled = await cancelPayouts(db, { batchId, principal, reason });
     session.note(

@@ -1,11 +1,11 @@
 /** `sellers create`, `freeze`, `unfreeze` and `destination`: checks what was typed and stores the change. */
 import { OperatorError } from '../../core/errors.ts';
-import { metadataValueFault, nameFault, normalText } from '../../core/payment/payment-fields.ts';
+import { nameFault, normalText } from '../../core/payment/payment-fields.ts';
 import { changeDestination, changeStatus, createSeller } from '../../core/seller/change-seller.ts';
 import type { SellerStatus } from '../../core/seller/seller-store.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
-import { refuseDryRun, type Session } from '../session.ts';
+import { refuseDryRun, requireReason, type Session } from '../session.ts';
 import { requirePspAccount } from './psp-account.ts';
 import { sellerResult } from './read-sellers.ts';
 
@@ -19,7 +19,7 @@ export type SellerPlaceFlags = {
 export async function createSellerCommand(session: Session, flags: SellerPlaceFlags): Promise<number> {
   refuseDryRun(session);
   const seller = readName('seller', flags.seller);
-  const reason = session.globals.reason === null ? 'registered' : readReason(session);
+  const reason = session.globals.reason === null ? 'registered' : requireReason(session);
   const destination = flags.destination === null ? null : readName('destination', flags.destination);
   return withBook(session, async ({ db, config, principal }) => {
     const pspAccount = destination === null ? '' : requirePspAccount(config, flags.pspAccount).name;
@@ -42,7 +42,7 @@ export async function changeStatusCommand(
 ): Promise<number> {
   refuseDryRun(session);
   const seller = readName('seller', name);
-  const reason = readReason(session);
+  const reason = requireReason(session);
   return withBook(session, async ({ db, config, principal }) => {
     const changed = await changeStatus(db, { seller, status, reason, principal });
     if (changed === 'unchanged') session.note(`Already ${status}; nothing was changed.`);
@@ -59,7 +59,7 @@ export async function changeDestinationCommand(
   refuseDryRun(session);
   const seller = readName('seller', flags.seller);
   const destination = readName('destination', flags.destination);
-  const reason = readReason(session);
+  const reason = requireReason(session);
   return withBook(session, async ({ db, config, principal }) => {
     const pspAccount = requirePspAccount(config, flags.pspAccount).name;
     const changed = await changeDestination(db, { seller, pspAccount, destination, reason, principal });
@@ -74,17 +74,4 @@ function readName(field: 'seller' | 'destination', text: string): string {
   const fault = nameFault(field, text);
   if (fault === null) return normalText(text);
   throw new OperatorError(`${field}_invalid`, `The ${field} ${fault.message}.`);
-}
-
-/**
- * Why, for the history.
- * @throws OperatorError reason_missing, reason_invalid
- */
-export function readReason(session: Session): string {
-  const reason = session.globals.reason?.trim() ?? '';
-  if (reason === '')
-    throw new OperatorError('reason_missing', 'Say why with --reason: it is stored with the change.');
-  const fault = metadataValueFault(reason);
-  if (fault === null) return normalText(reason);
-  throw new OperatorError('reason_invalid', `The reason ${fault.message}.`);
 }

@@ -14,16 +14,15 @@ import { shownText } from '../../core/shown-text.ts';
 import { confirmOne } from '../confirm.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
-import type { Session } from '../session.ts';
+import { requireReason, type Session } from '../session.ts';
 import { moneyOf, moneyText, sumUp } from '../words.ts';
-import { readReason } from './change-sellers.ts';
 import { payoutResult, requirePayout } from './read-payouts.ts';
 
 type ApprovedRow = PayoutRow & { readonly operationId: bigint };
 
 /** Exit 5 when it is not confirmed, may have been sent, or has ended. */
 export async function cancelPayout(session: Session, text: string): Promise<number> {
-  const reason = readReason(session);
+  const reason = requireReason(session);
   return withBook(session, async ({ db, principal }) => {
     const row = await requireApproved(db, text);
     session.note(`${describe(row)}; this will give the money back to the wallet.`);
