@@ -76,6 +76,9 @@ function configOf(document: unknown) {
     origin: 'the configuration of the chaos run',
     environment: { [KEY_VARIABLE]: SANDBOX_KEY },
     readSecret: () => '',
+    readRules: (path) => {
+      throw new Error(`a chaos run has no rule file ${path}`);
+    },
   });
 }
 

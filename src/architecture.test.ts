@@ -84,12 +84,13 @@ const isStore = (path: string) => path.startsWith('core/') && path.endsWith('-st
 const isDatabase = isIn('core/db');
 /** Files that do: a verb first. What they import is theirs to choose, within the rules below. */
 const VERBS =
-  /^core\/[a-z]+\/(accept|apply|approve|cancel|change|execute|parse|plan|refund|release|replay|rescue|resolve|retry|submit|verify)-[a-z-]+\.ts$/;
+  /^core\/[a-z]+\/(accept|apply|approve|assess|cancel|change|execute|parse|plan|refund|release|replay|rescue|resolve|retry|review|submit|verify)-[a-z-]+\.ts$/;
 /** Functions that take a transaction; several workflows share them. */
 const STEPS = [
   'core/operation/apply-findings.ts',
   'core/payment/accept-payments.ts',
   'core/refund/accept-refunds.ts',
+  'core/risk/assess-payments.ts',
 ];
 /** The connectors' own input and output. */
 const TRANSPORTS = [

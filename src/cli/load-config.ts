@@ -10,6 +10,7 @@ import { type Config, readConfig } from '../core/config.ts';
 import { errorCode } from '../core/db/connection.ts';
 import { parseDatabaseUrl } from '../core/db/database-url.ts';
 import { OperatorError } from '../core/errors.ts';
+import { readRuleFile } from './read-rule-file.ts';
 import type { Session } from './session.ts';
 
 export type LoadedConfig = {
@@ -18,6 +19,8 @@ export type LoadedConfig = {
   readonly path: string | null;
   /** The file as it was written; an empty object without one. */
   readonly document: Readonly<Record<string, unknown>>;
+  /** Where `risk.rules_file` is, absolute; null without one. */
+  readonly rulesPath: string | null;
   /** With secrets from `*_FILE` in their places. */
   readonly environment: Readonly<Record<string, string | undefined>>;
 };
@@ -29,8 +32,8 @@ const ENVIRONMENTS = ['development', 'production'] as const;
 /**
  * --config FILE, else PAYGATE_CONFIG, else ./paygate.toml, else the user's (for root the system's) file, else
  * nothing but defaults.
- * @throws OperatorError config_not_found, config_unreadable, config_invalid, config_exposed, secret_exposed,
- *   secret_unreadable, env_unknown, embedded_in_production
+ * @throws OperatorError config_not_found, config_unreadable, config_invalid, config_exposed, rules_unreadable,
+ *   rules_invalid, secret_exposed, secret_unreadable, env_unknown, embedded_in_production
  */
 export function loadConfig(session: Session): LoadedConfig {
   const env = readEnv(session);
@@ -38,14 +41,19 @@ export function loadConfig(session: Session): LoadedConfig {
   const document = path === null ? {} : readDocument(path);
   if (path !== null) refuseExposedPasswords(path, document);
   const environment = withSecretFiles(session);
+  let rulesPath: string | null = null;
   const config = readConfig({
     env,
     document,
     origin: path ?? 'the configuration (no file)',
     environment,
     readSecret: (name) => readSecret(locateSecret(session, path, name), session),
+    readRules: (name) => {
+      rulesPath = resolve(path === null ? session.host.cwd : join(path, '..'), name);
+      return readRuleFile(rulesPath).ruleSet;
+    },
   });
-  return { config, path, document, environment };
+  return { config, path, document, rulesPath, environment };
 }
 
 function readEnv(session: Session): Config['env'] {

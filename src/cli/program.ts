@@ -13,6 +13,7 @@ import { registerLedger } from './commands/ledger.ts';
 import { registerPayments } from './commands/payments.ts';
 import { registerPayouts } from './commands/payouts.ts';
 import { registerRefunds } from './commands/refunds.ts';
+import { registerRisk } from './commands/risk.ts';
 import { registerSandbox } from './commands/sandbox.ts';
 import { registerSellers } from './commands/sellers.ts';
 import { registerWallets } from './commands/wallets.ts';
@@ -66,6 +67,7 @@ export function createProgram({ host, messages, launch }: ProgramOptions) {
   program.commandsGroup('Exceptions:');
   registerRefunds(program, launchHere);
   registerDlq(program, launchHere);
+  registerRisk(program, launchHere);
   program.commandsGroup('Operate:');
   registerDaemon(program, launchHere);
   registerDb(program, launchHere);

@@ -13,6 +13,9 @@ function read(document: object, environment: Readonly<Record<string, string>> = 
     origin: 'paygate.toml',
     environment,
     readSecret: (path) => `content of ${path}\n`,
+    readRules: (path) => {
+      throw new Error(`no rules in ${path}`);
+    },
   });
 }
 

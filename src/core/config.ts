@@ -10,6 +10,8 @@ import type { PayoutPolicy } from './payout/payout-decision.ts';
 import type { PspAccount } from './psp/psp.ts';
 import type { AmountRange, Routing, RoutingRule } from './psp/route.ts';
 import type { RefundPolicy } from './refund/refund.ts';
+import type { RiskRules } from './risk/risk.ts';
+import type { RuleSet } from './risk/rule-set.ts';
 
 const accountSettings = {
   /** A file with the secret key, readable by its owner only; or the variable PAYGATE_PSP_<NAME>_API_KEY. */
@@ -104,6 +106,8 @@ const configSchema = z.strictObject({
       max_payment: z.record(z.string(), z.string()).default({}),
       blocked_buyers: z.array(z.string()).default([]),
       blocked_sellers: z.array(z.string()).default([]),
+      /** The rule file, beside this one; read when the program starts. */
+      rules_file: z.string().min(1).optional(),
     })
     .prefault({}),
   http: z
@@ -132,6 +136,8 @@ export type Config = {
   readonly accept: AcceptPolicy | null;
   readonly refunds: RefundPolicy;
   readonly payouts: PayoutPolicy;
+  /** The same as in `accept`, which may be missing. */
+  readonly risk: RiskRules;
   readonly http: { readonly host: string; readonly port: number };
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 };
@@ -145,6 +151,8 @@ export type ConfigSource = {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Reads a secret file; throws OperatorError when it is readable by others. */
   readonly readSecret: (path: string) => string;
+  /** Reads and checks a rule file; throws OperatorError when it is not usable. */
+  readonly readRules: (path: string) => RuleSet;
 };
 
 /**
@@ -162,6 +170,7 @@ export function readConfig(source: ConfigSource): Config {
   const file = parsed.data;
   const faults: string[] = [];
   const pspAccounts = Object.entries(file.psp).map(([name, account]) => toPspAccount(source, name, account));
+  const risk = toRiskRules(source, file, faults);
   const config: Config = {
     env: source.env,
     database: {
@@ -174,13 +183,14 @@ export function readConfig(source: ConfigSource): Config {
       prepare: file.database.pooler === 'none',
     },
     pspAccounts,
-    accept: toAcceptPolicy(file, pspAccounts, faults),
+    accept: toAcceptPolicy(file, pspAccounts, risk, faults),
     refunds: file.refunds,
     payouts: {
       coolingDays: file.payouts.cooling_days,
       repeatDays: file.payouts.repeat_days,
       approvalLimits: readAmounts('payouts.approval_limit', file.payouts.approval_limit, faults),
     },
+    risk,
     http: { host: file.http.host, port: file.http.port },
     logLevel: file.log.level,
   };
@@ -229,6 +239,7 @@ function toPspAccount(
 function toAcceptPolicy(
   file: z.infer<typeof configSchema>,
   accounts: readonly PspAccount[],
+  risk: RiskRules,
   faults: string[],
 ): AcceptPolicy | null {
   const wanted = file.default_psp_account;
@@ -246,7 +257,6 @@ function toAcceptPolicy(
     const amount = readAmount(`fees.${code}.fixed`, fee.fixed, code, faults);
     if (amount !== null) fees.set(amount.currency, { feeBps: fee.bps, fixedMinor: amount.amountMinor });
   }
-  const maxPaymentMinor = readAmounts('risk.max_payment', file.risk.max_payment, faults);
   const rules = file.routing.flatMap((rule, index) => toRoutingRule(rule, index, accounts, faults) ?? []);
   if (account === undefined) return null;
   const route: Routing = { rules, fallback: account };
@@ -254,12 +264,18 @@ function toAcceptPolicy(
     route,
     fees,
     onPartial: file.payments.on_partial,
-    risk: {
-      maxPaymentMinor,
-      blockedBuyers: new Set(file.risk.blocked_buyers),
-      blockedSellers: new Set(file.risk.blocked_sellers),
-    },
+    risk,
     releaseAfterDays: file.release.after_days === 0 ? null : file.release.after_days,
+  };
+}
+
+function toRiskRules(source: ConfigSource, file: z.infer<typeof configSchema>, faults: string[]): RiskRules {
+  const { rules_file: rulesFile } = file.risk;
+  return {
+    maxPaymentMinor: readAmounts('risk.max_payment', file.risk.max_payment, faults),
+    blockedBuyers: new Set(file.risk.blocked_buyers),
+    blockedSellers: new Set(file.risk.blocked_sellers),
+    ...(rulesFile === undefined ? {} : { ruleSet: source.readRules(rulesFile) }),
   };
 }
 

@@ -1,8 +1,9 @@
-/** What a daemon does besides executing: rescues jobs, releases sellers' funds, gives back partial payments. */
+/** What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews. */
 import type { Db } from '../core/db/connection.ts';
 import { rescueOperations } from '../core/operation/rescue-operations.ts';
 import type { RefundContext } from '../core/refund/accept-refunds.ts';
 import { refundPartials } from '../core/refund/refund-partials.ts';
+import { expireReviews } from '../core/risk/review-payments.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
 import type { Log } from './log.ts';
 
@@ -12,9 +13,10 @@ const RESCUE_EVERY_MS = 1_000;
 const RELEASE_EVERY_MS = 5_000;
 /** Payments whose orders have all ended are looked for this often (ms). */
 const PARTIALS_EVERY_MS = 1_000;
-const MAX_PARTIAL_ROUNDS = 20;
-/** Rounds of releases in a row, so that a large backlog does not starve the rest. */
-const MAX_RELEASE_ROUNDS = 20;
+/** Risk reviews that nobody decided in time are rejected this often (ms). */
+const EXPIRE_EVERY_MS = 10_000;
+/** Rounds in a row, so that a large backlog does not starve the rest. */
+const MAX_ROUNDS = 20;
 
 export type MaintenanceOptions = {
   readonly db: Db;
@@ -38,22 +40,29 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
     options.onWork();
   });
   const stopRelease = repeat('release', RELEASE_EVERY_MS, log, async () => {
-    for (let round = 0; round < MAX_RELEASE_ROUNDS; round += 1) {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const released = await releaseDueFunds(db, principal);
       if (released === 0) return;
       log.info({ released }, 'released funds');
     }
   });
   const stopPartials = repeat('partials', PARTIALS_EVERY_MS, log, async () => {
-    for (let round = 0; round < MAX_PARTIAL_ROUNDS; round += 1) {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const { payments, refunds } = await refundPartials(db, options.refunds);
       if (payments === 0) return;
       if (refunds > 0)
         log.info({ payments, refunds }, 'giving back what was charged of payments that failed');
     }
   });
+  const stopExpiry = repeat('risk review', EXPIRE_EVERY_MS, log, async () => {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const rejected = await expireReviews(db, principal);
+      if (rejected === 0) return;
+      log.warn({ rejected }, 'rejected payments that nobody reviewed in time');
+    }
+  });
   return async () => {
-    await Promise.all([stopRescue(), stopRelease(), stopPartials()]);
+    await Promise.all([stopRescue(), stopRelease(), stopPartials(), stopExpiry()]);
   };
 }
 

@@ -64,18 +64,23 @@ export async function readPaymentInput(
   );
 }
 
-async function readBatch(
+/**
+ * A batch file, checked whole.
+ * @param policy null: whether the PSP can express the amounts is not looked at
+ * @throws OperatorError file_unreadable, file_has_bad_rows
+ */
+export async function readBatch(
   session: Session,
   name: string,
   format: PaymentFileFormat | null,
-  policy: AcceptPolicy,
+  policy: AcceptPolicy | null,
 ): Promise<PaymentInput> {
   const options = format === null ? {} : { format };
   const parsed = await readBatchFile(session, name, (input) => parsePaymentFile(input, options));
   const source = sourceOf(name);
   if (parsed.kind === 'bad')
     throw await badRows(session, source, parsed.faults, parsed.faultCount, parsed.rowCount);
-  const faults = inexpressible(parsed.payments, policy);
+  const faults = policy === null ? [] : inexpressible(parsed.payments, policy);
   if (faults.length > 0) {
     throw await badRows(session, source, faults.slice(0, MAX_LISTED_FAULTS), faults.length, parsed.rowCount);
   }

@@ -27,6 +27,7 @@ export type Tally = {
   existing: number;
   deduplicated: number;
   riskBlocked: number;
+  inRiskReview: number;
   readonly conflicts: Conflict[];
   /** Payments that are now in the book, for following them. */
   readonly paymentIds: bigint[];
@@ -48,6 +49,7 @@ export function emptyTally(): Tally {
     existing: 0,
     deduplicated: 0,
     riskBlocked: 0,
+    inRiskReview: 0,
     conflicts: [],
     paymentIds: [],
     answer: null,
@@ -126,6 +128,7 @@ function count(tally: Tally, item: SubmissionItem, result: Settled): void {
     case 'accepted':
       tally.accepted += 1;
       if (result.answer.risk.decision === 'block') tally.riskBlocked += 1;
+      if (result.answer.risk.decision === 'review') tally.inRiskReview += 1;
       note(tally, result.answer);
       break;
     case 'replayed':

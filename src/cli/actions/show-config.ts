@@ -145,6 +145,7 @@ function acceptSettings(config: Config): readonly Setting[] {
     })),
     { name: 'risk.blocked_buyers', value: String(accept.risk.blockedBuyers.size) },
     { name: 'risk.blocked_sellers', value: String(accept.risk.blockedSellers.size) },
+    { name: 'risk.rules_file', value: accept.risk.ruleSet?.version ?? '(none)' },
   ];
 }
 

@@ -30,13 +30,12 @@ export async function singleResult(
     replayed: 'was accepted before',
     deduplicated: 'is there already, under another key',
   };
-  const isBlocked = answer.risk.decision === 'block';
   return {
     json: { ...answer, result },
     blocks: [
       {
         kind: 'line',
-        text: `${answer.payment_id} ${isBlocked ? 'is stored, and stopped by the risk check' : words[result]}`,
+        text: `${answer.payment_id} ${RISK_WORDS[answer.risk.decision] ?? words[result]}`,
       },
       {
         kind: 'facts',
@@ -52,6 +51,12 @@ export async function singleResult(
   };
 }
 
+/** Where the risk check has more to say than that it is stored. */
+const RISK_WORDS: Readonly<Record<string, string>> = {
+  block: 'is stored, and stopped by the risk check',
+  review: 'is stored, and waits for a risk review',
+};
+
 function orderText(order: AcceptedAnswer['payment_orders'][number]): string {
   return `${order.payment_order_id}: ${order.amount} ${order.currency} for ${order.seller}, fee ${order.platform_fee}`;
 }
@@ -64,7 +69,7 @@ export function batchResult(
   state: BatchEnd,
   followed: Followed | null,
 ): Result {
-  const { accepted, existing, deduplicated, riskBlocked, conflicts } = tally;
+  const { accepted, existing, deduplicated, riskBlocked, inRiskReview, conflicts } = tally;
   return {
     json: {
       batch_id: formatId('batch', batch.id),
@@ -76,6 +81,7 @@ export function batchResult(
       already_there: existing,
       deduplicated,
       risk_blocked: riskBlocked,
+      in_risk_review: inRiskReview,
       conflict_count: conflicts.length,
       conflicts: conflictsJson(conflicts),
       ...followedJson(followed),
@@ -100,6 +106,9 @@ export function batchResult(
           ...(deduplicated > 0 ? [['under another key', String(deduplicated)] as const] : []),
           ...(riskBlocked > 0
             ? [['stopped by risk', { text: String(riskBlocked), tone: 'warn' as const }] as const]
+            : []),
+          ...(inRiskReview > 0
+            ? [['wait for review', { text: String(inRiskReview), tone: 'warn' as const }] as const]
             : []),
           ...(conflicts.length > 0
             ? [['in conflict', { text: String(conflicts.length), tone: 'bad' as const }] as const]
@@ -126,6 +135,7 @@ export function alreadySubmittedResult(batch: Batch, plan: Plan, followed: Follo
       already_there: plan.existing,
       deduplicated: plan.deduplicated,
       risk_blocked: 0,
+      in_risk_review: 0,
       conflict_count: plan.conflicts.length,
       conflicts: conflictsJson(plan.conflicts),
       ...followedJson(followed),

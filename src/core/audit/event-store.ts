@@ -25,7 +25,8 @@ type EventKind =
   | 'payouts_submitted'
   | 'payout_batch_approved'
   | 'payouts_decided'
-  | 'payout_batch_ended';
+  | 'payout_batch_ended'
+  | 'risk_reviewed';
 
 export type NewEvent = {
   readonly kind: EventKind;

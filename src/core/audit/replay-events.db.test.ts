@@ -40,6 +40,8 @@ import { cancelPayouts } from '../payout/cancel-payouts.ts';
 import { capabilitiesOf } from '../psp/request.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
+import { parseRuleFile } from '../risk/parse-rule-file.ts';
+import { decideReview, expireReviews } from '../risk/review-payments.ts';
 import { changeDestination, changeStatus } from '../seller/change-seller.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { acceptWebhooks } from '../webhook/accept-webhooks.ts';
@@ -66,6 +68,10 @@ const REBUILT = [
   'account_balance',
   'journal_entry',
   'posting',
+  'risk_assessment',
+  'risk_review',
+  'risk_counter',
+  'risk_trace',
 ] as const;
 
 let book: TestBook;
@@ -369,6 +375,76 @@ async function commands(): Promise<void> {
     await record(daemon, task, i === 0 ? REPLY.succeeded : REPLY.unknown);
 }
 
+/** Every way of going through the risk rules: allowed, blocked, reviewed, and each end of a review. */
+async function risks(): Promise<void> {
+  const parsed = parseRuleFile(Buffer.from(RISK_RULES));
+  if (parsed.kind === 'bad') throw new Error(JSON.stringify(parsed.faults));
+  const risk = {
+    maxPaymentMinor: new Map(),
+    blockedBuyers: new Set<string>(),
+    blockedSellers: new Set<string>(),
+    ruleSet: parsed.ruleSet,
+  };
+  const orders = [
+    orderRequest({ seller: 'Größe "x"' }),
+    orderRequest({ money: money('300', 'JPY') }),
+    orderRequest(),
+  ];
+  const requests = Array.from({ length: 6 }, () => paymentRequest({ buyer: 'Zoë, \\ 🦊', orders }));
+  const account = uniqueName('acct');
+  const charges = await queueCharges(book.db, account, requests, { risk });
+  const ids = [...new Set(charges.map((charge) => charge.paymentId))];
+  const decide = (paymentId: bigint, verdict: 'approved' | 'rejected') =>
+    decideReview(book.db, {
+      paymentId,
+      verdict,
+      reason: 'seen in the dashboard; "quoted", and \\ more',
+      principal: 'os:ana',
+      rules: risk,
+    });
+  await decide(ids[1]!, 'approved');
+  await decide(ids[2]!, 'rejected');
+  await book.owner.sql`
+    update ${book.owner.t.riskReview} set due_at = opened_at where payment_id = ${ids[3]!}`;
+  await expireReviews(book.db, 'daemon:test');
+  await book.owner.sql`
+    update ${book.owner.t.riskReview} set due_at = opened_at + interval '1 day' where payment_id = ${ids[3]!}`;
+  const daemon = await startTestDaemon(book.db);
+  const tasks = await claim(daemon, account);
+  await recordFindings(
+    daemon.context,
+    tasks.map((task) => findingOf(task, REPLY.succeeded)),
+  );
+}
+
+/** One allowed, four reviewed, one blocked, of six that are alike. */
+const RISK_RULES = `name = "replayed"
+[[rules]]
+id = "burst"
+kind = "velocity"
+by = "buyer"
+window = "1h"
+max_count = 5
+action = "block"
+[[rules]]
+id = "double"
+kind = "duplicate"
+window = "1h"
+action = "review"
+[[rules]]
+id = "cap"
+kind = "seller_daily_cap"
+max = { EUR = "1" }
+action = "block"
+mode = "shadow"
+[[rules]]
+id = "new"
+kind = "first_time_buyer"
+above = { EUR = "1" }
+action = "review"
+mode = "shadow"
+`;
+
 /** The tests above move jobs about by hand, which no event tells: when they are due, and one's rescues. */
 async function levelJobs(owner: Db): Promise<void> {
   await owner.sql`update ${owner.t.job} set run_at = 'epoch', rescues = 0`;
@@ -385,6 +461,7 @@ describe('replay', () => {
     await payouts();
     await quarantine();
     await commands();
+    await risks();
     await applyOutside(book.db, []);
     await levelJobs(book.owner);
     const states = await book.owner.sql<{ subState: string }[]>`
@@ -392,6 +469,7 @@ describe('replay', () => {
     expect(states.map((row) => row.subState)).toEqual(
       expect.arrayContaining([
         'queued',
+        'in_risk_review',
         'risk_blocked',
         'succeeded',
         'declined',
@@ -437,6 +515,7 @@ describe('replay', () => {
       'payouts_decided',
       'payouts_submitted',
       'refund_accepted',
+      'risk_reviewed',
       'seller_changed',
     ]);
   });

@@ -81,6 +81,8 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return rebuild.addEntries(tx, event.at, data.entries);
     case 'payout_batch_ended':
       return payouts.endPayoutBatch(tx, event.at, data);
+    case 'risk_reviewed':
+      return rebuild.applyReview(tx, event, data);
     default:
       return unreachable(event.kind);
   }

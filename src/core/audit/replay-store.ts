@@ -31,14 +31,33 @@ export async function markBatch(tx: Tx, at: string, b: Json): Promise<void> {
 type Document = Readonly<Record<string, unknown>>;
 type AcceptedAttempt = {
   readonly idempotency_key: string;
-  readonly lane: string;
+  /** Null: no job yet, a risk review comes first. */
+  readonly lane: string | null;
   readonly request: Document;
 };
 type AcceptedOrder = Json & { readonly attempt: AcceptedAttempt | null; readonly metadata: Document };
-type AcceptedPayment = Json & { readonly orders: readonly AcceptedOrder[]; readonly metadata: Document };
+type AcceptedPayment = Json & {
+  readonly orders: readonly AcceptedOrder[];
+  readonly metadata: Document;
+  readonly risk?: AcceptedRisk;
+};
+type AcceptedRisk = {
+  readonly rules_version: string;
+  readonly decision: string;
+  readonly shadow_decision: string;
+  readonly hits: readonly Document[];
+  readonly counts: readonly (readonly [
+    key: string,
+    currency: string,
+    checkouts: number,
+    amountMinor: string,
+  ])[];
+  readonly traces: readonly string[];
+  readonly review: { readonly priority: string; readonly timeout_s: number } | null;
+};
 
 export async function addPayment(tx: Tx, event: Happened, data: AcceptedPayment): Promise<void> {
-  const { orders, metadata, ...rest } = data;
+  const { orders, metadata, risk, ...rest } = data;
   const p = rest as Json;
   await tx.sql`
     insert into ${tx.t.payment} (id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision,
@@ -51,6 +70,32 @@ export async function addPayment(tx: Tx, event: Happened, data: AcceptedPayment)
     insert into ${tx.t.idempotencyKey} (key, fingerprint, payment_id)
     values (${p.idempotency_key!}, decode(${p.fingerprint!}, 'hex'), ${p.id!}::text::bigint)`;
   for (const [i, order] of orders.entries()) await addOrder(tx, event.at, String(p.id), i + 1, order);
+  if (risk !== undefined) await addRisk(tx, event.at, String(p.id), risk);
+}
+
+async function addRisk(tx: Tx, at: string, paymentId: string, risk: AcceptedRisk): Promise<void> {
+  await tx.sql`
+    insert into ${tx.t.riskAssessment} (payment_id, rules_version, decision, shadow_decision, hits, assessed_at)
+    values (${paymentId}::text::bigint, ${risk.rules_version}, ${risk.decision}, ${risk.shadow_decision},
+            ${JSON.stringify(risk.hits)}::text::json, ${at})`;
+  for (const [key, currency, checkouts, amountMinor] of risk.counts) {
+    await tx.sql`
+      insert into ${tx.t.riskCounter} as c (key, minute, currency, checkouts, amount_minor)
+      values (decode(${key}, 'hex'), date_trunc('minute', ${at}::timestamptz, 'UTC'), ${currency}, ${checkouts},
+              ${amountMinor}::text::numeric)
+          on conflict (key, minute, currency)
+          do update set checkouts = c.checkouts + excluded.checkouts,
+                        amount_minor = c.amount_minor + excluded.amount_minor`;
+  }
+  await tx.sql`
+    insert into ${tx.t.riskTrace} (key, payment_id, at)
+    select decode(key, 'hex'), ${paymentId}::text::bigint, ${at}::timestamptz
+      from unnest(${list(risk.traces)}::text[]) as r (key)`;
+  if (risk.review === null) return;
+  await tx.sql`
+    insert into ${tx.t.riskReview} (payment_id, priority, opened_at, due_at)
+    values (${paymentId}::text::bigint, ${risk.review.priority}, ${at},
+            ${at}::timestamptz + make_interval(secs => ${risk.review.timeout_s}))`;
 }
 
 async function addOrder(
@@ -77,6 +122,7 @@ async function addOrder(
   await tx.sql`
     insert into ${tx.t.attempt} (operation_id, number, idempotency_key, request, state, created_at)
     values (${o.operation!}::text::bigint, 1, ${attempt.idempotency_key}, ${JSON.stringify(attempt.request)}, 'created', ${at})`;
+  if (attempt.lane === null) return;
   await tx.sql`
     insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, run_at)
     values (${o.operation!}::text::bigint, 'charge', 1, ${attempt.lane}, 'send', ${at})`;
@@ -281,5 +327,41 @@ export async function addEntries(tx: Tx, at: string, entries: readonly EntryData
       select ${entry.id}::text::bigint, p.line, (p.value->>0)::bigint, (p.value->>1)::bigint, p.value->>2,
              (p.value->>3)::bigint, (p.value->>4)::boolean
         from json_array_elements(${JSON.stringify(entry.postings)}::text::json) with ordinality as p (value, line)`;
+  }
+}
+
+type ReviewData = {
+  readonly payment: string;
+  readonly state: string;
+  readonly reason: string;
+  readonly charges: readonly {
+    readonly operation: string;
+    readonly lane: string;
+    readonly attempt: number;
+    readonly fence: number;
+  }[];
+};
+
+export async function applyReview(tx: Tx, event: Happened, data: ReviewData): Promise<void> {
+  await tx.sql`
+    update ${tx.t.riskReview}
+       set state = ${data.state}, decided_at = ${event.at}, decided_by = ${event.principal}, reason = ${data.reason}
+     where payment_id = ${data.payment}::text::bigint`;
+  const isApproved = data.state === 'approved';
+  const reason = isApproved ? null : `risk review: ${data.reason}`;
+  for (const { operation, attempt, fence, lane } of data.charges) {
+    await tx.sql`
+      update ${tx.t.operation}
+         set sub_state = ${isApproved ? 'queued' : 'risk_blocked'}, reason = ${reason}, updated_at = ${event.at}
+       where id = ${operation}::text::bigint`;
+    if (isApproved) {
+      await tx.sql`
+        insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, fence, run_at)
+        values (${operation}::text::bigint, 'charge', ${attempt}, ${lane}, 'send', ${fence}, ${event.at})`;
+    } else {
+      await tx.sql`
+        update ${tx.t.attempt} set state = 'not_sent', is_open = false, reason = ${reason}
+         where operation_id = ${operation}::text::bigint and number = ${attempt}`;
+    }
   }
 }

@@ -36,6 +36,11 @@ const TABLES = [
   'payout_batch',
   'payout_item',
   'payout_ref',
+  'risk_assessment',
+  'risk_review',
+  'risk_key',
+  'risk_counter',
+  'risk_trace',
 ] as const;
 
 type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
@@ -322,6 +327,11 @@ export async function transactOnce<T>(db: Db, work: (tx: Tx) => Promise<T>): Pro
   return (await db.sql.begin((sql) =>
     work({ ...db, sql: sql as unknown as Tx['sql'], inTransaction: true }),
   )) as T;
+}
+
+/** Runs `work` so that its failure undoes only what it did, and leaves the rest of the transaction usable. */
+export async function withinSavepoint<T>(tx: Tx, work: (tx: Tx) => Promise<T>): Promise<T> {
+  return (await tx.sql.savepoint((sql) => work({ ...tx, sql: sql as unknown as Tx['sql'] }))) as T;
 }
 
 /**

@@ -30,6 +30,10 @@ function diagram(): string {
     'stateDiagram-v2',
     '  [*] --> queued: accepted',
     '  [*] --> risk_blocked: blocked',
+    '  [*] --> in_risk_review: sent to review',
+    // Not events of an attempt: a decision moves these, under the review\'s own lock.
+    '  in_risk_review --> queued: approved',
+    '  in_risk_review --> risk_blocked: rejected, timed out',
     ...lines,
     '```',
     '',

@@ -19,7 +19,15 @@ import { type RoutedAccount, type Routing, routeOrder } from '../psp/route.ts';
 import { laneOf, type Priority } from '../queue/job.ts';
 import { insertJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
 import { insertPartialWatches } from '../refund/refund-store.ts';
-import { assessRisk, type RiskDecision, type RiskRules } from '../risk/risk.ts';
+import {
+  type Assessed,
+  assessPayments,
+  type PaymentRisk,
+  riskEvent,
+  storeAssessed,
+} from '../risk/assess-payments.ts';
+import type { Assessment } from '../risk/assessment.ts';
+import type { RiskRules } from '../risk/risk.ts';
 import { type AcceptedAnswer, acceptedAnswer } from './payment-answer.ts';
 import { canonicalPaymentText, type PaymentOrderRequest, type PaymentRequest } from './payment-request.ts';
 import {
@@ -243,6 +251,7 @@ type Rows = {
   readonly operations: NewOperation[];
   readonly attempts: NewAttempt[];
   readonly jobs: NewJob[];
+  readonly risks: PaymentRisk[];
   readonly events: NewEvent[];
   readonly answers: AcceptedAnswer[];
 };
@@ -253,6 +262,7 @@ async function store(
   fresh: readonly Fresh[],
 ): Promise<readonly AcceptedAnswer[]> {
   if (fresh.length === 0) return [];
+  const assessed = await assessInTurn(tx, context.policy.risk, fresh);
   const count = fresh.reduce((sum, item) => sum + 1 + 2 * item.request.orders.length, 0);
   const ids = (await takeIds(tx, count)).values();
   const rows: Rows = {
@@ -261,16 +271,18 @@ async function store(
     operations: [],
     attempts: [],
     jobs: [],
+    risks: [],
     events: [],
     answers: [],
   };
-  for (const item of fresh) addRows(rows, context, item, () => ids.next().value!);
+  for (const item of fresh) addRows(rows, context, item, assessed.get(item.index)!, () => ids.next().value!);
   await together([
     insertPayments(tx, context.principal, rows.payments),
     insertPaymentOrders(tx, rows.orders),
     insertOperations(tx, rows.operations),
     insertAttempts(tx, rows.attempts),
     insertJobs(tx, rows.jobs),
+    storeAssessed(tx, rows.risks),
     insertEvents(tx, context.principal, rows.events),
     insertPartialWatches(
       tx,
@@ -281,10 +293,30 @@ async function store(
   return rows.answers;
 }
 
+/** In the order of the requests, whatever the order of their keys: an earlier one counts for a later one. */
+async function assessInTurn(
+  tx: Tx,
+  rules: RiskRules,
+  fresh: readonly Fresh[],
+): Promise<ReadonlyMap<number, Assessed>> {
+  const inTurn = [...fresh].sort((a, b) => a.index - b.index);
+  const assessed = await assessPayments(
+    tx,
+    rules,
+    inTurn.map((item) => item.request),
+  );
+  return new Map(inTurn.map((item, i) => [item.index, assessed[i]!]));
+}
+
 /** The rows of one payment. Pure but for the ids it takes. */
-function addRows(rows: Rows, context: AcceptContext, item: Fresh, nextId: () => bigint): void {
+function addRows(
+  rows: Rows,
+  context: AcceptContext,
+  item: Fresh,
+  { assessment: risk, record }: Assessed,
+  nextId: () => bigint,
+): void {
   const { request } = item;
-  const risk = assessRisk(request, context.policy.risk);
   const payment: NewPayment = {
     id: nextId(),
     checkoutId: request.checkoutId,
@@ -318,13 +350,18 @@ function addRows(rows: Rows, context: AcceptContext, item: Fresh, nextId: () => 
       })),
     ),
   );
-  rows.events.push({ kind: 'payment_accepted', paymentId: payment.id, data: acceptedEvent(payment, made) });
+  const { priority } = context;
+  const paymentRisk = record === null ? null : { paymentId: payment.id, record, priority };
+  if (paymentRisk !== null) rows.risks.push(paymentRisk);
+  const data = acceptedEvent(payment, made, paymentRisk);
+  rows.events.push({ kind: 'payment_accepted', paymentId: payment.id, data });
 }
 
 type OrderRows = {
   readonly order: NewPaymentOrder;
   readonly operation: NewOperation;
   readonly attempt: NewAttempt | null;
+  /** Null for what may not be sent, or not yet. */
   readonly job: NewJob | null;
 };
 
@@ -334,7 +371,7 @@ function orderRows(
   request: PaymentRequest,
   item: PaymentOrderRequest,
   line: number,
-  risk: RiskDecision,
+  risk: Assessment,
   nextId: () => bigint,
 ): OrderRows {
   const { policy } = context;
@@ -354,7 +391,6 @@ function orderRows(
     orderRef: item.orderRef,
     metadata: JSON.stringify(item.metadata),
   };
-  const blocked = risk.decision === 'block';
   const account = accountOf(policy, request, item);
   const operation: NewOperation = {
     id: nextId(),
@@ -364,13 +400,13 @@ function orderRows(
     pspAccount: account.name,
     amountMinor,
     currency,
-    subState: blocked ? 'risk_blocked' : 'queued',
-    reason: blocked ? risk.reason : null,
+    subState: SUB_STATE_AFTER[risk.decision],
+    reason: risk.decision === 'allow' ? null : risk.reason,
     seller: null,
     feeShareMinor: 0n,
     fromPendingMinor: 0n,
   };
-  if (blocked) return { order, operation, attempt: null, job: null };
+  if (risk.decision === 'block') return { order, operation, attempt: null, job: null };
   const idempotencyKey = attemptKey(context.bookKey, operation.id, 1);
   const frozen = freezeCharge(account, {
     idempotencyKey,
@@ -381,18 +417,15 @@ function orderRows(
     ...chargeFields(request, item),
   });
   if (frozen.kind === 'rejected') throw new Bug(`a checked charge could not be frozen: ${frozen.reason}`);
-  return {
-    order,
-    operation,
-    attempt: { operationId: operation.id, number: 1, idempotencyKey, request: frozen.request },
-    job: {
-      operationId: operation.id,
-      kind: operation.kind,
-      attemptNumber: 1,
-      lane: laneOf(operation.pspAccount, context.priority),
-      fence: 0,
-    },
-  };
+  const attempt = { operationId: operation.id, number: 1, idempotencyKey, request: frozen.request };
+  return { order, operation, attempt, job: risk.decision === 'review' ? null : jobOf(operation, context) };
+}
+
+const SUB_STATE_AFTER = { allow: 'queued', review: 'in_risk_review', block: 'risk_blocked' } as const;
+
+function jobOf(operation: NewOperation, { priority }: AcceptContext): NewJob {
+  const lane = laneOf(operation.pspAccount, priority);
+  return { operationId: operation.id, kind: operation.kind, attemptNumber: 1, lane, fence: 0 };
 }
 
 function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {
@@ -409,7 +442,7 @@ function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {
  * Everything that replay needs to rebuild the rows of one acceptance. Numbers stay exact: text. What is JSON already
  * (metadata, the frozen request) goes in as it is.
  */
-function acceptedEvent(payment: NewPayment, made: readonly OrderRows[]): string {
+function acceptedEvent(payment: NewPayment, made: readonly OrderRows[], risk: PaymentRisk | null): string {
   const fields = JSON.stringify({
     id: payment.id.toString(),
     checkout_id: payment.checkoutId,
@@ -422,7 +455,8 @@ function acceptedEvent(payment: NewPayment, made: readonly OrderRows[]): string 
     batch_id: payment.batchId?.toString() ?? null,
   });
   const orders = made.map(acceptedOrder).join(',');
-  return `${fields.slice(0, -1)},"metadata":${payment.metadata},"orders":[${orders}]}`;
+  const further = risk === null ? '' : `,"risk":${riskEvent(risk)}`;
+  return `${fields.slice(0, -1)},"metadata":${payment.metadata},"orders":[${orders}]${further}}`;
 }
 
 function acceptedOrder({ order, operation, attempt, job }: OrderRows): string {
@@ -444,6 +478,6 @@ function acceptedOrder({ order, operation, attempt, job }: OrderRows): string {
   const sent =
     attempt === null
       ? 'null'
-      : `{"idempotency_key":"${attempt.idempotencyKey}","lane":${JSON.stringify(job?.lane)},"request":${attempt.request}}`;
+      : `{"idempotency_key":"${attempt.idempotencyKey}","lane":${JSON.stringify(job?.lane ?? null)},"request":${attempt.request}}`;
   return `${fields.slice(0, -1)},"metadata":${order.metadata},"attempt":${sent}}`;
 }

@@ -15,7 +15,7 @@ export async function findBatch(on: Queryable, sha256: string): Promise<Batch | 
 export type OrderState = {
   readonly paymentId: bigint;
   readonly subState: SubState;
-  /** An open dead letter: nothing moves it on but a person, or evidence that comes by itself. */
+  /** An open dead letter or risk review: nothing moves it on but a person, or evidence that comes by itself. */
   readonly needsPerson: boolean;
 };
 
@@ -27,7 +27,8 @@ export async function listOrderStates(
   const { sql, t } = on;
   return sql<OrderState[]>`
     select po.payment_id, ${t.shownSubState}(o.sub_state, j.state) as sub_state,
-           exists (select 1 from ${t.deadLetter} d where d.operation_id = o.id and d.state = 'open') as needs_person
+           o.sub_state = 'in_risk_review'
+             or exists (select 1 from ${t.deadLetter} d where d.operation_id = o.id and d.state = 'open') as needs_person
       from ${t.paymentOrder} po
       join ${t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
       left join ${t.job} j on j.operation_id = o.id
