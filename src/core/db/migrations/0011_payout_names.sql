@@ -1,6 +1,6 @@
--- "Never paid twice" is held by the database too: the name of a payout passes to another one only where the former
--- ended without money. Whoever would take a name from a payout that is on its way, done or returned is refused, whatever
--- the program believes.
+-- That nothing is paid twice is held by the database too: the name of a payout passes to another one only where the
+-- former ended without money. Whoever would take a name from a payout that is on its way, done or returned is refused,
+-- whatever the program believes.
 
 create function refuse_second_payout() returns trigger
   language plpgsql security definer set search_path from current as $$
