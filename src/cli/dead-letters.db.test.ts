@@ -36,7 +36,8 @@ beforeAll(async () => {
   book = await openTestBook();
   daemon = await startTestDaemon(book.db, 'test/1');
   folder = mkdtempSync(join(tmpdir(), 'paygate-dlq-'));
-  writeFileSync(join(folder, 'paygate.toml'), '[psp.main]\npsp = "stripe"\n');
+  const accounts = ['main', 'retry'].map((name) => `[psp.${name}]\npsp = "stripe"\n`);
+  writeFileSync(join(folder, 'paygate.toml'), `default_psp_account = "main"\n${accounts.join('')}`);
   const { user, database, host, port } = book.database.appConnection;
   env = {
     PAYGATE_DATABASE_URL: `postgres://${user}@/${database}?host=${String(host)}&port=${String(port)}`,
@@ -310,6 +311,62 @@ describe('canaries', () => {
     expect(await replayOf(ids, '--canary-timeout', '1')).toMatchObject({
       code: 4,
       out: { state: 'canary_timed_out', replayed: 1 },
+    });
+  });
+});
+
+describe('payments retry', () => {
+  async function declined(): Promise<string> {
+    const [charge] = await queueCharges(book.db, 'retry', [paymentRequest()]);
+    for (const task of await claimAll('retry')) await record(daemon, task, REPLY.declined);
+    return `ord_${charge!.orderId}`;
+  }
+
+  test('is confirmed like a payment; its answer is a contract', async () => {
+    const order = await declined();
+    const args = ['payments', 'retry', order, '--method', 'pm_other'];
+    expect(await json(args)).toMatchObject({ code: 5, err: { error: { code: 'not_confirmed' } } });
+    const plan = await run([...args, '--dry-run']);
+    expect(plan).toMatchObject({ code: 0, out: '' });
+    expect(plan.err).toContain('attempt 2');
+    const done = await run([...args, '--yes', '-o', 'json']);
+    expect({ code: done.code, err: done.err }).toEqual({ code: 0, err: '' });
+    await expect(done.out.replaceAll(/(pay|ord)_\d+/g, '$1_<n>')).toMatchFileSnapshot(
+      `${GOLDEN}/payments-retry.json`,
+    );
+  });
+
+  test('again, while the attempt is under way, is the same request: no question, the same answer', async () => {
+    const order = await declined();
+    const args = ['payments', 'retry', order, '--method', 'pm_other'];
+    await json([...args, '--yes']);
+    expect(await json(args)).toMatchObject({ code: 0, out: { result: 'replayed', attempt_number: 2 } });
+    expect(await json(['payments', 'retry', order, '--method', 'pm_third'])).toMatchObject({
+      code: 5,
+      err: { error: { code: 'idempotency_key_reused' } },
+    });
+    for (const task of await claimAll('retry')) await record(daemon, task, REPLY.declined);
+    expect(await json([...args, '--yes'])).toMatchObject({
+      code: 0,
+      out: { result: 'accepted', attempt_number: 3 },
+    });
+  });
+
+  test('is refused with 5 while the order is in doubt, and after a success', async () => {
+    const order = await declined();
+    await json(['payments', 'retry', order, '--method', 'pm_other', '--yes']);
+    const other = ['payments', 'retry', order, '--method', 'pm_x', '--key', 'k-x', '--yes'];
+    expect(await json(other)).toMatchObject({ code: 5, err: { error: { code: 'attempt_unresolved' } } });
+    for (const task of await claimAll('retry')) await record(daemon, task, REPLY.succeeded);
+    expect(await json(other)).toMatchObject({ code: 5, err: { error: { code: 'already_succeeded' } } });
+  });
+
+  test('of no order is 1, with a bad method 2', async () => {
+    expect(await json(['payments', 'retry', 'ord_999999', '--method', 'pm_x'])).toMatchObject({ code: 1 });
+    const bad = await json(['payments', 'retry', await declined(), '--method', '4111111111111111']);
+    expect(bad).toMatchObject({
+      code: 2,
+      err: { error: { code: 'retry_invalid', details: { faults: [{ flag: '--method' }] } } },
     });
   });
 });

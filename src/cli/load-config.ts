@@ -10,6 +10,7 @@ import { type Config, readConfig } from '../core/config.ts';
 import { errorCode } from '../core/db/connection.ts';
 import { parseDatabaseUrl } from '../core/db/database-url.ts';
 import { OperatorError } from '../core/errors.ts';
+import type { AcceptPolicy } from '../core/payment/accept-payments.ts';
 import { readRuleFile } from './read-rule-file.ts';
 import type { Session } from './session.ts';
 
@@ -198,4 +199,17 @@ function readSecret(path: string, session: Session): string {
 function isCredential(path: string, session: Session): boolean {
   const folder = session.host.env.CREDENTIALS_DIRECTORY;
   return folder !== undefined && path.startsWith(folder + sep);
+}
+
+/**
+ * What the configuration says about charges.
+ * @throws OperatorError no_psp_account
+ */
+export function requirePolicy(session: Session): AcceptPolicy {
+  const { config } = loadConfig(session);
+  if (config.accept !== null) return config.accept;
+  throw new OperatorError(
+    'no_psp_account',
+    'No PSP account is configured, so nothing could be charged. Add a [psp.NAME] table to the configuration.',
+  );
 }

@@ -27,6 +27,7 @@ describe('help', () => {
     ['help-payouts-list', ['help', 'payouts', 'list']],
     ['help-wallets-list', ['help', 'wallets', 'list']],
     ['help-ledger', ['help', 'ledger']],
+    ['help-payments-retry', ['help', 'payments', 'retry']],
     ['help-payments-cancel', ['help', 'payments', 'cancel']],
     ['help-dlq-list', ['help', 'dlq', 'list']],
     ['help-dlq-replay', ['help', 'dlq', 'replay']],

@@ -142,6 +142,11 @@ export type Config = {
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 };
 
+/** Finds the configured PSP account of a name in the books; null for one that is not, or no longer, there. */
+export function accountsOf(config: Pick<Config, 'pspAccounts'>): (pspAccount: string) => PspAccount | null {
+  return (name) => config.pspAccounts.find((account) => account.name === name) ?? null;
+}
+
 export type ConfigSource = {
   readonly env: 'development' | 'production';
   /** The parsed TOML document; an empty object when there is no file. */

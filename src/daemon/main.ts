@@ -5,7 +5,7 @@
 import { hostname } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import pRetry from 'p-retry';
-import type { Config } from '../core/config.ts';
+import { accountsOf, type Config } from '../core/config.ts';
 import { type ConnectionOptions, type Db, listenTo, openBook } from '../core/db/connection.ts';
 import { OperatorError } from '../core/errors.ts';
 import type { PspAccount } from '../core/psp/psp.ts';
@@ -149,10 +149,11 @@ function resendDelayMs(accounts: readonly PspAccount[]): number {
 }
 
 async function startHttpIfWanted(config: Config, db: Db, log: Log) {
-  if (config.http.port === 0 || config.accept === null) return null;
+  const { accept } = config;
+  if (config.http.port === 0 || accept === null) return null;
   return startHttp({
     db,
-    policy: config.accept,
+    policy: accept,
     refunds: refundContext(config),
     bookKey: await getBookKey(db),
     host: config.http.host,
@@ -166,7 +167,7 @@ async function startHttpIfWanted(config: Config, db: Db, log: Log) {
 function refundContext(config: Config) {
   return {
     policy: config.refunds,
-    accountOf: (name: string) => config.pspAccounts.find((account) => account.name === name) ?? null,
+    accountOf: accountsOf(config),
   };
 }
 

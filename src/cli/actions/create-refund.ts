@@ -3,6 +3,7 @@
  * daemon sends it. The name is shown before anything is stored, so that asking again is always safe.
  */
 import { randomUUID } from 'node:crypto';
+import { accountsOf } from '../../core/config.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
 import { parseAmount } from '../../core/money.ts';
@@ -43,7 +44,7 @@ export async function createRefund(session: Session, flags: RefundFlags): Promis
         policy: book.config.refunds,
         bookKey: await getBookKey(book.db),
         principal: book.principal,
-        accountOf: (name) => book.config.pspAccounts.find((account) => account.name === name) ?? null,
+        accountOf: accountsOf(book.config),
       },
       [request],
     );

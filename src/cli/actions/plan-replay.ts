@@ -1,6 +1,7 @@
 /** What a replay of dead letters would do, found out by reading only, and how it looks to a person and in JSON. */
 import type { Config } from '../../core/config.ts';
 import type { Queryable } from '../../core/db/connection.ts';
+import { unreachable } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
 import { toMoneyJson } from '../../core/money.ts';
 import {
@@ -86,6 +87,7 @@ export function outlookText(outlook: ReplayOutlook): string {
     [count((plan) => plan.kind === 'resume' && plan.action === 'send'), 'sent again under the original key'],
     [count((plan) => plan.kind === 'resume' && plan.action === 'enquire'), 'only asked for, not sent'],
     [count((plan) => plan.kind === 'renew'), 'sent as a new attempt with a new key'],
+    [count((plan) => plan.kind === 'fold'), 'booked by what is known, not sent'],
     [refused.length, 'refused, each with its reason'],
     [closed, 'closed already'],
   ];
@@ -106,9 +108,18 @@ export function outlookJson(outlook: ReplayOutlook) {
 }
 
 /** What is done with a letter, in one word: part of the JSON contract. */
-function planWord(plan: ReplayPlan): 'send' | 'enquire' | 'new_attempt' | 'refused' {
-  if (plan.kind === 'refused') return 'refused';
-  return plan.kind === 'renew' ? 'new_attempt' : plan.action;
+function planWord(plan: ReplayPlan): 'send' | 'enquire' | 'new_attempt' | 'fold' | 'refused' {
+  switch (plan.kind) {
+    case 'resume':
+      return plan.action;
+    case 'renew':
+      return 'new_attempt';
+    case 'fold':
+    case 'refused':
+      return plan.kind;
+    default:
+      return unreachable(plan);
+  }
 }
 
 /** @param results what became of the letters, by id; without: nothing was done */
@@ -124,7 +135,10 @@ export function letterViews(outlook: ReplayOutlook, results: ReadonlyMap<bigint,
       ...toMoneyJson(moneyOf(letter)),
       plan: planWord(plan),
       result: result?.kind ?? (plan.kind === 'refused' ? 'refused' : 'open'),
-      attempt_number: result?.kind === 'replayed' ? result.job.attemptNumber : letter.attemptNumber,
+      attempt_number:
+        result?.kind === 'replayed'
+          ? (result.job?.attemptNumber ?? letter.attemptNumber)
+          : letter.attemptNumber,
       refusal: refusal === null ? null : { code: refusal.code, message: refusal.message },
     };
   });

@@ -12,7 +12,7 @@ import { type Batch, markBatchSubmitted, openBatch } from '../../core/payment/pa
 import { getBookKey } from '../../core/queue/queue-store.ts';
 import { type AskWhere, confirmOne, confirmTotal } from '../confirm.ts';
 import { EXIT, exitCodeOfSignal } from '../exit-codes.ts';
-import { loadConfig } from '../load-config.ts';
+import { requirePolicy } from '../load-config.ts';
 import { type Book, explainDatabaseError, withBook } from '../open-book.ts';
 import { startProgress } from '../progress.ts';
 import { terminalText } from '../render/terminal-text.ts';
@@ -54,16 +54,6 @@ export async function submitPaymentsCommand(session: Session, flags: SubmitFlags
       return submit({ session, book, policy, input, items, plan, flags });
     },
     { max: input.payments.length > 1 ? IN_FLIGHT : 1 },
-  );
-}
-
-/** @throws OperatorError no_psp_account */
-function requirePolicy(session: Session): AcceptPolicy {
-  const { config } = loadConfig(session);
-  if (config.accept !== null) return config.accept;
-  throw new OperatorError(
-    'no_psp_account',
-    'No PSP account is configured, so nothing could be charged. Add a [psp.NAME] table to the configuration.',
   );
 }
 

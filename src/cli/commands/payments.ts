@@ -9,6 +9,7 @@ export function registerPayments(program: CommandUnknownOpts, launch: Launch): v
   registerSubmit(payments, launch);
   registerReading(payments, launch);
   registerResolve(payments, launch);
+  registerRetry(payments, launch);
   registerCancel(payments, launch);
 }
 
@@ -170,5 +171,32 @@ function registerCancel(payments: CommandUnknownOpts, launch: Launch): void {
     .addHelpText('after', CANCEL_HELP)
     .action((order) =>
       launch(async (session) => (await import('../actions/cancel-order.ts')).cancelOrder(session, order)),
+    );
+}
+
+const RETRY_HELP = `
+For an order that was definitely not charged: declined, rejected, canceled or expired. Refused while
+any attempt is in doubt, after a success, and where the risk check stopped the order. The same
+command again, while the new attempt is under way, gets the same answer and charges nothing twice.
+
+Example:
+  paygate payments retry ord_13 --method pm_1NxOther`;
+
+function registerRetry(payments: CommandUnknownOpts, launch: Launch): void {
+  payments
+    .command('retry')
+    .argument('<order>', 'ord_13')
+    .description('try another payment method after a decline')
+    .requiredOption('--method <id>', "the PSP's name of the payment method: pm_…")
+    .option('--key <key>', 'names this request; default: the order and the number of the attempt')
+    .addHelpText('after', RETRY_HELP)
+    .action((order, flags) =>
+      launch(async (session) =>
+        (await import('../actions/retry-order.ts')).retryOrderCommand(session, {
+          order,
+          method: flags.method,
+          key: flags.key ?? null,
+        }),
+      ),
     );
 }

@@ -35,6 +35,7 @@ import { giveBackOrphans, rescueOperations } from '../operation/rescue-operation
 import { resolveOperation } from '../operation/resolve-operation.ts';
 import { acceptPayments, fingerprint } from '../payment/accept-payments.ts';
 import { markBatchSubmitted, openBatch } from '../payment/payment-store.ts';
+import { retryOrder } from '../payment/retry-order.ts';
 import { approveItems, startApproval } from '../payout/approve-payouts.ts';
 import { cancelPayouts } from '../payout/cancel-payouts.ts';
 import { capabilitiesOf } from '../psp/request.ts';
@@ -445,6 +446,57 @@ action = "review"
 mode = "shadow"
 `;
 
+/** A late fact that the books refused, booked by a replay. */
+async function folds(): Promise<void> {
+  const account = uniqueName('acct');
+  const { operationId } = await queueCharge(book.db, account);
+  const daemon = await startTestDaemon(book.db);
+  const task = await claimOne(daemon, account);
+  await record(daemon, task, REPLY.declined);
+  await book.owner.sql`update ${book.owner.t.operation} set currency = 'eur' where id = ${operationId}`;
+  await record(daemon, task, REPLY.succeeded);
+  await book.owner.sql`update ${book.owner.t.operation} set currency = 'EUR' where id = ${operationId}`;
+  const [letter] = await book.db.sql<{ id: bigint }[]>`
+    select id from ${book.db.t.deadLetter} where operation_id = ${operationId}`;
+  const context = { principal: 'os:ana', reason: 'fixed', action: null, bookKey: 'testbook' };
+  await replayDeadLetters(book.db, { ...context, pspOf: () => 'stripe' }, [letter!.id]);
+}
+
+/** Declines that are tried again: with another method, by another key, in vain, and stopped by the risk check. */
+async function retries(): Promise<void> {
+  const account = uniqueName('acct');
+  const charges = await queueCharges(
+    book.db,
+    account,
+    Array.from({ length: 4 }, () => paymentRequest()),
+  );
+  const daemon = await startTestDaemon(book.db);
+  for (const task of await claim(daemon, account)) await record(daemon, task, REPLY.declined);
+  const risk = {
+    maxPaymentMinor: new Map(),
+    blockedBuyers: new Set<string>(),
+    blockedSellers: new Set<string>(),
+  };
+  for (const [i, { paymentId, orderId }] of charges.entries()) {
+    const blockedBuyers = new Set(i === 3 ? ['buyer-1'] : []);
+    const request = { orderId, paymentMethod: 'pm_"other" \\', idempotencyKey: uniqueName('retry') };
+    const context = { risk: { ...risk, blockedBuyers }, bookKey: 'testbook', principal: 'os:ana' };
+    await retryOrder(book.db, { ...context, accountOf: () => ({ psp: 'stripe' }) }, paymentId, request);
+  }
+  const { operationId } = charges[2]!;
+  const late = {
+    operationId,
+    attemptNumber: 1,
+    source: 'enquiry',
+    reply: REPLY.succeeded,
+    held: null,
+  } as const;
+  await applyOutside(book.db, [late]);
+  const again = await claim(daemon, account, 2);
+  await record(daemon, again[0]!, REPLY.succeeded);
+  await record(daemon, again[1]!, REPLY.unknown);
+}
+
 /** The tests above move jobs about by hand, which no event tells: when they are due, and one's rescues. */
 async function levelJobs(owner: Db): Promise<void> {
   await owner.sql`update ${owner.t.job} set run_at = 'epoch', rescues = 0`;
@@ -462,6 +514,8 @@ describe('replay', () => {
     await quarantine();
     await commands();
     await risks();
+    await retries();
+    await folds();
     await applyOutside(book.db, []);
     await levelJobs(book.owner);
     const states = await book.owner.sql<{ subState: string }[]>`
@@ -508,6 +562,7 @@ describe('replay', () => {
       'operation_canceled',
       'operation_evidence',
       'operations_rechecked',
+      'order_retried',
       'payment_accepted',
       'payout_batch_approved',
       'payout_batch_ended',

@@ -275,7 +275,8 @@ type ReopeningData = {
   readonly attempt: number;
   /** Of a new attempt; null where the open one goes on. */
   readonly attempt_row: { readonly idempotency_key: string; readonly request: Document } | null;
-  readonly job: Json;
+  /** Null where only stored evidence was booked, which has an event of its own. */
+  readonly job: Json | null;
 };
 
 /** An operation got a job again: for its open attempt, or for a new one. */
@@ -290,6 +291,7 @@ export async function applyReopening(tx: Tx, at: string, data: ReopeningData): P
       update ${tx.t.operation} set sub_state = 'queued', reason = null, psp_reference = null, updated_at = ${at}
        where id = ${operation}::text::bigint`;
   }
+  if (job === null) return;
   await tx.sql`
     insert into ${tx.t.job} (operation_id, kind, attempt_number, lane, action, run_at, fence, sends, first_sent_at,
                              last_sent_at)

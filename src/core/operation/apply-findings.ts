@@ -17,6 +17,7 @@ import {
   endHeldJobs,
   endJobsFromOutside,
   lockJobs,
+  type OpenJob,
   openDeadLetters,
   raiseFences,
   rescheduleHeldJobs,
@@ -34,6 +35,7 @@ import {
   updateAttempts,
   updateOperations,
 } from './operation-store.ts';
+import { cancelUnsent } from './reopening-store.ts';
 import {
   attemptChange,
   type Finding,
@@ -88,7 +90,7 @@ export async function applyFindings(
       throw new Bug(`there is no attempt ${finding.attemptNumber} of ${finding.operationId}`);
     return judge(context, subject, finding, jobs.get(finding.operationId), stored);
   });
-  await write(tx, context, verdicts);
+  await write(tx, context, verdicts, jobs);
   return verdicts.map((verdict) => ({
     operationId: verdict.subject.operationId,
     right: verdict.right === 'fenced' ? 'fenced' : 'settled',
@@ -112,7 +114,12 @@ function groupEvidence(
 }
 
 /** Point of no return: from here on only writing, in lock order, the hot balances last. */
-async function write(tx: Tx, context: FindingContext, verdicts: readonly Verdict[]): Promise<void> {
+async function write(
+  tx: Tx,
+  context: FindingContext,
+  verdicts: readonly Verdict[],
+  jobs: ReadonlyMap<bigint, OpenJob>,
+): Promise<void> {
   const { principal } = context;
   const [entries] = await together([
     insertEntries(
@@ -121,6 +128,7 @@ async function write(tx: Tx, context: FindingContext, verdicts: readonly Verdict
       verdicts.flatMap((verdict) => verdict.entries),
     ),
     settleJobs(tx, principal, verdicts),
+    stopSuccessors(tx, principal, verdicts, jobs),
     insertEvidence(
       tx,
       principal,
@@ -172,6 +180,48 @@ async function settleJobs(tx: Tx, principal: string, verdicts: readonly Verdict[
 function endsDoubtOfPerson(verdict: Verdict): boolean {
   const { finding, step, subject } = verdict;
   return finding.held?.action === 'recheck' && step?.kind === 'end' && !isEnded(subject.subState);
+}
+
+/**
+ * Money moved by an attempt that counted as over: a later attempt that nobody has claimed yet must not charge the
+ * buyer again. One that was claimed cannot be stopped; the dead letter of the late fact tells a person.
+ */
+async function stopSuccessors(
+  tx: Tx,
+  principal: string,
+  verdicts: readonly Verdict[],
+  jobs: ReadonlyMap<bigint, OpenJob>,
+): Promise<void> {
+  const stopped = verdicts.flatMap(({ subject, attemptState }) => {
+    const { operationId, attemptNumber, paymentId } = subject;
+    const job = jobs.get(operationId);
+    if (attemptState !== 'succeeded_surplus' || job === undefined) return [];
+    const isUnsent = job.state === 'ready' && job.sends === 0 && job.firstSentAt === null;
+    if (!isUnsent || job.attemptNumber <= attemptNumber) return [];
+    const reason = `attempt ${attemptNumber} moved the money after all`;
+    return [{ operationId, attemptNumber: job.attemptNumber, reason, paymentId }];
+  });
+  if (stopped.length === 0) return;
+  const operationIds = stopped.map((one) => one.operationId);
+  await endJobsFromOutside(tx, operationIds);
+  const canceled = await cancelUnsent(tx, stopped);
+  if (canceled.length !== stopped.length) throw new Bug('an unsent attempt moved under its own lock');
+  await insertEvents(
+    tx,
+    principal,
+    stopped.map(({ operationId, attemptNumber, reason, paymentId }) => ({
+      kind: 'operation_canceled' as const,
+      paymentId,
+      data: JSON.stringify({
+        operation: operationId.toString(),
+        attempt: attemptNumber,
+        from: 'queued',
+        reason,
+        dead_letter: null,
+        entries: [],
+      }),
+    })),
+  );
 }
 
 function holdOf(verdict: Verdict): { operationId: bigint; fence: number } {

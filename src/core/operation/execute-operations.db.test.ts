@@ -30,6 +30,7 @@ import { errorCode, transact } from '../db/connection.ts';
 import { postEntries } from '../ledger/ledger-store.ts';
 import { chargeSucceeded } from '../ledger/posting-rules.ts';
 import type { Connector, EnquiryReply } from '../psp/psp.ts';
+import { capabilitiesOf } from '../psp/request.ts';
 import { MAX_BURNED, MAX_ENQUIRIES } from '../queue/job.ts';
 import { callPsp, findingOf, recordFindings, type Task } from './execute-operations.ts';
 import { giveBackOrphans, rescueOperations } from './rescue-operations.ts';
@@ -162,6 +163,26 @@ describe('one order', () => {
     expect(states).toEqual(['pending_psp', 'pending_psp', 'pending_psp', 'succeeded']);
     expect(connector.calls).toEqual(['charge', 'enquire', 'enquire', 'enquire']);
     expect(await standingOf(book.db, operationId)).toMatchObject({ sends: 1, resolvedBy: 'enquiry' });
+  });
+
+  test('that is pending at a PSP that cannot be asked waits for word, and nobody is called meanwhile', async () => {
+    const account = uniqueName('acct');
+    const { operationId } = await queueCharge(book.db, account);
+    const daemon = await startTestDaemon(book.db);
+    const capabilities = capabilitiesOf('adyen');
+    const adyen = { ...daemon, context: { ...daemon.context, capabilitiesOf: () => capabilities } };
+    const connector = { ...scriptedConnector([REPLY.pending]), capabilities };
+    for (let i = 0; i < 3; i += 1) {
+      await makeDue(book.owner, account);
+      await turn(adyen, account, connector);
+    }
+    expect(connector.calls).toEqual(['charge']);
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'pending_psp',
+      sends: 1,
+      evidence: ['reply pending'],
+      deadLetters: [],
+    });
   });
 
   test('whose whole amount is fee gives the seller nothing and is booked all the same', async () => {

@@ -40,7 +40,7 @@ function planned(
   const facts = { state: 'open', code: 'unknown_unresolved', attemptNumber: 1, ...letter };
   const plan = planReplay(facts, standing(changes), wanted, STRIPE);
   if (plan.kind === 'refused') return plan.code;
-  return plan.kind === 'renew' ? 'renew' : plan.action;
+  return plan.kind === 'resume' ? plan.action : plan.kind;
 }
 
 const DOUBT = {};
@@ -58,6 +58,7 @@ describe('the plan for a letter', () => {
     ['a doubt of unknown age', {}, UNDATED, 'key_window_passed', 'key_window_passed', 'enquire'],
     ['an answer that was not booked', { code: 'quarantined' }, DOUBT, 'enquire', 'enquire', 'enquire'],
     ['the same, late', { code: 'quarantined' }, LATE, 'enquire', 'enquire', 'enquire'],
+    ['the same, of an attempt that is over', { code: 'quarantined' }, DECLINED, 'fold', 'fold', 'fold'],
     ['a refused request', { code: 'rejected' }, REFUSED, 'renew', 'renew', 'nothing_to_replay'],
     [
       'a payout that gave back its reservation',
@@ -93,6 +94,12 @@ describe('the plan for a letter', () => {
     expect(planned({ attemptNumber: 2 }, { hasJob: true }, null)).toBe('already_working');
     expect(planned({}, { ...LATE, attemptNumber: 2 }, null)).toBe('superseded');
     expect(planned({ code: 'rejected' }, { ...REFUSED, movedMoney: true }, null)).toBe('money_moved');
+  });
+
+  test('nothing is sent anew while evidence waits to be booked, which a later attempt does not hinder', () => {
+    const openLetters = ['rejected', 'quarantined'];
+    expect(planned({ code: 'rejected' }, { ...REFUSED, openLetters }, null)).toBe('needs_a_decision');
+    expect(planned({ code: 'quarantined' }, { attemptNumber: 2, hasJob: true }, null)).toBe('fold');
   });
 
   test('a PSP that cannot be asked is not', () => {

@@ -1,6 +1,7 @@
 /**
  * What a replay of a dead letter may do, given where its operation stands: go on with the same attempt under its
- * original key, make a new attempt, or nothing, and then what a person must do instead. Decides only.
+ * original key, make a new attempt, book what is known, or nothing, and then what a person must do instead. Decides
+ * only.
  */
 import { Bug } from '../errors.ts';
 import { formatId } from '../ids.ts';
@@ -23,6 +24,8 @@ export type ReplayPlan =
   | { readonly kind: 'resume'; readonly action: ReplayAction }
   /** The attempt is closed and moved nothing: another one, with a key of its own. */
   | { readonly kind: 'renew' }
+  /** The attempt is over and its stored evidence was not booked: that is tried again, and nothing is sent. */
+  | { readonly kind: 'fold' }
   | { readonly kind: 'refused'; readonly code: ReplayRefusal; readonly message: string };
 
 type ReplayRefusal =
@@ -33,6 +36,7 @@ type ReplayRefusal =
   | 'key_window_passed'
   | 'cannot_enquire'
   | 'money_moved'
+  | 'still_refused'
   | 'nothing_to_replay';
 
 /**
@@ -47,6 +51,7 @@ export function planReplay(
   if (letter.state !== 'open') return refuse('letter_closed', `it is ${letter.state} already`);
   const decision = decisionNeeded(letter.code, standing);
   if (decision !== null) return refuse('needs_a_decision', decision);
+  if (letter.code === 'quarantined' && isOver(letter, standing)) return { kind: 'fold' };
   if (standing.hasJob) return refuse('already_working', 'its operation is being worked on already');
   if (standing.attemptNumber !== letter.attemptNumber) {
     return refuse('superseded', `attempt ${standing.attemptNumber} of its operation came after it`);
@@ -71,6 +76,11 @@ function decisionNeeded(code: string, standing: Standing): string | null {
     default:
       return null;
   }
+}
+
+/** The letter's attempt is closed: it ended, or a later one was made, which needs that. */
+function isOver(letter: LetterFacts, standing: Standing): boolean {
+  return letter.attemptNumber !== standing.attemptNumber || !isOpenAttempt(standing.attemptState);
 }
 
 function resume(
@@ -103,6 +113,11 @@ function renew(standing: Standing, wanted: ReplayAction | null): ReplayPlan {
     return refuse('nothing_to_replay', again);
   }
   if (standing.movedMoney) return refuse('money_moved', 'an attempt of its operation moved the money');
+  // Evidence that was not booked, two facts that contradict: a person looks before anything is sent anew.
+  const other = standing.openLetters.find((code) => code !== 'rejected');
+  if (other !== undefined) {
+    return refuse('needs_a_decision', `its operation has another open dead letter (${other})`);
+  }
   if (!isRenewable(standing)) {
     return refuse('nothing_to_replay', `its operation has ended as ${standing.subState}`);
   }
@@ -139,7 +154,7 @@ export function planReplays(
     // Two letters of one operation: the first one moves it, the second one then finds it moving.
     const seen = taken.has(letter.operationId) ? { ...standing, hasJob: true } : standing;
     const plan = planReplay(letter, seen, action, capabilities(standing.pspAccount));
-    if (plan.kind !== 'refused') taken.add(letter.operationId);
+    if (plan.kind === 'resume' || plan.kind === 'renew') taken.add(letter.operationId);
     return { letter, standing, plan };
   });
 }

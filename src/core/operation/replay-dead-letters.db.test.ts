@@ -329,7 +329,7 @@ describe('an attempt that the PSP refused', () => {
     expect(await attemptsOf(one)).toHaveLength(1);
   });
 
-  test('and whose answer comes late as a success while the next attempt waits: booked, told, nothing lost', async () => {
+  test('and comes late as a success while the next attempt waits: booked, told, and not charged again', async () => {
     const one = await charge();
     const stale = await claimAny(one);
     await record(daemon, stale, REPLY.rejected);
@@ -342,15 +342,82 @@ describe('an attempt that the PSP refused', () => {
     expect(await balanceOf(book.db, account, 'EUR')).toBe(1250n);
     const [first, second] = await attemptsOf(one);
     expect(first).toMatchObject({ state: 'succeeded_surplus' });
-    expect(second).toMatchObject({ state: 'created', sends: 0, firstSentAt: null });
+    expect(second).toMatchObject({ state: 'not_sent', sends: 0, firstSentAt: null });
     expect(await standingOf(book.db, one.operationId)).toMatchObject({
-      subState: 'queued',
-      job: { state: 'ready' },
+      subState: 'canceled',
+      job: null,
       deadLetters: ['late_success'],
     });
     // The same again changes nothing.
     await record(daemon, stale, REPLY.succeeded);
     expect(await balanceOf(book.db, account, 'EUR')).toBe(1250n);
+  });
+});
+
+describe('an answer that came after the end and that the books refused', () => {
+  async function notBooked(kind: 'declined' | 'rejected'): Promise<Charge> {
+    const one = await charge();
+    const task = await claimAny(one);
+    await record(daemon, task, REPLY[kind]);
+    await setCurrency(one, 'eur');
+    expect(await record(daemon, task, REPLY.succeeded)).toMatchObject({ right: 'quarantined' });
+    return one;
+  }
+
+  const setCurrency = (one: Charge, currency: string) =>
+    book.owner.sql`update ${book.owner.t.operation} set currency = ${currency} where id = ${one.operationId}`;
+
+  test('is booked by the replay, as the late fact that it is; nothing is sent', async () => {
+    const one = await notBooked('declined');
+    await setCurrency(one, 'EUR');
+    expect(await replay(one)).toMatchObject([{ kind: 'replayed', how: 'fold', job: null }]);
+    expect(await standingOf(book.db, one.operationId)).toMatchObject({
+      subState: 'declined',
+      attemptState: 'succeeded_surplus',
+      job: null,
+      entries: ['late_success'],
+      deadLetters: ['late_success'],
+    });
+  });
+
+  test('and that they refuse still stays as it is', async () => {
+    const one = await notBooked('declined');
+    expect(await replay(one)).toMatchObject([{ kind: 'refused', code: 'still_refused' }]);
+    expect(await lettersOf(one)).toMatchObject([{ code: 'quarantined', state: 'open' }]);
+    await setCurrency(one, 'EUR');
+  });
+
+  test('keeps a refused request from being sent anew: the money may have moved', async () => {
+    const one = await notBooked('rejected');
+    const rejected = (await lettersOf(one)).filter((letter) => letter.code === 'rejected');
+    expect(await replayIds(rejected.map((letter) => letter.id))).toMatchObject([
+      { kind: 'refused', code: 'needs_a_decision', message: expect.stringContaining('quarantined') },
+    ]);
+    await setCurrency(one, 'EUR');
+  });
+});
+
+describe('a late success of an attempt that counted as over', () => {
+  test('cannot stop the next one once that is claimed: both are booked, and a person is told', async () => {
+    const one = await charge();
+    const stale = await claimAny(one);
+    await record(daemon, stale, REPLY.rejected);
+    await replay(one);
+    const next = await claimAny(one);
+    await record(daemon, stale, REPLY.succeeded);
+    expect(await standingOf(book.db, one.operationId)).toMatchObject({
+      subState: 'claimed',
+      sends: 1,
+      job: { state: 'leased' },
+      deadLetters: ['late_success'],
+    });
+    await record(daemon, next, { kind: 'succeeded', pspReference: 'pi_2' });
+    expect(await standingOf(book.db, one.operationId)).toMatchObject({
+      subState: 'succeeded',
+      attemptState: 'succeeded',
+      entries: ['late_success', 'charge_succeeded'],
+      deadLetters: ['late_success'],
+    });
   });
 });
 

@@ -1,10 +1,17 @@
 /**
  * Replays dead letters that a person chose: each letter is closed, and its operation gets a job again, for the open
- * attempt under its original key or for a new attempt, in one transaction with the event that says so. Decides under
- * the rows' locks, whatever the plan was; sends nothing itself.
+ * attempt under its original key or for a new attempt, in one transaction with the event that says so. Evidence of an
+ * attempt that is over is booked at once. Decides under the rows' locks, whatever the plan was; sends nothing itself.
  */
 import { insertEvents, type NewEvent } from '../audit/event-store.ts';
-import { type Db, type Tx, together, transact } from '../db/connection.ts';
+import {
+  type Db,
+  isConnectionError,
+  isRetryableError,
+  type Tx,
+  together,
+  transact,
+} from '../db/connection.ts';
 import { Bug } from '../errors.ts';
 import { attemptKey, formatId } from '../ids.ts';
 import type { PspAccount } from '../psp/psp.ts';
@@ -12,6 +19,7 @@ import { capabilitiesOf, refreeze } from '../psp/request.ts';
 import { ANY_LETTER, closeLettersAs, listDeadLetters, lockDeadLetters } from '../queue/dead-letter-store.ts';
 import { laneOf } from '../queue/job.ts';
 import { insertJobs, lockJobs, notifyLane, type ResumedJob, resumeJobs } from '../queue/queue-store.ts';
+import { applyFindings } from './apply-findings.ts';
 import { type PlannedReplay, planReplays, type ReplayAction, type ReplayPlan } from './letter-plan.ts';
 import { insertAttempts, type NewAttempt } from './operation-store.ts';
 import { listStandings, lockOperations, requeueOperations, type Standing } from './reopening-store.ts';
@@ -30,6 +38,7 @@ export type ReplayContext = {
 /** What became of one letter. */
 export type ReplayResult = { readonly letterId: bigint; readonly operationId: bigint } & (
   | { readonly kind: 'replayed'; readonly how: 'resume' | 'renew'; readonly job: ResumedJob }
+  | { readonly kind: 'replayed'; readonly how: 'fold'; readonly job: null }
   | Extract<ReplayPlan, { readonly kind: 'refused' }>
 );
 
@@ -51,7 +60,7 @@ export async function replayDeadLetters(
   const named = await listDeadLetters(db, filter);
   const operationIds = [...new Set(named.map((letter) => letter.operationId))];
   if (operationIds.length === 0) return [];
-  return transact(db, async (tx) => {
+  const results = await transact(db, async (tx) => {
     await lockJobs(tx, operationIds);
     await lockOperations(tx, operationIds);
     const [letters, standings] = await together([
@@ -63,6 +72,43 @@ export async function replayDeadLetters(
     ).map((one) => withAttempt(context, one));
     return write(tx, context, planned);
   });
+  const settled: ReplayResult[] = [];
+  for (const one of results) settled.push('kind' in one ? one : await foldApart(db, context, one));
+  return settled;
+}
+
+/**
+ * Books what is stored of an attempt that is over, in a transaction of its own: what the books refuse still must not
+ * keep others from moving.
+ */
+async function foldApart(db: Db, context: ReplayContext, one: Prepared): Promise<ReplayResult> {
+  const { id: letterId, operationId } = one.letter;
+  try {
+    return await transact(db, (tx) => fold(tx, context, one));
+  } catch (error) {
+    if (isConnectionError(error) || isRetryableError(error)) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    const message = `the books still refuse its stored answer: ${why}`;
+    return { letterId, operationId, kind: 'refused', code: 'still_refused', message };
+  }
+}
+
+async function fold(tx: Tx, context: ReplayContext, one: Prepared): Promise<ReplayResult> {
+  const { id: letterId, operationId, attemptNumber } = one.letter;
+  await lockJobs(tx, [operationId]);
+  await lockOperations(tx, [operationId]);
+  const [letter] = await lockDeadLetters(tx, [letterId]);
+  if (letter?.state !== 'open') {
+    const message = `it is ${letter?.state} already`;
+    return { letterId, operationId, kind: 'refused', code: 'letter_closed', message };
+  }
+  await closeLettersAs(tx, [letterId], { state: 'replayed', ...context });
+  await insertEvents(tx, context.principal, [replayedEvent(context, one, null)]);
+  const capabilities = (name: string) => capabilitiesOf(context.pspOf(name));
+  await applyFindings(tx, { principal: context.principal, capabilitiesOf: capabilities, random: () => 0 }, [
+    { operationId, attemptNumber, source: 'person', reply: null, held: null },
+  ]);
+  return { letterId, operationId, kind: 'replayed', how: 'fold', job: null };
 }
 
 type Prepared = PlannedReplay & { readonly attempt: NewAttempt | null };
@@ -85,13 +131,16 @@ function withAttempt(context: ReplayContext, one: PlannedReplay): Prepared {
   return { ...one, attempt: { operationId, number, idempotencyKey, request: frozen.request } };
 }
 
-/** Point of no return: closes the letters that move, and gives their operations jobs. */
+/**
+ * Point of no return: closes the letters that move, and gives their operations jobs.
+ * @returns in the order given; those to be folded as they came
+ */
 async function write(
   tx: Tx,
   context: ReplayContext,
   planned: readonly Prepared[],
-): Promise<readonly ReplayResult[]> {
-  const moving = planned.filter((one) => one.plan.kind !== 'refused');
+): Promise<readonly (ReplayResult | Prepared)[]> {
+  const moving = planned.filter(({ plan }) => plan.kind === 'resume' || plan.kind === 'renew');
   const renewed = moving.filter((one) => one.attempt !== null);
   const letterIds = moving.map((one) => one.letter.id);
   const [requeued, resumed, , , closed] = await together([
@@ -150,23 +199,25 @@ function jobOfNewAttempt({ standing }: Prepared): ResumedJob {
   };
 }
 
-function resultOf({ letter, plan }: Prepared, jobs: ReadonlyMap<bigint, ResumedJob>): ReplayResult {
+function resultOf(one: Prepared, jobs: ReadonlyMap<bigint, ResumedJob>): ReplayResult | Prepared {
+  const { letter, plan } = one;
   const { id: letterId, operationId } = letter;
+  if (plan.kind === 'fold') return one;
   if (plan.kind === 'refused') return { letterId, operationId, ...plan };
   return { letterId, operationId, kind: 'replayed', how: plan.kind, job: jobs.get(operationId)! };
 }
 
 /** Everything that replay of the events needs to rebuild attempt, operation and job; the request goes in as it is. */
-function replayedEvent(context: ReplayContext, one: Prepared, job: ResumedJob): NewEvent {
+function replayedEvent(context: ReplayContext, one: Prepared, job: ResumedJob | null): NewEvent {
   const { letter, standing, attempt } = one;
   const fields = JSON.stringify({
     dead_letter: formatId('deadLetter', letter.id),
     code: letter.code,
     reason: context.reason,
     operation: standing.operationId.toString(),
-    attempt: job.attemptNumber,
+    attempt: job?.attemptNumber ?? letter.attemptNumber,
     from: standing.subState,
-    job: {
+    job: job && {
       lane: job.lane,
       action: job.action,
       fence: job.fence,

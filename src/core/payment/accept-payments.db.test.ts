@@ -19,6 +19,7 @@ import {
 } from '../../testing/fixtures.ts';
 import { transact } from '../db/connection.ts';
 import type { Currency, FeeRate } from '../money.ts';
+import type { RoutedAccount, RoutingRule } from '../psp/route.ts';
 import {
   type AcceptPolicy,
   type AcceptResult,
@@ -536,5 +537,63 @@ describe('the rows of a payment', () => {
        where e.kind = 'payment_accepted' and o.value->>'operation' = ${String(operationId)}`;
     expect(job.request).toBe(event!.request);
     expect(job.request).toBe(JSON.stringify(JSON.parse(job.request)));
+  });
+});
+
+describe('routing', () => {
+  const adyen: RoutedAccount = {
+    name: 'adyen_eu',
+    psp: 'adyen',
+    merchantAccount: 'MarketplaceEU',
+    balanceAccountId: null,
+  };
+  const rupiahToAdyen: RoutingRule = {
+    account: adyen,
+    sellers: null,
+    currencies: new Map([[money('1', 'IDR').currency, { minMinor: null, maxMinor: null }]]),
+    share: 100,
+  };
+  const route = { rules: [rupiahToAdyen], fallback: routeTo('stripe_main').fallback };
+
+  test('each order of a payment has the account, the lane and the request of its own PSP', async () => {
+    const request = paymentRequest({
+      orders: [orderRequest({ money: money('15000', 'IDR') }), orderRequest({ money: money('3', 'EUR') })],
+    });
+    as('accepted', await acceptOne(request, { route }));
+    const { t } = book.owner;
+    const stored = await book.owner.sql<{ pspAccount: string; lane: string; request: string }[]>`
+      select o.psp_account, j.lane, a.request
+        from ${t.payment} p
+        join ${t.paymentOrder} po on po.payment_id = p.id
+        join ${t.operation} o on o.payment_order_id = po.id
+        join ${t.job} j on j.operation_id = o.id
+        join ${t.attempt} a on a.operation_id = o.id
+       where p.checkout_id = ${request.checkoutId}
+       order by po.line`;
+    expect(stored).toMatchObject([
+      {
+        pspAccount: 'adyen_eu',
+        lane: 'adyen_eu/online',
+        request: expect.stringContaining('"amount":{"currency":"IDR","value":15000}'),
+      },
+      { pspAccount: 'stripe_main', lane: 'stripe_main/online', request: expect.stringContaining('"eur"') },
+    ]);
+  });
+
+  test('an order is checked against the PSP that it goes to', async () => {
+    const half = { orders: [orderRequest({ money: money('15000.50', 'IDR') })] };
+    const refused = await acceptOne(paymentRequest(half), { route });
+    expect(as('not_expressible', refused).message).toContain('Adyen counts IDR in whole units');
+    as('accepted', await acceptOne(paymentRequest(half)));
+    const short = { buyer: 'ab', orders: [orderRequest({ money: money('15000', 'IDR') })] };
+    const nobody = await acceptOne(paymentRequest(short), { route });
+    expect(as('not_expressible', nobody).message).toContain('the buyer has 2 characters');
+  });
+
+  test('same key, same body, after the rules have changed: still the first account', async () => {
+    const request = paymentRequest({ orders: [orderRequest({ money: money('15000', 'IDR') })] });
+    const { answer } = as('accepted', await acceptOne(request, { route }));
+    const replayed = as('replayed', await acceptOne(request, { route: routeTo('stripe_main') }));
+    expect(replayed.body).toBe(JSON.stringify(answer));
   });
 });

@@ -32,6 +32,7 @@ export type FieldFaultCode =
   | 'too_many_metadata_keys'
   | 'no_orders'
   | 'too_many_orders'
+  | 'not_an_id'
   | 'unknown_field';
 
 /** Longest names in characters (code points after normalisation). */

@@ -43,7 +43,7 @@ export type PaymentOrderRequest = {
 export type Metadata = Readonly<Record<string, string>>;
 
 /** `field` is the path in the body ("payment_orders[1].amount"; "" for the body itself). */
-type RequestFault = {
+export type RequestFault = {
   readonly field: string;
   readonly code: FieldFaultCode;
   readonly message: string;
@@ -62,7 +62,7 @@ type IssueSink = {
   }): void;
 };
 
-function addFault(
+export function addFault(
   sink: IssueSink,
   path: (string | number)[],
   found: { code: string; message: string },
@@ -70,7 +70,8 @@ function addFault(
   sink.addIssue({ code: 'custom', path, message: found.message, params: { code: found.code } });
 }
 
-function name(field: NameField, description: string) {
+/** A name or id of the caller's, as {@link nameFault} checks it. */
+export function nameSchema(field: NameField, description: string) {
   return z
     .string()
     .superRefine((text, sink) => {
@@ -101,19 +102,22 @@ const EVEN_WHEN_BAD = {
 
 const orderSchema = z
   .strictObject({
-    seller: name('seller', 'Whom the money is for.'),
+    seller: nameSchema('seller', 'Whom the money is for.'),
     amount: z.string().meta({
       description: 'Gross, in major units: "12.50".',
       examples: ['12.50'],
       pattern: '^\\d+(\\.\\d+)?$',
     }),
     currency: z.string().meta({ description: 'ISO 4217 code, upper case.', examples: ['EUR'] }),
-    payment_method: name('payment_method', "The PSP's name of the method; default: the payment's.").nullish(),
+    payment_method: nameSchema(
+      'payment_method',
+      "The PSP's name of the method; default: the payment's.",
+    ).nullish(),
     platform_fee: z
       .string()
       .meta({ description: 'Our part of the amount; default: by the fee schedule.', examples: ['0.50'] })
       .nullish(),
-    order_ref: name('order_ref', "The caller's own name of the order.").nullish(),
+    order_ref: nameSchema('order_ref', "The caller's own name of the order.").nullish(),
     customer_present: z.boolean().meta({ description: 'The buyer can be asked to authenticate.' }).nullish(),
     metadata: metadataSchema,
   })
@@ -128,10 +132,13 @@ const orderSchema = z
 /** Body of POST /v1/payments. */
 export const paymentBodySchema = z
   .strictObject({
-    checkout_id: name('checkout_id', 'Names the event for ever: one checkout is charged once.'),
-    idempotency_key: name('idempotency_key', 'Names this request: sent again, it gets the first answer.'),
-    buyer: name('buyer', 'Who pays.'),
-    payment_method: name('payment_method', 'Default for orders that name none.').nullish(),
+    checkout_id: nameSchema('checkout_id', 'Names the event for ever: one checkout is charged once.'),
+    idempotency_key: nameSchema(
+      'idempotency_key',
+      'Names this request: sent again, it gets the first answer.',
+    ),
+    buyer: nameSchema('buyer', 'Who pays.'),
+    payment_method: nameSchema('payment_method', 'Default for orders that name none.').nullish(),
     payment_orders: z.array(orderSchema).meta({ minItems: 1, maxItems: MAX_ORDERS }),
     metadata: metadataSchema,
   })
@@ -159,7 +166,7 @@ type PaymentBody = z.output<typeof paymentBodySchema>;
 export function readPaymentRequest(body: unknown): RequestReading {
   const parsed = paymentBodySchema.safeParse(body);
   if (parsed.success) return { kind: 'ok', request: requestOf(parsed.data) };
-  return { kind: 'bad', faults: parsed.error.issues.flatMap((issue) => faultsOf(issue, body)) };
+  return { kind: 'bad', faults: parsed.error.issues.flatMap((issue) => faultsOf(issue, body, 'a payment')) };
 }
 
 function requestOf(body: PaymentBody): PaymentRequest {
@@ -199,8 +206,8 @@ function metadataOf(value: unknown): Metadata {
   return metadata;
 }
 
-/** Our own code and words for what zod found. */
-function faultsOf(issue: z.core.$ZodIssue, body: unknown): readonly RequestFault[] {
+/** Our own code and words for what zod found. `what` the body is: "a payment". */
+export function faultsOf(issue: z.core.$ZodIssue, body: unknown, what: string): readonly RequestFault[] {
   const field = fieldText(issue.path);
   if (issue.code === 'custom') {
     return [{ field, code: issue.params?.code as FieldFaultCode, message: issue.message }];
@@ -209,7 +216,7 @@ function faultsOf(issue: z.core.$ZodIssue, body: unknown): readonly RequestFault
     return issue.keys.map((key) => ({
       field: fieldText([...issue.path, key]),
       code: 'unknown_field',
-      message: 'is not a field of a payment',
+      message: `is not a field of ${what}`,
     }));
   }
   if (issue.code !== 'invalid_type') return [{ field, code: 'wrong_type', message: issue.message }];

@@ -117,6 +117,20 @@ export async function insertAnsweredKeys(
   );
 }
 
+export type AnsweredKey = {
+  readonly paymentId: bigint;
+  readonly fingerprint: Buffer;
+  /** Null: answered by the acceptance of its payment. */
+  readonly answer: string | null;
+};
+
+/** What an idempotency key was used for, or null when it is free. */
+export async function findAnsweredKey(on: Queryable, key: string): Promise<AnsweredKey | null> {
+  const [row] = await on.sql<AnsweredKey[]>`
+    select payment_id, fingerprint, answer from ${on.t.idempotencyKey} where key = ${key}`;
+  return row ?? null;
+}
+
 export type NewPaymentOrder = {
   readonly id: bigint;
   readonly paymentId: bigint;
@@ -172,6 +186,7 @@ export type PaymentRow = {
   readonly currency: string;
   readonly platformFeeMinor: bigint;
   readonly paymentMethod: string;
+  readonly customerPresent: boolean;
   readonly orderRef: string | null;
   readonly orderMetadata: Readonly<Record<string, string>>;
   readonly operationId: bigint;
@@ -189,7 +204,7 @@ export async function listPaymentRows(on: Queryable, ids: readonly bigint[]): Pr
   return on.sql<PaymentRow[]>`
     select p.id, p.checkout_id, p.idempotency_key, p.buyer, p.on_partial, p.risk_decision, p.risk_reason, p.metadata,
            p.accepted_at, po.id as order_id, po.line, po.seller, po.amount_minor, po.currency, po.platform_fee_minor,
-           po.payment_method, po.order_ref, po.metadata as order_metadata, o.id as operation_id, o.psp_account,
+           po.payment_method, po.customer_present, po.order_ref, po.metadata as order_metadata, o.id as operation_id, o.psp_account,
            ${on.t.shownSubState}(o.sub_state, j.state) as sub_state, o.reason, o.psp_reference,
            case j.state when 'leased' then greatest(o.updated_at, j.last_sent_at) else o.updated_at end as updated_at,
            (select coalesce(sum(r.amount_minor), 0)::bigint

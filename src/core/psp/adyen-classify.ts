@@ -65,7 +65,7 @@ function classifyError(error: Answered): Reply {
   if (sameKeyAgain) return doubt(reason, 'resend', retryAfterMs(headers));
   // Without Adyen's error code the status alone may come from something in between, so it ends nothing.
   if (code !== null && REJECTING_STATUSES.has(statusCode)) return { kind: 'rejected', reason };
-  // An error that Adyen calls lasting is kept under the key: the same key would only bring it again.
+  // Where Adyen says of an error that it will not pass, the same key again is taken to bring nothing new.
   const next = headers['transient-error'] === 'false' ? 'enquire' : 'resend';
   return doubt(reason, next, retryAfterMs(headers));
 }

@@ -14,6 +14,7 @@ import { freezeCharge } from './request.ts';
 import { createStripeConnector } from './stripe-connector.ts';
 
 const EUR = parseCurrency('EUR')!;
+const STRIPE = { psp: 'stripe' } as const;
 
 const PAYMENT_METHODS: Readonly<Record<ConformancePayer, string>> = {
   pays: 'pm_card_visa',
@@ -27,22 +28,19 @@ let nextNumber = 1;
 function attempt(overrides: Partial<ChargeInstruction> = {}): StoredAttempt {
   const operationId = overrides.operationId ?? `op_${nextNumber++}`;
   const idempotencyKey = `b7f3-${operationId}-1`;
-  const frozen = freezeCharge(
-    { psp: 'stripe' },
-    {
-      idempotencyKey,
-      paymentId: `pay_${operationId}`,
-      orderId: `ord_${operationId}`,
-      operationId,
-      attemptNumber: 1,
-      amountMinor: 1250n,
-      currency: EUR,
-      paymentMethod: PAYMENT_METHODS.pays,
-      buyer: 'buyer-77',
-      customerPresent: false,
-      ...overrides,
-    },
-  );
+  const frozen = freezeCharge(STRIPE, {
+    idempotencyKey,
+    paymentId: `pay_${operationId}`,
+    orderId: `ord_${operationId}`,
+    operationId,
+    attemptNumber: 1,
+    amountMinor: 1250n,
+    currency: EUR,
+    paymentMethod: PAYMENT_METHODS.pays,
+    buyer: 'buyer-77',
+    customerPresent: false,
+    ...overrides,
+  });
   if (frozen.kind === 'rejected') throw new Error(frozen.reason);
   return { operationKind: 'charge', idempotencyKey, request: frozen.request, reference: operationId };
 }

@@ -18,23 +18,21 @@ afterEach(async () => {
 });
 
 const KEY = 'b7f3-op_9-1';
+const STRIPE = { psp: 'stripe' } as const;
 
 function attempt(customerPresent = false): StoredAttempt {
-  const frozen = freezeCharge(
-    { psp: 'stripe' },
-    {
-      idempotencyKey: KEY,
-      paymentId: 'pay_1',
-      orderId: 'ord_2',
-      operationId: 'op_9',
-      attemptNumber: 1,
-      amountMinor: 1250n,
-      currency: parseCurrency('EUR')!,
-      paymentMethod: 'pm_card_visa',
-      buyer: 'buyer-77',
-      customerPresent,
-    },
-  );
+  const frozen = freezeCharge(STRIPE, {
+    idempotencyKey: KEY,
+    paymentId: 'pay_1',
+    orderId: 'ord_2',
+    operationId: 'op_9',
+    attemptNumber: 1,
+    amountMinor: 1250n,
+    currency: parseCurrency('EUR')!,
+    paymentMethod: 'pm_card_visa',
+    buyer: 'buyer-77',
+    customerPresent,
+  });
   if (frozen.kind === 'rejected') throw new Error(frozen.reason);
   return { operationKind: 'charge', idempotencyKey: KEY, request: frozen.request, reference: 'op_9' };
 }

@@ -13,9 +13,10 @@ import {
   withinSavepoint,
 } from '../db/connection.ts';
 import type { Currency } from '../money.ts';
-import type { PaymentRequest } from '../payment/payment-request.ts';
+import { NO_METADATA, type PaymentRequest } from '../payment/payment-request.ts';
+import type { PaymentRow } from '../payment/payment-store.ts';
 import type { Priority } from '../queue/job.ts';
-import { type Assessment, assess, type Knowledge } from './assessment.ts';
+import { type Assessment, assess, assessLists, type Knowledge } from './assessment.ts';
 import {
   addToTally,
   emptyTally,
@@ -257,4 +258,34 @@ export function riskEvent({ record, priority }: PaymentRisk): string {
     review: record.reviewTimeoutS === null ? null : { priority, timeout_s: record.reviewTimeoutS },
   });
   return `${fields.slice(0, -1)},"hits":${record.hits}}`;
+}
+
+/**
+ * Asks the block lists again about a payment that is in the book: whoever came onto one since its acceptance stays
+ * blocked.
+ * @param rows of one payment, by line
+ */
+export async function assessListsAgain(
+  tx: Tx,
+  rows: readonly PaymentRow[],
+  rules: RiskRules,
+): Promise<Assessment> {
+  const nowMs = await getTimeMs(tx);
+  const facts = { nowMs, usage: new Map(), knownBuyers: new Set<string>(), lookalikes: new Map() };
+  return assessLists(requestOf(rows), rules, { facts, tally: emptyTally() });
+}
+
+/** As much of the request as lists look at. */
+function requestOf(rows: readonly PaymentRow[]): PaymentRequest {
+  const { checkoutId, idempotencyKey, buyer } = rows[0]!;
+  const orders = rows.map((row) => ({
+    seller: row.seller,
+    money: { amountMinor: row.amountMinor, currency: row.currency as Currency },
+    paymentMethod: row.paymentMethod,
+    platformFeeMinor: row.platformFeeMinor,
+    orderRef: row.orderRef,
+    customerPresent: false,
+    metadata: NO_METADATA,
+  }));
+  return { checkoutId, idempotencyKey, buyer, orders, metadata: NO_METADATA };
 }

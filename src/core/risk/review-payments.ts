@@ -6,18 +6,14 @@ import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Tx, together, transact } from '../db/connection.ts';
 import { OperatorError } from '../errors.ts';
 import { formatId } from '../ids.ts';
-import type { Currency } from '../money.ts';
 import { updateAttempts, updateOperations } from '../operation/operation-store.ts';
-import { NO_METADATA, type PaymentRequest } from '../payment/payment-request.ts';
-import { listPaymentRows, type PaymentRow } from '../payment/payment-store.ts';
+import { listPaymentRows } from '../payment/payment-store.ts';
 import { laneOf } from '../queue/job.ts';
 import { insertJobs, notifyLane } from '../queue/queue-store.ts';
-import { assessLists } from './assessment.ts';
-import { emptyTally } from './facts.ts';
+import { assessListsAgain } from './assess-payments.ts';
 import type { RiskRules } from './risk.ts';
 import {
   closeReviews,
-  getTimeMs,
   type HeldCharge,
   lockDueReviews,
   lockHeldCharges,
@@ -103,30 +99,13 @@ function refuseOverdue(name: string, review: Review): void {
 
 /** Whoever came onto a block list since the acceptance stays blocked, whatever the person says. */
 async function refuseListed(tx: Tx, { paymentId, rules }: ReviewDecision): Promise<void> {
-  const [rows, nowMs] = await together([listPaymentRows(tx, [paymentId]), getTimeMs(tx)]);
-  const facts = { nowMs, usage: new Map(), knownBuyers: new Set<string>(), lookalikes: new Map() };
-  const found = assessLists(requestOf(rows), rules, { facts, tally: emptyTally() });
+  const found = await assessListsAgain(tx, await listPaymentRows(tx, [paymentId]), rules);
   if (found.decision === 'allow') return;
   throw new OperatorError(
     'on_block_list',
     `Not approved: ${found.reason}. Reject the payment, or take the name off the list first.`,
     { kind: 'refused', details: { rules: found.hits.map((hit) => hit.rule) } },
   );
-}
-
-/** As much of the request as lists look at. */
-function requestOf(rows: readonly PaymentRow[]): PaymentRequest {
-  const { checkoutId, idempotencyKey, buyer } = rows[0]!;
-  const orders = rows.map((row) => ({
-    seller: row.seller,
-    money: { amountMinor: row.amountMinor, currency: row.currency as Currency },
-    paymentMethod: row.paymentMethod,
-    platformFeeMinor: row.platformFeeMinor,
-    orderRef: row.orderRef,
-    customerPresent: false,
-    metadata: NO_METADATA,
-  }));
-  return { checkoutId, idempotencyKey, buyer, orders, metadata: NO_METADATA };
 }
 
 /** One round: rejects reviews whose time is up. Returns how many. */

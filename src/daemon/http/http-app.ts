@@ -97,6 +97,7 @@ function addJsonParser(app: FastifyInstance): void {
 const ADDRESSES: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/v1\/payments$/, allow: 'POST' },
   { path: /^\/v1\/payments\/[^/]+$/, allow: 'GET, HEAD' },
+  { path: /^\/v1\/payments\/[^/]+\/retry$/, allow: 'POST' },
   { path: /^\/v1\/refunds$/, allow: 'POST' },
   { path: /^\/v1\/refunds\/[^/]+$/, allow: 'GET, HEAD' },
   { path: /^\/(?:livez|readyz)$/, allow: 'GET, HEAD' },

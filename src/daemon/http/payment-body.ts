@@ -1,27 +1,41 @@
 /**
- * Reads what POST /v1/payments was sent: the body, and the idempotency key that may stand in a header instead
+ * Reads what POST /v1/payments and its retry were sent: the body, and the idempotency key that may stand in a header instead
  * (IETF draft "The Idempotency-Key HTTP Header Field"). Decides only; all faults are listed together.
  */
 import { type PaymentRequest, readPaymentRequest } from '../../core/payment/payment-request.ts';
+import { type RetryRequest, readRetryRequest } from '../../core/payment/payment-retry.ts';
 import type { ProblemFault } from './problem.ts';
 
 export const KEY_HEADER = 'idempotency-key';
 const SHOWN_HEADER = 'Idempotency-Key';
 
-export type BodyReading =
-  | { readonly kind: 'ok'; readonly request: PaymentRequest }
+export type BodyReading<Request> =
+  | { readonly kind: 'ok'; readonly request: Request }
   | { readonly kind: 'bad'; readonly faults: readonly ProblemFault[] };
 
 /**
  * @param body parsed JSON of any shape
  * @param headers every Idempotency-Key header of the request
  */
-export function readPaymentBody(body: unknown, headers: readonly string[]): BodyReading {
-  if (headers.length === 0 || !isObject(body)) return readPaymentRequest(body);
+export function readPaymentBody(body: unknown, headers: readonly string[]): BodyReading<PaymentRequest> {
+  return readWithKey(body, headers, readPaymentRequest);
+}
+
+/** The same for a retry. */
+export function readRetryBody(body: unknown, headers: readonly string[]): BodyReading<RetryRequest> {
+  return readWithKey(body, headers, readRetryRequest);
+}
+
+function readWithKey<Request>(
+  body: unknown,
+  headers: readonly string[],
+  read: (body: unknown) => BodyReading<Request>,
+): BodyReading<Request> {
+  if (headers.length === 0 || !isObject(body)) return read(body);
   const given = body.idempotency_key ?? null;
   const header = readKeyHeader(headers);
   const key = given ?? (header.kind === 'ok' ? header.key : '-');
-  const reading = readPaymentRequest({ ...body, idempotency_key: key });
+  const reading = read({ ...body, idempotency_key: key });
   const fault =
     header.kind === 'bad' ? header.fault : given === null || given === header.key ? null : KEYS_DIFFER;
   if (fault === null) return reading;

@@ -1,7 +1,8 @@
 /** What HTTP answers to each result of a submission (the idempotency table of the domain). Decides only. */
 import { unreachable } from '../../core/errors.ts';
+import type { RetryResult } from '../../core/payment/retry-order.ts';
 import type { SubmitResult } from '../../core/payment/submit-payments.ts';
-import type { Problem } from './problem.ts';
+import { NO_SUCH_ORDER, type Problem } from './problem.ts';
 
 /** @property body JSON text; the same bytes whenever the same key asks again */
 export type PaymentResponse =
@@ -37,6 +38,29 @@ export function paymentResponse(result: SubmitResult): PaymentResponse {
         kind: 'problem',
         problem: { code: result.kind, detail: result.message, paymentId: result.paymentId },
       };
+    case 'request_in_progress':
+      return { kind: 'problem', problem: inProgress(result.retryAfterMs) };
+    default:
+      return unreachable(result);
+  }
+}
+
+/** An attempt that risk stopped is answered too: the order stays FAILED, and the body says why. */
+export function retryResponse(result: RetryResult): PaymentResponse {
+  switch (result.kind) {
+    case 'accepted':
+    case 'replayed': {
+      const { body, answer } = result;
+      const replayed = result.kind === 'replayed' ? 'replayed' : 'first';
+      return { kind: 'answer', status: 202, paymentId: answer.payment_id, replayed, body };
+    }
+    case 'not_found':
+      return { kind: 'problem', problem: NO_SUCH_ORDER };
+    case 'idempotency_key_reused':
+    case 'not_expressible':
+      return { kind: 'problem', problem: { code: result.kind, detail: result.message } };
+    case 'refused':
+      return { kind: 'problem', problem: { code: result.code, detail: result.message } };
     case 'request_in_progress':
       return { kind: 'problem', problem: inProgress(result.retryAfterMs) };
     default:

@@ -19,6 +19,10 @@ const PROBLEMS = {
   unsupported_media_type: [415, 'The media type is not supported'],
   expectation_failed: [417, 'The expectation cannot be met'],
   host_not_allowed: [421, 'The request was meant for another host'],
+  already_succeeded: [409, 'The order has been charged'],
+  attempt_unresolved: [409, 'An attempt is not resolved yet'],
+  needs_a_person: [409, 'The order needs a person first'],
+  not_retryable: [409, 'The order is not tried again'],
   idempotency_key_reused: [422, 'The idempotency key was used for another request'],
   checkout_conflict: [422, 'The checkout exists with other content'],
   not_expressible: [422, 'The PSP cannot take this amount'],
@@ -97,6 +101,7 @@ export const NOT_FOUND: Problem = { code: 'not_found', detail: 'There is nothing
 export const NO_SUCH_PAYMENT: Problem = { code: 'not_found', detail: 'There is no payment with this id.' };
 
 export const NO_SUCH_REFUND: Problem = { code: 'not_found', detail: 'There is no refund with this id.' };
+export const NO_SUCH_ORDER: Problem = { code: 'not_found', detail: 'The payment has no such order.' };
 
 export const SHUTTING_DOWN: Problem = {
   code: 'shutting_down',

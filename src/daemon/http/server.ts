@@ -3,13 +3,15 @@
  * to answer it; decides nothing about payments and holds no SQL. Loopback only, as there are no tokens yet.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import type { Db } from '../../core/db/connection.ts';
 import { OperatorError, TransientError } from '../../core/errors.ts';
-import { parseId } from '../../core/ids.ts';
+import { formatId, parseId } from '../../core/ids.ts';
 import type { AcceptPolicy } from '../../core/payment/accept-payments.ts';
 import { paymentView } from '../../core/payment/payment-answer.ts';
 import { listPaymentRows } from '../../core/payment/payment-store.ts';
+import { type RetryContext, retryOrder } from '../../core/payment/retry-order.ts';
 import type { RefundContext } from '../../core/refund/accept-refunds.ts';
 import { refundView } from '../../core/refund/refund-answer.ts';
 import { readRefundRequest } from '../../core/refund/refund-request.ts';
@@ -19,8 +21,8 @@ import type { Log } from '../log.ts';
 import { type AcceptQueue, openAcceptQueue } from './accept-queue.ts';
 import { type App, createApp, type Life, sendJson, sendProblem } from './http-app.ts';
 import { listenAddress } from './loopback.ts';
-import { KEY_HEADER, readPaymentBody } from './payment-body.ts';
-import { type PaymentResponse, paymentResponse } from './payment-response.ts';
+import { KEY_HEADER, readPaymentBody, readRetryBody } from './payment-body.ts';
+import { type PaymentResponse, paymentResponse, retryResponse } from './payment-response.ts';
 import { invalidRequest, NO_SUCH_PAYMENT, NO_SUCH_REFUND, OVERLOADED } from './problem.ts';
 import { refundResponse } from './refund-response.ts';
 
@@ -78,6 +80,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const app = createApp(options.log, life);
   addPaymentRoutes(app, options, accept);
   addRefundRoutes(app, options);
+  addRetryRoute(app, options);
   addHealthRoutes(app, options);
   const port = await listen(app, host, options.port);
   options.log.info({ host, port }, 'http listening');
@@ -103,10 +106,7 @@ function addPaymentRoutes(app: App, options: HttpOptions, accept: AcceptQueue): 
     if (accept.isFull()) return sendProblem(reply, OVERLOADED);
     const response = paymentResponse(await within(timeoutMs, accept.submit(reading.request)));
     logResponse(options.log, response);
-    if (response.kind === 'problem') return sendProblem(reply, response.problem);
-    if (response.replayed === 'replayed') reply.header('idempotent-replayed', 'true');
-    reply.header('location', `/v1/payments/${response.paymentId}`);
-    return sendJson(reply, response.status, response.body);
+    return sendResponse(reply, response);
   });
 
   app.get('/v1/payments/:id', { schema: { params: paymentParams } }, async (request, reply) => {
@@ -145,6 +145,29 @@ function addRefundRoutes(app: App, options: HttpOptions): void {
 
 /** Our id of it, or the caller's own name. */
 const refundParams = z.object({ id: z.string().max(255) });
+
+/** Seldom enough to have a transaction of its own. */
+function addRetryRoute(app: App, options: HttpOptions): void {
+  const { db, policy, bookKey, principal, refunds, log } = options;
+  const context: RetryContext = { risk: policy.risk, bookKey, principal, accountOf: refunds.accountOf };
+  const timeoutMs = options.answerTimeoutMs ?? ANSWER_TIMEOUT_MS;
+  app.post('/v1/payments/:id/retry', { schema: { params: paymentParams } }, async (request, reply) => {
+    const { id } = request.params;
+    if (id === null) return sendProblem(reply, NO_SUCH_PAYMENT);
+    const reading = readRetryBody(request.body, request.raw.headersDistinct[KEY_HEADER] ?? []);
+    if (reading.kind === 'bad') return sendProblem(reply, invalidRequest(reading.faults));
+    const result = await within(timeoutMs, retryOrder(db, context, id, reading.request));
+    log.info({ payment: formatId('payment', id), result: result.kind }, 'retry answered');
+    return sendResponse(reply, retryResponse(result));
+  });
+}
+
+function sendResponse(reply: FastifyReply, response: PaymentResponse): FastifyReply {
+  if (response.kind === 'problem') return sendProblem(reply, response.problem);
+  if (response.replayed === 'replayed') reply.header('idempotent-replayed', 'true');
+  reply.header('location', `/v1/payments/${response.paymentId}`);
+  return sendJson(reply, response.status, response.body);
+}
 
 function addHealthRoutes(app: App, options: HttpOptions): void {
   const ok = JSON.stringify({ status: 'ok' });

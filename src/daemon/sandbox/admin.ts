@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { type Answer, failure, json, withBody } from './admin-answer.ts';
 import { steerObject } from './admin-objects.ts';
 import { tellTruth } from './admin-truth.ts';
+import type { AdyenState } from './adyen/state.ts';
 import type { Counters } from './counters.ts';
 import type { Engine } from './engine.ts';
 import { FAULT_NAMES, type Fault, type FaultMatch, MAX_RULES } from './faults.ts';
@@ -46,8 +47,12 @@ const faultsSchema = z.strictObject({
 const clockSchema = z.strictObject({ advance_ms: z.int().min(0).max(MAX_MS) });
 const outageSchema = z.strictObject({ ms: z.int().min(0).max(600_000) });
 
-/** @property outage stops listening and cuts all connections for so many milliseconds */
+/**
+ * @property adyen what Adyen's side knows; forgotten with everything else
+ * @property outage stops listening and cuts all connections for so many milliseconds
+ */
 export interface AdminParts {
+  readonly adyen: AdyenState;
   readonly engine: Engine;
   readonly counters: Counters;
   readonly startedMs: number;
@@ -102,6 +107,7 @@ function route(parts: AdminParts, request: IncomingMessage, body: string): Answe
       return listKeys(engine, url.searchParams);
     case 'POST reset':
       engine.reset();
+      parts.adyen.clear();
       counters.clear();
       return json({ reset: true });
     case 'POST outage':

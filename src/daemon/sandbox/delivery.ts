@@ -5,8 +5,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Ending } from './endings.ts';
 import type { Reply } from './engine.ts';
 
-/** One request and its response, with what Stripe echoes in the headers. */
+/**
+ * One request and its response, with what Stripe echoes in the headers.
+ * @property headersOf the headers of another PSP's answer, given its length in bytes; left out: Stripe's
+ */
 export interface Exchange {
+  readonly headersOf?: (reply: Reply, length: number) => string[];
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly requestId: string;
@@ -87,6 +91,7 @@ function drip(exchange: Exchange, reply: Reply, later: (callback: () => void) =>
 }
 
 function headersOf(exchange: Exchange, reply: Reply, length: number): string[] {
+  if (exchange.headersOf !== undefined) return exchange.headersOf(reply, length);
   const { headers } = exchange.request;
   const version = headers['stripe-version'];
   const key = headers['idempotency-key'];

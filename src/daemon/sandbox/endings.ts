@@ -41,7 +41,12 @@ export function endingBefore(call: Call, fault: Fault, settings: Settings, apiKe
 }
 
 /** The ending of a call that was executed (or read, or replayed) with `reply`. */
-export function endingAfter(call: Call, reply: Reply, fault: Fault, settings: Settings): Ending {
+export function endingAfter(
+  call: Pick<Call, 'method'>,
+  reply: Reply,
+  fault: Fault,
+  settings: Settings,
+): Ending {
   switch (fault.name) {
     case 'act_then_drop':
       return { kind: 'dropped' };

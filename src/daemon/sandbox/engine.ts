@@ -155,6 +155,11 @@ export class Engine {
     return replyOf(answer, 'executed');
   }
 
+  /** A line that another PSP's side keeps in the same journal. */
+  append(line: string): void {
+    this.journal?.append(line);
+  }
+
   /** Calls back once everything done so far is in the journal. */
   whenWritten(callback: () => void): void {
     if (this.journal === null) callback();
@@ -211,15 +216,19 @@ export class Engine {
     }
   }
 
+  /** The seeded fault of a GET, drawn by its address and how often that was seen. */
+  drawRead(url: string): Fault {
+    const { getRates, seed } = this.settings;
+    if (Object.keys(getRates).length === 0) return { name: 'ok' };
+    if (this.getsSeen.size >= MAX_GET_COUNTERS) this.getsSeen.clear();
+    const seen = (this.getsSeen.get(url) ?? 0) + 1;
+    this.getsSeen.set(url, seen);
+    return drawFault(getRates, seed, `GET ${url}`, seen);
+  }
+
   private draw(call: Call, entry: KeyEntry | null): Fault {
-    const { rates, getRates, seed, maxFaultsPerKey } = this.settings;
-    if (call.method === 'GET') {
-      if (Object.keys(getRates).length === 0) return { name: 'ok' };
-      if (this.getsSeen.size >= MAX_GET_COUNTERS) this.getsSeen.clear();
-      const seen = (this.getsSeen.get(call.url) ?? 0) + 1;
-      this.getsSeen.set(call.url, seen);
-      return drawFault(getRates, seed, `GET ${call.url}`, seen);
-    }
+    const { rates, seed, maxFaultsPerKey } = this.settings;
+    if (call.method === 'GET') return this.drawRead(call.url);
     if (entry === null || call.key === null || entry.faults >= maxFaultsPerKey) return { name: 'ok' };
     if (Object.keys(rates).length === 0) return { name: 'ok' };
     const fault = drawFault(rates, seed, call.key, entry.seen);

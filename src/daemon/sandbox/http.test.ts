@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
+import { AdyenEngine } from './adyen/engine.ts';
+import { AdyenSide } from './adyen/http.ts';
 import { Counters } from './counters.ts';
 import { Engine } from './engine.ts';
 import { createSandboxServer } from './http.ts';
@@ -19,8 +21,16 @@ test('no answer, not even one that only reads, leaves before the journal is writ
   const engine = new Engine(DEFAULT_SETTINGS);
   engine.attach(journal);
   const timers = new Timers();
-  const parts = { engine, counters: new Counters(), timers, apiKey: null, admin: nothing };
-  const server = createSandboxServer(parts);
+  const counters = new Counters();
+  const server = createSandboxServer({
+    engine,
+    counters,
+    timers,
+    apiKey: null,
+    admin: nothing,
+    adyen: new AdyenSide({ engine: new AdyenEngine(engine), counters, timers }),
+    adyenAdmin: nothing,
+  });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/payment_intents`;
   const waiting: (() => void)[] = [];

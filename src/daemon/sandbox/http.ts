@@ -3,6 +3,7 @@
  * node:http and not fastify: the faults need the socket itself, and nothing here needs a router or schemas.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { type AdyenSide, isAdyenPath } from './adyen/http.ts';
 import type { Counters } from './counters.ts';
 import { deliver, type Exchange } from './delivery.ts';
 import { type Ending, endingAfter, endingBefore, finishMode, whole } from './endings.ts';
@@ -20,6 +21,7 @@ const MAX_BODY_BYTES = 1024 * 1024;
 const KEEP_ALIVE_MS = 120_000;
 
 export const ADMIN_PREFIX = '/_sandbox/';
+export const ADYEN_ADMIN_PREFIX = `${ADMIN_PREFIX}adyen/`;
 
 export type AdminHandler = (request: IncomingMessage, response: ServerResponse, body: string) => void;
 
@@ -30,6 +32,8 @@ export interface HttpParts {
   readonly timers: Timers;
   readonly apiKey: string | null;
   readonly admin: AdminHandler;
+  readonly adyen: AdyenSide;
+  readonly adyenAdmin: AdminHandler;
 }
 
 /** The server, not yet listening. */
@@ -37,7 +41,10 @@ export function createSandboxServer(parts: HttpParts): Server {
   const stripe = new StripeSide(parts);
   const server = createServer((request, response) => {
     readBody(request, response, (body) => {
-      if (request.url?.startsWith(ADMIN_PREFIX) === true) parts.admin(request, response, body);
+      const url = request.url ?? '/';
+      if (url.startsWith(ADYEN_ADMIN_PREFIX)) parts.adyenAdmin(request, response, body);
+      else if (url.startsWith(ADMIN_PREFIX)) parts.admin(request, response, body);
+      else if (isAdyenPath(url)) parts.adyen.handle(request, response, body);
       else stripe.handle(request, response, body);
     });
   });

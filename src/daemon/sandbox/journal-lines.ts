@@ -62,7 +62,7 @@ interface PackedAnswer {
 
 /**
  * open: the first line. done: a key's request was executed. change: a change without a key. top_up: money from
- * nowhere. seen: a key was seen again or hit by a fault. clock: the admin moved time.
+ * nowhere. seen: a key was seen again or hit by a fault. clock: the admin moved time. adyen: Adyen's side, in its own words.
  */
 type Line =
   | { readonly k: 'open'; readonly version: number }
@@ -76,7 +76,8 @@ type Line =
   | (PackedChanges & { readonly k: 'change' })
   | { readonly k: 'top_up'; readonly currency: string; readonly amount: number }
   | { readonly k: 'seen'; readonly key: string; readonly n: number; readonly f: number }
-  | { readonly k: 'clock'; readonly offset: number };
+  | { readonly k: 'clock'; readonly offset: number }
+  | { readonly k: 'adyen'; readonly a: unknown };
 
 export function openLine(): string {
   return print({ k: 'open', version: VERSION });
@@ -106,6 +107,10 @@ export function seenLine(key: string, entry: KeyEntry): string {
   return print({ k: 'seen', key, n: entry.seen, f: entry.faults });
 }
 
+export function adyenLine(entry: unknown): string {
+  return print({ k: 'adyen', a: entry });
+}
+
 export function clockLine(offsetMs: number): string {
   return print({ k: 'clock', offset: offsetMs });
 }
@@ -115,6 +120,7 @@ export class Rebuild {
   private readonly state: SandboxState;
   private readonly keys: KeyTable;
   private readonly clock: SandboxClock;
+  private readonly adyen: (entry: unknown) => void;
   private offsetMs = 0;
   private newestS = 0;
   /** One copy of each text that many intents share; a parsed line has its own. */
@@ -122,7 +128,8 @@ export class Rebuild {
   /** How many lines were read. */
   count = 0;
 
-  constructor(state: SandboxState, keys: KeyTable, clock: SandboxClock) {
+  constructor(state: SandboxState, keys: KeyTable, clock: SandboxClock, adyen: (entry: unknown) => void) {
+    this.adyen = adyen;
     this.state = state;
     this.keys = keys;
     this.clock = clock;
@@ -137,6 +144,9 @@ export class Rebuild {
         return;
       case 'clock':
         this.offsetMs = line.offset;
+        return;
+      case 'adyen':
+        this.adyen(line.a);
         return;
       case 'change':
         this.put(line);

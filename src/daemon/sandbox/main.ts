@@ -1,10 +1,13 @@
 /**
- * The PSP sandbox: a process that the official `stripe` SDK talks to unmodified, and the tests' oracle.
+ * The PSP sandbox: a process that the official SDKs of Stripe and Adyen talk to unmodified, and the tests' oracle.
  * It imports nothing of the gateway but its error classes: it must be able to disagree with it.
  */
 import type { AddressInfo } from 'node:net';
 import { OperatorError } from '../../core/errors.ts';
 import { createAdmin } from './admin.ts';
+import { createAdyenAdmin } from './adyen/admin.ts';
+import { AdyenEngine } from './adyen/engine.ts';
+import { AdyenSide } from './adyen/http.ts';
 import { Counters } from './counters.ts';
 import { Engine } from './engine.ts';
 import type { FaultRates } from './faults.ts';
@@ -51,9 +54,10 @@ const HOST = '127.0.0.1';
  */
 export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
   const engine = new Engine(readSettings(options));
+  const adyen = new AdyenEngine(engine);
   const counters = new Counters();
   const timers = new Timers();
-  const rebuild = new Rebuild(engine.state, engine.keys, engine.clock);
+  const rebuild = new Rebuild(engine.state, engine.keys, engine.clock, adyen.rebuild);
   const journal = openJournal(
     options.journalPath,
     options.durability ?? 'page_cache',
@@ -67,8 +71,10 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
   rebuild.finish();
   engine.attach(journal);
   engine.settleDue();
+  adyen.settleDue();
   const admin = createAdmin({
     engine,
+    adyen: adyen.state,
     counters,
     startedMs: Date.now(),
     journalBytes: () => (options.journalPath === null ? null : journal.bytes),
@@ -78,7 +84,15 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
       timers.after(ms, () => server.listen(port, HOST));
     },
   });
-  const server = createSandboxServer({ engine, counters, timers, apiKey: options.apiKey ?? null, admin });
+  const server = createSandboxServer({
+    engine,
+    counters,
+    timers,
+    apiKey: options.apiKey ?? null,
+    admin,
+    adyen: new AdyenSide({ engine: adyen, counters, timers }),
+    adyenAdmin: createAdyenAdmin(adyen),
+  });
   const port = await listen(server, options.port, journal);
   return {
     url: `http://${HOST}:${port}`,

@@ -1,0 +1,129 @@
+/**
+ * Adyen's objects as records, and what may happen to them (pure): payments, modifications, transfers. Records are
+ * never changed in place. Amounts in Adyen's minor unit, times in milliseconds since 1970, sandbox time.
+ */
+
+export interface Amount {
+  readonly currency: string;
+  readonly value: number;
+}
+
+/** When something that was received ends, and how. */
+export interface Settle {
+  readonly atMs: number;
+  readonly result: 'succeeded' | 'failed';
+}
+
+/**
+ * @property status `authorised` has the money: capture is automatic, as on a marketplace's account
+ * @property refusal the refusal reason code, only when `refused`
+ */
+export interface PaymentRecord {
+  readonly kind: 'payment';
+  readonly name: string;
+  readonly merchantAccount: string;
+  readonly reference: string;
+  readonly amount: Amount;
+  readonly status: 'authorised' | 'refused' | 'cancelled' | 'pending' | 'awaiting_shopper' | 'error';
+  readonly refusal: string | null;
+  readonly createdMs: number;
+  readonly settle: Settle | null;
+}
+
+export type ModificationType = 'capture' | 'refund' | 'cancel' | 'reversal';
+
+/** @property payment the pspReference of the payment it changes */
+export interface ModificationRecord {
+  readonly kind: 'modification';
+  readonly type: ModificationType;
+  readonly name: string;
+  readonly payment: string;
+  readonly merchantAccount: string;
+  readonly reference: string;
+  readonly amount: Amount;
+  readonly status: 'received' | 'succeeded' | 'failed';
+  readonly createdMs: number;
+  readonly settle: Settle | null;
+}
+
+/** @property request what was asked for, put into answers as it came */
+export interface TransferRecord {
+  readonly kind: 'transfer';
+  readonly name: string;
+  readonly reference: string;
+  readonly amount: Amount;
+  readonly balanceAccount: string;
+  readonly status: 'authorised' | 'booked' | 'failed' | 'refused' | 'returned';
+  readonly reason: string | null;
+  readonly request: Readonly<Record<string, unknown>>;
+  readonly createdMs: number;
+  readonly settle: Settle | null;
+}
+
+export type AdyenRecord = PaymentRecord | ModificationRecord | TransferRecord;
+
+/** What a webhook tells: that something happened to a payment or a modification. Transfers have none here. */
+export interface AdyenEvent {
+  readonly subject: string;
+  readonly eventCode: string;
+  readonly success: boolean;
+  readonly atMs: number;
+}
+
+/** The new version of a record, and what its webhooks tell. */
+export interface Change {
+  readonly record: AdyenRecord;
+  readonly events: readonly AdyenEvent[];
+}
+
+const EVENT_CODES: Readonly<Record<ModificationType, string>> = {
+  capture: 'CAPTURE',
+  refund: 'REFUND',
+  cancel: 'CANCELLATION',
+  reversal: 'CANCEL_OR_REFUND',
+};
+
+/** Ends what was received as was decided then; null for what is not waiting. */
+export function settleRecord(record: AdyenRecord): Change | null {
+  if (record.settle === null) return null;
+  const { atMs, result } = record.settle;
+  const won = result === 'succeeded';
+  switch (record.kind) {
+    case 'payment':
+      return endPayment(record, won, atMs);
+    case 'modification': {
+      const ended = { ...record, status: result, settle: null };
+      const eventCode = EVENT_CODES[record.type];
+      return { record: ended, events: [{ subject: record.name, eventCode, success: won, atMs }] };
+    }
+    case 'transfer':
+      return { record: { ...record, status: won ? 'booked' : 'failed', settle: null }, events: [] };
+  }
+}
+
+/** Authorises or refuses a payment that was open, and says so. */
+export function endPayment(payment: PaymentRecord, won: boolean, atMs: number): Change {
+  const ended = won
+    ? ({ ...payment, status: 'authorised', settle: null } as const)
+    : ({ ...payment, status: 'refused', refusal: '2', settle: null } as const);
+  return {
+    record: ended,
+    events: [{ subject: payment.name, eventCode: 'AUTHORISATION', success: won, atMs }],
+  };
+}
+
+/** A refund that had succeeded comes back; null for anything else. */
+export function failRefund(record: AdyenRecord, atMs: number): Change | null {
+  if (record.kind !== 'modification' || record.type !== 'refund' || record.status !== 'succeeded')
+    return null;
+  return {
+    record: { ...record, status: 'failed' },
+    events: [{ subject: record.name, eventCode: 'REFUND_FAILED', success: true, atMs }],
+  };
+}
+
+/** A booked transfer comes back; null for anything else. */
+export function returnTransfer(record: AdyenRecord): Change | null {
+  if (record.kind !== 'transfer' || record.status !== 'booked') return null;
+  return { record: { ...record, status: 'returned', reason: 'returned' }, events: [] };
+}
