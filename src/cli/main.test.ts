@@ -137,6 +137,9 @@ test('whatever the words, the answer is an exit code and never a stack trace', a
       'entries',
       'verify',
       'dlq',
+      'payouts',
+      'approve',
+      'sellers',
       'help',
     ),
     fc.constantFrom(

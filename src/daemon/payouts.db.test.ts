@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { verifyLedger } from '../core/ledger/verify-ledger.ts';
 import { payoutStateOf } from '../core/payout/payout.ts';
-import { listPayouts } from '../core/payout/payout-list-store.ts';
+import { ANY_PAYOUT, listPayouts } from '../core/payout/payout-list-store.ts';
 import type { PspAccount } from '../core/psp/psp.ts';
 import { createStripeConnector } from '../core/psp/stripe-connector.ts';
 import {
@@ -95,8 +95,7 @@ async function isQuiet(account: string): Promise<boolean> {
 }
 
 async function payouts(batchId: bigint) {
-  const any = { id: null, beforeId: null, itemRef: null, seller: null, state: null };
-  return listPayouts(book.db, { ...any, batchId, limit: 1_000 });
+  return listPayouts(book.db, { ...ANY_PAYOUT, batchId, limit: 1_000 });
 }
 
 describe('a batch of payouts', () => {

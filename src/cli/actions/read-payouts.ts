@@ -12,6 +12,7 @@ import {
   sumsByStatus,
 } from '../../core/payout/payout-answer.ts';
 import {
+  ANY_PAYOUT,
   listPayoutBatches,
   listPayouts,
   listRefused,
@@ -30,16 +31,6 @@ import { requireId, timeText } from '../words.ts';
 import { askFor, listResult, pageOf } from './page.ts';
 import { MAX_LISTED } from './payout-plan.ts';
 
-const ANY: PayoutFilter = {
-  id: null,
-  beforeId: null,
-  batchId: null,
-  itemRef: null,
-  seller: null,
-  state: null,
-  limit: 1,
-};
-
 /** A batch by its id, a payout by its id or its name; exit 1 when there is none. */
 export async function showPayout(session: Session, text: string): Promise<number> {
   const batchId = /^pob_/.test(text) ? requireId('payoutBatch', text) : null;
@@ -53,15 +44,20 @@ export async function showPayout(session: Session, text: string): Promise<number
   });
 }
 
-/** By its id, or by its name. @throws OperatorError payout_not_found */
+/** By its id, its operation's, or its name. @throws OperatorError payout_not_found */
 export async function requirePayout(on: Queryable, text: string): Promise<PayoutRow> {
-  const id = /^po_/.test(text) ? parseId('payout', text) : null;
-  const filter = id === null ? { ...ANY, itemRef: text.normalize('NFC') } : { ...ANY, id };
-  const [row] = await listPayouts(on, filter);
+  const [row] = await listPayouts(on, { ...ANY_PAYOUT, ...namedBy(text) });
   if (row !== undefined) return row;
   throw new OperatorError('payout_not_found', `There is no payout ${shownText(text)}.`, {
     kind: 'answer_is_no',
   });
+}
+
+function namedBy(text: string): Partial<PayoutFilter> {
+  const id = /^po_/.test(text) ? parseId('payout', text) : null;
+  if (id !== null) return { id };
+  const operationId = /^op_/.test(text) ? parseId('operation', text) : null;
+  return operationId === null ? { itemRef: text.normalize('NFC') } : { operationId };
 }
 
 /** One payout, for a person and as JSON. */
@@ -180,7 +176,7 @@ export type PayoutListFlags = {
 /** One page, newest first. */
 export async function listPayoutsCommand(session: Session, flags: PayoutListFlags): Promise<number> {
   const filter: PayoutFilter = {
-    ...ANY,
+    ...ANY_PAYOUT,
     state: flags.status,
     seller: flags.seller?.normalize('NFC') ?? null,
     batchId: flags.batch === null ? null : requireId('payoutBatch', flags.batch),

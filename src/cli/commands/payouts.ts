@@ -96,7 +96,7 @@ Example:
 function registerResolve(payouts: CommandUnknownOpts, launch: Launch): void {
   payouts
     .command('resolve')
-    .argument('<payout>', 'po_18, or its item_ref')
+    .argument('<payout>', 'po_18, its item_ref or its op_19')
     .description('say what became of a payout that is in doubt')
     .addOption(
       new Option('--as <outcome>', 'what the PSP really did')
@@ -123,7 +123,7 @@ const BATCH_STATES = ['draft', 'approving', 'approved', 'canceled'] as const;
 function registerReading(payouts: CommandUnknownOpts, launch: Launch): void {
   payouts
     .command('show')
-    .argument('<id>', 'po_18 or its item_ref; a batch: pob_17')
+    .argument('<id>', 'po_18, its item_ref or its op_19; a batch: pob_17')
     .description('one payout, or where a batch stands')
     .action((id) =>
       launch(async (session) => (await import('../actions/read-payouts.ts')).showPayout(session, id)),

@@ -4,7 +4,7 @@ import { money, openTestBook, type TestBook, uniqueName } from '../../testing/fi
 import { approve, fundedSeller, pay, payoutRequest, submit } from '../../testing/payout-fixtures.ts';
 import { transact } from '../db/connection.ts';
 import { cancelPayouts } from './cancel-payouts.ts';
-import { listPayouts, listRepeats } from './payout-list-store.ts';
+import { ANY_PAYOUT, listPayouts, listRepeats } from './payout-list-store.ts';
 import { passNames } from './payout-store.ts';
 import { planNames, planPayouts } from './plan-payouts.ts';
 
@@ -14,15 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => book.close());
 
-const ALL = {
-  id: null,
-  beforeId: null,
-  batchId: null,
-  itemRef: null,
-  seller: null,
-  state: null,
-  limit: 1000,
-};
+const ALL = { ...ANY_PAYOUT, limit: 1000 };
 
 async function seller(available = '100.00'): Promise<{ account: string; name: string }> {
   const account = uniqueName('acct');
