@@ -7,7 +7,7 @@ import { parseId } from '../ids.ts';
 import { isJsonObject, type JsonObject, parseJsonObject, textOrNull } from './json.ts';
 
 /** One verified item. Items come unordered, and again for up to 30 days. */
-type AdyenEvent = {
+export type AdyenEvent = {
   /** The same whenever the same item comes again: reference, event and verdict. */
   readonly id: string;
   /** Adyen's event code: AUTHORISATION, REFUND, REFUND_FAILED, … */
