@@ -1,4 +1,6 @@
 /** Sellers and payouts as an operator meets them: what is shown, asked, refused, and how it ends. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -399,6 +401,39 @@ test('an approval whose connection is cut has an unknown outcome, and goes on wi
   });
   expect(await json(['wallets', 'show', 'Cut'])).toMatchObject({
     out: { wallets: [{ available: { amount: '0.00' }, in_payout: { amount: '40.00' } }] },
+  });
+});
+
+/** The command in a process of its own, to be killed. */
+function spawnCommand(args: readonly string[]): ChildProcess {
+  const at = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
+  const script = `import { execute } from ${at('./main.ts')};
+    import { createTestHost } from ${at('../testing/cli-host.ts')};
+    const [args, options] = process.argv.slice(1).map((text) => JSON.parse(text));
+    await execute(args, createTestHost(options).host);`;
+  const options = JSON.stringify({ cwd: folder, env });
+  return spawn(process.execPath, ['--input-type=module', '--eval', script, JSON.stringify(args), options], {
+    stdio: 'ignore',
+  });
+}
+
+test('an approval that is killed in the middle goes on without paying twice', async () => {
+  await run(['sellers', 'create', 'Killed', '--destination', 'acct_killed']);
+  await fund(db, 'main', 'Killed', '60.00');
+  const rows = Array.from({ length: 6_000 }, (_, i) => `k-${i},Killed,0.01,EUR,,`).join('\n');
+  const submitted = await json(['payouts', 'submit', write('killed.csv', `${HEADER}${rows}\n`), '--yes']);
+  const batch = (submitted.out as { batch_id: string }).batch_id;
+  const child = spawnCommand(['payouts', 'approve', batch, '--confirm', '60.00EUR']);
+  await until(async () => (await countApproved('Killed')) > 0);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  expect(await json(['payouts', 'show', batch])).toMatchObject({ out: { state: 'approving' } });
+  expect(await json(['payouts', 'resume', batch])).toMatchObject({
+    code: 0,
+    out: { state: 'approved', statuses: [{ status: 'approved', items: 6_000 }] },
+  });
+  expect(await json(['wallets', 'show', 'Killed'])).toMatchObject({
+    out: { wallets: [{ available: { amount: '0.00' }, in_payout: { amount: '60.00' } }] },
   });
 });
 
