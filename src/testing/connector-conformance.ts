@@ -6,12 +6,20 @@ import { once } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
 import net from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { Connector, EnquiryReply, Reply, SentWindow, StoredAttempt } from '../core/psp/psp.ts';
+import type {
+  Connector,
+  EnquiryReply,
+  OperationKind,
+  Reply,
+  SentWindow,
+  StoredAttempt,
+} from '../core/psp/psp.ts';
 
 /**
- * What the sandbox can be told to do to the next charge request of an attempt.
- * `act_…`: the charge is executed first, then the answer goes wrong. `fail_500`: refused with a 500 that the PSP
- * stores under the key. `hang_then_act`: nothing for {@link HANG_MS}, then executed.
+ * What the sandbox can be told to do to the next request of an attempt that moves money.
+ * `act_…`: it is executed first, then the answer goes wrong. `fail_500`: refused with a 500 that the PSP
+ * stores under the key. `hang_then_act`: nothing for {@link HANG_MS}, then executed. `pending_then_succeed`: charges and
+ * refunds only. `decline`: the PSP looks at it and says no.
  */
 export type ConformanceFault =
   | 'act_then_drop'
@@ -27,6 +35,7 @@ export type ConformanceFault =
   | 'rate_limited'
   | 'key_in_use'
   | 'unauthorized'
+  | 'decline'
   | 'pending_then_succeed';
 
 /** How long the sandbox hangs, and how far apart it drips, in ms; well beyond {@link SHORT_DEADLINE_MS}. */
@@ -53,11 +62,21 @@ export type ConformanceHarness = {
   connect(options: { port: number; maxConcurrent: number }): Connector;
   /** A new attempt of a charge, with a key and an operation of its own. */
   attempt(payer: ConformancePayer): StoredAttempt;
-  /** The same attempt with another amount in its request. */
+  /** A new attempt that the PSP will carry out: a charge, a refund of all of a paid charge, a payout that is funded. */
+  attemptOf(kind: OperationKind): Promise<StoredAttempt>;
+  /** A refund of more than was charged. */
+  overRefund(): Promise<StoredAttempt>;
+  /** A payout of more than our balance at the PSP. */
+  unfundedPayout(): StoredAttempt;
+  /** The PSP ends the attempt's pending refund: the buyer has the money. */
+  complete(attempt: StoredAttempt): Promise<void>;
+  /** The PSP takes back what the attempt moved: its refund fails, its transfer is reversed in full. */
+  undo(attempt: StoredAttempt): Promise<void>;
+  /** The same attempt with another amount in its request, of whatever kind it is. */
   withOtherParameters(attempt: StoredAttempt): StoredAttempt;
-  /** The next charge request of this attempt meets the fault, once. */
+  /** The next request of this attempt that moves money meets the fault, once. */
   queueFault(attempt: StoredAttempt, fault: ConformanceFault): Promise<void>;
-  /** The next enquiry request, whichever comes first, meets the fault, once. Never called where there is none. */
+  /** The next enquiry request, whichever comes first, meets the fault, once. */
   queueEnquiryFault(fault: 'rate_limited' | 'unauthorized' | 'drop_before_acting'): Promise<void>;
   /** How many times money really moved for the attempt's operation, by the sandbox's own books. */
   movements(attempt: StoredAttempt): Promise<number>;
@@ -66,11 +85,12 @@ export type ConformanceHarness = {
 
 /**
  * Declares the suite; `start` is called once, before its first test.
- * @param charges whether this PSP can be asked for a charge by our reference
+ * @param psp.kinds what the harness has attempts of; the rest of the PSP is tested elsewhere
+ * @param psp.findable of those, what this PSP can be asked for by our reference
  */
 export function connectorConformance(
   name: string,
-  charges: 'can_be_found' | 'cannot_be_found',
+  psp: { readonly kinds: readonly OperationKind[]; readonly findable: readonly OperationKind[] },
   start: () => Promise<ConformanceHarness>,
 ): void {
   describe(`${name} conforms to the connector port`, () => {
@@ -81,13 +101,20 @@ export function connectorConformance(
     afterEach(() => world.cleanUp());
     afterAll(() => world.harness?.stop());
 
-    declareResults(world);
-    declareLostAnswers(world);
-    declareStoredFailures(world);
-    declareRefusals(world);
+    declareResults(world, psp.findable);
+    if (psp.kinds.includes('refund')) declareRefunds(world);
+    if (psp.kinds.includes('payout')) declarePayouts(world);
+    for (const kind of psp.kinds) {
+      describe(`a ${kind}`, () => {
+        declareSuccess(world, kind);
+        declareLostAnswers(world, kind);
+        declareStoredFailures(world, kind);
+        declareRefusals(world, kind);
+        if (psp.findable.includes(kind)) declareEnquiries(world, kind);
+        else declareNoEnquiries(world, kind);
+      });
+    }
     declareSockets(world);
-    if (charges === 'can_be_found') declareEnquiries(world);
-    else declareNoEnquiries(world);
   });
 }
 
@@ -119,12 +146,17 @@ class World {
   }
 }
 
+/** Sends the attempt by the method of its kind. */
+function send(connector: Connector, attempt: StoredAttempt, deadlineMs = DEADLINE_MS): Promise<Reply> {
+  return connector[attempt.operationKind](attempt, deadlineMs);
+}
+
 /** Sends the attempt again, as the executor would, until it is known to have succeeded. */
 async function resendUntilSucceeded(connector: Connector, attempt: StoredAttempt): Promise<Reply> {
-  let reply = await connector.charge(attempt, DEADLINE_MS);
+  let reply = await send(connector, attempt);
   for (let resend = 0; resend < MAX_RESENDS && reply.kind !== 'succeeded'; resend += 1) {
     await pause(RESEND_PAUSE_MS);
-    reply = await connector.charge(attempt, DEADLINE_MS);
+    reply = await send(connector, attempt);
   }
   return reply;
 }
@@ -142,17 +174,8 @@ const SUCCEEDED = { kind: 'succeeded', pspReference: expect.stringMatching(/./) 
 const RESEND = { kind: 'unknown', next: 'resend' };
 const ENQUIRE = { kind: 'unknown', next: 'enquire' };
 
-function declareResults(world: World): void {
-  describe('a result', () => {
-    test('success moves money once, and the same key brings the same object', async () => {
-      const connector = world.connect();
-      const attempt = world.psp.attempt('pays');
-      const first = await connector.charge(attempt, DEADLINE_MS);
-      expect(first).toMatchObject(SUCCEEDED);
-      expect(await connector.charge(attempt, DEADLINE_MS)).toEqual(first);
-      expect(await world.psp.movements(attempt)).toBe(1);
-    });
-
+function declareResults(world: World, findable: readonly OperationKind[]): void {
+  describe('the result of a charge', () => {
     test('a decline moves nothing, however often it is asked', async () => {
       const connector = world.connect();
       const attempt = world.psp.attempt('is_declined');
@@ -188,18 +211,111 @@ function declareResults(world: World): void {
       expect(await world.connect().charge(attempt, DEADLINE_MS)).toMatchObject({ kind: 'pending' });
     });
 
-    test('sent by two at the same time it still moves money once', async () => {
+    if (!findable.includes('charge')) return;
+    test('a decline can be enquired', async () => {
       const connector = world.connect();
-      const attempt = world.psp.attempt('pays');
-      const replies = await Promise.all([1, 2, 3].map(() => connector.charge(attempt, DEADLINE_MS)));
-      for (const reply of replies) expect(['succeeded', 'unknown']).toContain(reply.kind);
-      expect(await resendUntilSucceeded(connector, attempt)).toMatchObject(SUCCEEDED);
-      expect(await world.psp.movements(attempt)).toBe(1);
+      const attempt = world.psp.attempt('is_declined');
+      const sent = sentNow();
+      await connector.charge(attempt, DEADLINE_MS);
+      expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({ kind: 'declined' });
     });
   });
 }
 
-function declareLostAnswers(world: World): void {
+function declareRefunds(world: World): void {
+  describe('the result of a refund', () => {
+    test('one that takes its time is pending until the PSP says that it is done', async () => {
+      const connector = world.connect();
+      const attempt = await world.psp.attemptOf('refund');
+      const sent = sentNow();
+      await world.psp.queueFault(attempt, 'pending_then_succeed');
+      expect(await send(connector, attempt)).toMatchObject({ kind: 'pending' });
+      expect(await world.psp.movements(attempt)).toBe(0);
+      expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({ kind: 'pending' });
+      await world.psp.complete(attempt);
+      expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+      expect(await world.psp.movements(attempt)).toBe(1);
+    });
+
+    test('one that fails at the PSP is declined, with the reason', async () => {
+      const attempt = await world.psp.attemptOf('refund');
+      await world.psp.queueFault(attempt, 'decline');
+      expect(await send(world.connect(), attempt)).toMatchObject({
+        kind: 'declined',
+        reason: expect.stringMatching(/./),
+      });
+      expect(await world.psp.movements(attempt)).toBe(0);
+    });
+
+    test('one of more than was charged is rejected', async () => {
+      const attempt = await world.psp.overRefund();
+      expect(await send(world.connect(), attempt)).toMatchObject({ kind: 'rejected' });
+      expect(await world.psp.movements(attempt)).toBe(0);
+    });
+
+    declareUndone(world, 'refund');
+  });
+}
+
+function declarePayouts(world: World): void {
+  describe('the result of a payout', () => {
+    test('one that the balance does not cover is declined and may be tried again as new', async () => {
+      const connector = world.connect();
+      const attempt = world.psp.unfundedPayout();
+      const declined = { kind: 'declined', reason: 'balance_insufficient', mayRetryAsNew: true };
+      expect(await send(connector, attempt)).toMatchObject(declined);
+      expect(await send(connector, attempt)).toMatchObject(declined);
+      expect(await world.psp.movements(attempt)).toBe(0);
+    });
+
+    declareUndone(world, 'payout');
+  });
+}
+
+function declareUndone(world: World, kind: OperationKind): void {
+  test('one that the PSP takes back after it succeeded is declined from then on', async () => {
+    const connector = world.connect();
+    const attempt = await world.psp.attemptOf(kind);
+    const sent = sentNow();
+    expect(await send(connector, attempt)).toMatchObject(SUCCEEDED);
+    await world.psp.undo(attempt);
+    expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({
+      kind: 'declined',
+      reason: expect.stringMatching(/./),
+    });
+    expect(await world.psp.movements(attempt)).toBe(0);
+  });
+}
+
+function declareSuccess(world: World, kind: OperationKind): void {
+  test('success moves money once, and the same key brings the same object', async () => {
+    const connector = world.connect();
+    const attempt = await world.psp.attemptOf(kind);
+    const first = await send(connector, attempt);
+    expect(first).toMatchObject(SUCCEEDED);
+    expect(await send(connector, attempt)).toEqual(first);
+    expect(await world.psp.movements(attempt)).toBe(1);
+  });
+
+  test('sent by three at the same time it still moves money once', async () => {
+    const connector = world.connect();
+    const attempt = await world.psp.attemptOf(kind);
+    const replies = await Promise.all([1, 2, 3].map(() => send(connector, attempt)));
+    for (const reply of replies) expect(['succeeded', 'unknown']).toContain(reply.kind);
+    expect(await resendUntilSucceeded(connector, attempt)).toMatchObject(SUCCEEDED);
+    expect(await world.psp.movements(attempt)).toBe(1);
+  });
+
+  test('given to the method of another kind it is a bug of ours', async () => {
+    const connector = world.connect();
+    const attempt = await world.psp.attemptOf(kind);
+    for (const other of (['charge', 'refund', 'payout'] as const).filter((one) => one !== kind))
+      await expect(connector[other](attempt, DEADLINE_MS)).rejects.toThrow(kind);
+    expect(await world.psp.movements(attempt)).toBe(0);
+  });
+}
+
+function declareLostAnswers(world: World, kind: OperationKind): void {
   describe('an answer that is lost leaves doubt, and the same request with the same key ends it', () => {
     test.each<ConformanceFault>([
       'act_then_drop',
@@ -210,10 +326,10 @@ function declareLostAnswers(world: World): void {
       'bad_gateway',
     ])('%s', async (fault) => {
       const connector = world.connect();
-      const attempt = world.psp.attempt('pays');
+      const attempt = await world.psp.attemptOf(kind);
       await world.psp.queueFault(attempt, fault);
-      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(RESEND);
-      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+      expect(await send(connector, attempt)).toMatchObject(RESEND);
+      expect(await send(connector, attempt)).toMatchObject(SUCCEEDED);
       expect(await world.psp.movements(attempt)).toBe(1);
     });
 
@@ -221,9 +337,9 @@ function declareLostAnswers(world: World): void {
       '%s: the deadline holds for the whole call',
       async (fault) => {
         const connector = world.connect();
-        const attempt = world.psp.attempt('pays');
+        const attempt = await world.psp.attemptOf(kind);
         await world.psp.queueFault(attempt, fault);
-        expect(await connector.charge(attempt, SHORT_DEADLINE_MS)).toMatchObject(RESEND);
+        expect(await send(connector, attempt, SHORT_DEADLINE_MS)).toMatchObject(RESEND);
         expect(await resendUntilSucceeded(connector, attempt)).toMatchObject(SUCCEEDED);
         // The request that hung may still be executed: it must meet its own key.
         await pause(HANG_MS);
@@ -233,19 +349,19 @@ function declareLostAnswers(world: World): void {
   });
 }
 
-function declareStoredFailures(world: World): void {
+function declareStoredFailures(world: World, kind: OperationKind): void {
   describe('a failure that the PSP stored under the key', () => {
     test.each<[ConformanceFault, EnquiryReply['kind'], number]>([
       ['fail_500', 'not_found', 0],
       ['act_then_500', 'succeeded', 1],
     ])('%s: a resend brings it again, an enquiry says %s', async (fault, found, moved) => {
       const connector = world.connect();
-      const attempt = world.psp.attempt('pays');
+      const attempt = await world.psp.attemptOf(kind);
       const sent = sentNow();
       await world.psp.queueFault(attempt, fault);
-      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject({ kind: 'unknown' });
-      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(ENQUIRE);
-      if (connector.capabilities.canEnquire.charge) {
+      expect(await send(connector, attempt)).toMatchObject({ kind: 'unknown' });
+      expect(await send(connector, attempt)).toMatchObject(ENQUIRE);
+      if (connector.capabilities.canEnquire[kind]) {
         expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({ kind: found });
       }
       expect(await world.psp.movements(attempt)).toBe(moved);
@@ -253,7 +369,7 @@ function declareStoredFailures(world: World): void {
   });
 }
 
-function declareRefusals(world: World): void {
+function declareRefusals(world: World, kind: OperationKind): void {
   describe('a refusal to look at the request', () => {
     test.each<[ConformanceFault, object]>([
       ['rate_limited', { kind: 'rate_limited', retryAfterMs: RETRY_AFTER_S * 1000 }],
@@ -261,30 +377,30 @@ function declareRefusals(world: World): void {
       ['key_in_use', RESEND],
     ])('%s: the same request goes through later', async (fault, expected) => {
       const connector = world.connect();
-      const attempt = world.psp.attempt('pays');
+      const attempt = await world.psp.attemptOf(kind);
       await world.psp.queueFault(attempt, fault);
-      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(expected);
+      expect(await send(connector, attempt)).toMatchObject(expected);
       expect(await world.psp.movements(attempt)).toBe(0);
-      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+      expect(await send(connector, attempt)).toMatchObject(SUCCEEDED);
       expect(await world.psp.movements(attempt)).toBe(1);
     });
 
     test('other parameters under a used key: doubt, because the first request may have succeeded', async () => {
       const connector = world.connect();
-      const attempt = world.psp.attempt('pays');
+      const attempt = await world.psp.attemptOf(kind);
       const sent = sentNow();
-      expect(await connector.charge(attempt, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+      expect(await send(connector, attempt)).toMatchObject(SUCCEEDED);
       const changed = world.psp.withOtherParameters(attempt);
-      expect(await connector.charge(changed, DEADLINE_MS)).toMatchObject(ENQUIRE);
-      if (connector.capabilities.canEnquire.charge) {
+      expect(await send(connector, changed)).toMatchObject(ENQUIRE);
+      if (connector.capabilities.canEnquire[kind]) {
         expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
       }
       expect(await world.psp.movements(attempt)).toBe(1);
     });
 
     test('a stored request that nobody can read is rejected without a call', async () => {
-      const attempt = { ...world.psp.attempt('pays'), request: '{"amount":' };
-      expect(await world.connect().charge(attempt, DEADLINE_MS)).toMatchObject({ kind: 'rejected' });
+      const attempt = { ...(await world.psp.attemptOf(kind)), request: '{"amount":' };
+      expect(await send(world.connect(), attempt)).toMatchObject({ kind: 'rejected' });
     });
   });
 }
@@ -351,30 +467,22 @@ function declareSockets(world: World): void {
   });
 }
 
-function declareEnquiries(world: World): void {
+function declareEnquiries(world: World, kind: OperationKind): void {
   describe('an enquiry', () => {
     test('finds a success whose answer was lost', async () => {
       const connector = world.connect();
-      const attempt = world.psp.attempt('pays');
+      const attempt = await world.psp.attemptOf(kind);
       const sent = sentNow();
       await world.psp.queueFault(attempt, 'act_then_drop');
-      await connector.charge(attempt, DEADLINE_MS);
+      await send(connector, attempt);
       expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
-    });
-
-    test('finds a decline', async () => {
-      const connector = world.connect();
-      const attempt = world.psp.attempt('is_declined');
-      const sent = sentNow();
-      await connector.charge(attempt, DEADLINE_MS);
-      expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({ kind: 'declined' });
     });
 
     test('does not take one attempt for another', async () => {
       const connector = world.connect();
       const sent = sentNow();
-      await connector.charge(world.psp.attempt('pays'), DEADLINE_MS);
-      const neverSent = world.psp.attempt('pays');
+      await send(connector, await world.psp.attemptOf(kind));
+      const neverSent = await world.psp.attemptOf(kind);
       expect(await connector.enquire(neverSent, sent, DEADLINE_MS)).toMatchObject({ kind: 'not_found' });
     });
 
@@ -384,34 +492,35 @@ function declareEnquiries(world: World): void {
     ])('that is refused (%s) says so and nothing about the attempt', async (fault, expected) => {
       const connector = world.connect();
       await world.psp.queueEnquiryFault(fault);
-      expect(await connector.enquire(world.psp.attempt('pays'), sentNow(), DEADLINE_MS)).toMatchObject(
+      expect(await connector.enquire(await world.psp.attemptOf(kind), sentNow(), DEADLINE_MS)).toMatchObject(
         expected,
       );
     });
 
     test('that meets a dropped connection tries again', async () => {
       const connector = world.connect();
-      const attempt = world.psp.attempt('pays');
+      const attempt = await world.psp.attemptOf(kind);
       const sent = sentNow();
-      await connector.charge(attempt, DEADLINE_MS);
+      await send(connector, attempt);
       await world.psp.queueEnquiryFault('drop_before_acting');
       expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
     });
 
     test('that cannot connect is doubt, never "not sent"', async () => {
       const connector = world.connect({ port: await unusedPort() });
-      expect(await connector.enquire(world.psp.attempt('pays'), sentNow(), DEADLINE_MS)).toMatchObject(
+      expect(await connector.enquire(await world.psp.attemptOf(kind), sentNow(), DEADLINE_MS)).toMatchObject(
         ENQUIRE,
       );
     });
   });
 }
 
-function declareNoEnquiries(world: World): void {
-  test('an enquiry about a charge calls nobody and is doubt, because this PSP cannot be asked', async () => {
+function declareNoEnquiries(world: World, kind: OperationKind): void {
+  test('an enquiry calls nobody and is doubt, because this PSP cannot be asked', async () => {
     const connector = world.connect({ port: await unusedPort() });
-    expect(connector.capabilities.canEnquire.charge).toBe(false);
-    expect(await connector.enquire(world.psp.attempt('pays'), sentNow(), DEADLINE_MS)).toMatchObject(ENQUIRE);
+    expect(connector.capabilities.canEnquire[kind]).toBe(false);
+    const attempt = await world.psp.attemptOf(kind);
+    expect(await connector.enquire(attempt, sentNow(), DEADLINE_MS)).toMatchObject(ENQUIRE);
   });
 }
 

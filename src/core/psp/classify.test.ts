@@ -126,6 +126,23 @@ describe("an answer with Stripe's error object", () => {
     ['400 without code', refused(400, 'invalid_request_error'), { kind: 'rejected' }],
     ['404', refused(404, 'invalid_request_error', 'resource_missing'), { kind: 'rejected' }],
     ['amount too small', refused(400, 'invalid_request_error', 'amount_too_small'), { kind: 'rejected' }],
+    // A payout that our balance does not cover, however it is worded.
+    [
+      'balance insufficient',
+      refused(400, 'invalid_request_error', 'balance_insufficient'),
+      { ...soft, reason: 'balance_insufficient', pspReference: null },
+    ],
+    [
+      'balance insufficient, replayed',
+      refused(400, 'invalid_request_error', 'balance_insufficient', { headers: REPLAYED }),
+      { ...soft, reason: 'balance_insufficient' },
+    ],
+    ['balance insufficient with 500', refused(500, 'api_error', 'balance_insufficient'), UNKNOWN_RESEND],
+    [
+      'refund of a refunded charge',
+      refused(400, 'invalid_request_error', 'charge_already_refunded'),
+      { kind: 'rejected' },
+    ],
     // Keys.
     ['other parameters, same key', refused(400, 'idempotency_error'), UNKNOWN_ENQUIRE],
     ['key in use', refused(409, 'invalid_request_error', 'idempotency_key_in_use'), UNKNOWN_RESEND],

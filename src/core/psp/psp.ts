@@ -133,6 +133,8 @@ export type WebhookNews = {
   readonly type: string;
   /** Our operation's public id (`op_12`), where the object carries it. */
   readonly operationReference: string | null;
+  /** The object as replies name it; tells which attempt of the operation it is about. */
+  readonly pspReference: string | null;
   /** What it is evidence of, where this PSP cannot be asked; null: a reason to ask. */
   readonly says: Reply | null;
 };
@@ -173,7 +175,8 @@ export interface Connector {
   /**
    * Verifies and reads a delivery; moves and asks nothing.
    * @param rawBody exactly as received
-   * @param secret of this webhook address; @param nowS seconds since 1970
+   * @param secret of this webhook address
+   * @param nowS seconds since 1970
    */
   parseWebhook(rawBody: Buffer, headers: WebhookHeaders, secret: string, nowS: number): WebhookDelivery;
   close(): Promise<void>;

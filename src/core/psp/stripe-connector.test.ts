@@ -8,7 +8,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { parseCurrency } from '../money.ts';
 import type { Connector, StoredAttempt, StripeAccount } from './psp.ts';
 import { openConnectors } from './registry.ts';
-import { freezeCharge } from './request.ts';
+import { freezeCharge, freezePayout, freezeRefund } from './request.ts';
 import { createStripeConnector } from './stripe-connector.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -315,6 +315,90 @@ test('connectors are found by account name', async () => {
     canEnquire: { charge: true, refund: true, payout: true },
     concurrentResendIsSafe: true,
   });
+});
+
+const OPERATION = {
+  ...{ idempotencyKey: KEY, operationId: 'op_9', attemptNumber: 1, amountMinor: 500n },
+  currency: parseCurrency('EUR')!,
+};
+const REFERENCES = { paygate_operation: 'op_9', paygate_attempt: '1', paygate_key: KEY };
+
+function moneyOut(kind: 'refund' | 'payout'): StoredAttempt {
+  const frozen =
+    kind === 'refund'
+      ? freezeRefund({ psp: 'stripe' }, { ...OPERATION, orderId: 'ord_2', chargeReference: 'pi_7' })
+      : freezePayout({ psp: 'stripe' }, { ...OPERATION, destination: 'acct_7' });
+  if (frozen.kind === 'rejected') throw new Error(frozen.reason);
+  return { operationKind: kind, idempotencyKey: KEY, request: frozen.request, reference: 'op_9' };
+}
+
+describe('refunds and payouts', () => {
+  const refund = {
+    ...{ id: 're_1', object: 'refund', amount: 500, payment_intent: 'pi_7', status: 'succeeded' },
+    metadata: REFERENCES,
+  };
+  const transfer = {
+    ...{ id: 'tr_1', object: 'transfer', amount: 500, currency: 'eur', destination: 'acct_7' },
+    ...{ reversed: false, metadata: REFERENCES },
+  };
+  const metadata =
+    'metadata[paygate_operation]=op_9&metadata[paygate_attempt]=1&metadata[paygate_key]=b7f3-op_9-1';
+
+  test.each([
+    [
+      'refund' as const,
+      refund,
+      '/v1/refunds',
+      `payment_intent=pi_7&amount=500&metadata[paygate_order]=ord_2&${metadata}`,
+    ],
+    [
+      'payout' as const,
+      transfer,
+      '/v1/transfers',
+      `amount=500&currency=eur&destination=acct_7&transfer_group=op_9&${metadata}`,
+    ],
+  ])('a %s goes out as it is stored', async (kind, object, path, body) => {
+    const { port, received } = await serve((response) => json(response, 200, object));
+    expect(await connect(port)[kind](moneyOut(kind), 5_000)).toEqual({
+      kind: 'succeeded',
+      pspReference: object.id,
+    });
+    expect(received).toHaveLength(1);
+    expect(received[0]).toMatchObject({ method: 'POST', url: path, headers: { 'idempotency-key': KEY } });
+    expect(decodeURIComponent(received[0]!.body)).toBe(body);
+  });
+
+  test.each(['refund', 'payout'] as const)(
+    "a %s that is answered with the other's object is doubt",
+    async (kind) => {
+      const { port } = await serve((response) => json(response, 200, kind === 'refund' ? transfer : refund));
+      expect(await connect(port)[kind](moneyOut(kind), 5_000)).toMatchObject({
+        kind: 'unknown',
+        next: 'enquire',
+      });
+    },
+  );
+
+  test('the payment intent in the error of a refund is not taken for what became of the refund', async () => {
+    const error = {
+      ...{ type: 'invalid_request_error', code: 'charge_already_refunded', message: 'm' },
+      payment_intent: INTENT,
+    };
+    const { port } = await serve((response) => json(response, 400, { error }));
+    expect(await connect(port).refund(moneyOut('refund'), 5_000)).toMatchObject({ kind: 'rejected' });
+  });
+
+  test.each(['refund', 'payout'] as const)('a stored %s that nobody can read', async (kind) => {
+    const broken = { ...moneyOut(kind), request: '{}' };
+    const connector = connect(1);
+    expect(await connector[kind](broken, 5_000)).toMatchObject({ kind: 'rejected' });
+    const sent = { firstSentAt: '2026-11-25T10:00:00Z', lastSentAt: '2026-11-25T10:00:00Z' };
+    expect(await connector.enquire(broken, sent, 5_000)).toMatchObject({ kind: 'unknown', next: 'enquire' });
+  });
+});
+
+test('an unsigned webhook is refused', () => {
+  expect(connect(1).parseWebhook(Buffer.from('{}'), {}, 'whsec_x', 0)).toMatchObject({ kind: 'refused' });
 });
 
 test('an attempt of another kind is a bug of ours', async () => {

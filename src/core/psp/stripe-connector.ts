@@ -51,7 +51,9 @@ export function createStripeConnector(account: StripeAccount): Connector {
     enquire: (attempt, sent, deadlineMs) => enquire(stripe, account, attempt, sent, deadlineMs),
     parseWebhook(rawBody, headers, secret, nowS) {
       const reading = readStripeWebhook(rawBody, headers, secret, nowS);
-      return reading.kind === 'refused' ? reading : { kind: 'news', news: [{ ...reading, says: null }] };
+      if (reading.kind === 'refused') return reading;
+      const { kind: _, ...event } = reading;
+      return { kind: 'news', news: [{ ...event, says: null }] };
     },
     async close() {
       http.close();

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { CallFailure } from './classify.ts';
 import type { GetResult, StripeEnquiry } from './stripe-enquiry.ts';
 import { enquireStripe } from './stripe-enquiry.ts';
-import { searchForCharge } from './stripe-search.ts';
+import { searchForCharge, searchForRefund, searchForTransfer } from './stripe-search.ts';
 
 const METADATA = {
   paygate_payment: 'pay_1',
@@ -175,6 +175,81 @@ describe('the short cut by transfer group', () => {
         : list([intent('pi_1', 'succeeded')]),
     );
     expect(reply).toEqual({ kind: 'succeeded', pspReference: 'pi_1' });
+  });
+});
+
+const REFERENCES = { paygate_operation: 'op_9', paygate_attempt: '1', paygate_key: 'b7f3-op_9-1' };
+
+describe('a refund', () => {
+  const search = searchForRefund({
+    parameters: {},
+    expected: { amount: 500, paymentIntent: 'pi_7', references: REFERENCES },
+  });
+  const refund = (id: string, status: string, metadata: Json = REFERENCES): Json => {
+    return { id, object: 'refund', amount: 500, payment_intent: 'pi_7', status, metadata };
+  };
+
+  test('is looked for among all refunds of its payment intent, on every page', async () => {
+    const { reply, paths } = await enquire(
+      (path) =>
+        path.includes('starting_after=re_1')
+          ? list([refund('re_2', 'pending')])
+          : list([refund('re_1', 'succeeded', OTHER)], true),
+      { search },
+    );
+    expect(reply).toEqual({ kind: 'pending', pspReference: 're_2' });
+    expect(paths).toEqual([
+      '/v1/refunds?limit=100&payment_intent=pi_7',
+      '/v1/refunds?limit=100&payment_intent=pi_7&starting_after=re_1',
+    ]);
+  });
+
+  test('that is not there is not found', async () => {
+    const { reply } = await enquire(() => list([]), { search });
+    expect(reply).toMatchObject({ kind: 'not_found', reason: expect.stringContaining('refund') });
+  });
+
+  test('of a payment intent that Stripe does not know is doubt', async () => {
+    const missing: CallFailure = {
+      ...{ kind: 'refused', statusCode: 404, headers: {}, type: 'invalid_request_error' },
+      ...{ code: 'resource_missing', declineCode: null, adviceCode: null, message: 'm', intent: null },
+    };
+    const { reply } = await enquire(() => missing, { search });
+    expect(reply).toMatchObject({ kind: 'unknown', next: 'enquire' });
+  });
+
+  test('that was made twice counts as done, and says so', async () => {
+    const { reply } = await enquire(() => list([refund('re_1', 'failed'), refund('re_2', 'succeeded')]), {
+      search,
+    });
+    expect(reply).toMatchObject({
+      kind: 'succeeded',
+      pspReference: 're_2',
+      reason: '2 refunds carry the references of this attempt: declined, succeeded',
+    });
+  });
+});
+
+describe('a payout', () => {
+  const search = searchForTransfer({
+    parameters: {},
+    expected: {
+      ...{ amount: 700, currency: 'eur', destination: 'acct_7', transferGroup: 'op_9' },
+      references: REFERENCES,
+    },
+  });
+  const transfer = (reversed: boolean): Json => ({
+    ...{ id: 'tr_1', object: 'transfer', amount: 700, currency: 'eur', destination: 'acct_7', reversed },
+    metadata: REFERENCES,
+  });
+
+  test.each([
+    [false, { kind: 'succeeded', pspReference: 'tr_1' }],
+    [true, { kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: 'tr_1' }],
+  ])('is looked for in its group (reversed: %s)', async (reversed, expected) => {
+    const { reply, paths } = await enquire(() => list([transfer(reversed)]), { search });
+    expect(reply).toEqual(expected);
+    expect(paths).toEqual(['/v1/transfers?limit=100&transfer_group=op_9']);
   });
 });
 

@@ -1,8 +1,15 @@
-/** The frozen request of a charge: its exact text, and that it is read back as it was written. */
+/** The frozen requests: their exact text, and that they are read back as they were written. */
 import { describe, expect, test } from 'vitest';
 import { parseCurrency } from '../money.ts';
 import type { ChargeInstruction } from './psp.ts';
-import { freezeStripeCharge, parseStripeCharge } from './stripe-request.ts';
+import {
+  freezeStripeCharge,
+  freezeStripeRefund,
+  freezeStripeTransfer,
+  parseStripeCharge,
+  parseStripeRefund,
+  parseStripeTransfer,
+} from './stripe-request.ts';
 
 const INSTRUCTION: ChargeInstruction = {
   idempotencyKey: 'b7f3-op_9-1',
@@ -84,3 +91,59 @@ describe('reading back', () => {
     },
   );
 });
+
+const OPERATION = {
+  idempotencyKey: 'b7f3-op_9-1',
+  operationId: 'op_9',
+  attemptNumber: 1,
+  amountMinor: 500n,
+  currency: parseCurrency('EUR')!,
+};
+const REFUND = { ...OPERATION, orderId: 'ord_2', chargeReference: 'pi_7' };
+const PAYOUT = { ...OPERATION, destination: 'acct_7' };
+const REFERENCES = { paygate_operation: 'op_9', paygate_attempt: '1', paygate_key: 'b7f3-op_9-1' };
+
+describe('a refund', () => {
+  const text =
+    '{"payment_intent":"pi_7","amount":500,"metadata":{"paygate_order":"ord_2","paygate_operation":"op_9",' +
+    '"paygate_attempt":"1","paygate_key":"b7f3-op_9-1"}}';
+
+  test('is frozen and read back', () => {
+    expect(freezeStripeRefund(REFUND)).toEqual({ kind: 'frozen', request: text });
+    const stored = parseStripeRefund(text);
+    expect(JSON.stringify(stored?.parameters)).toBe(text);
+    expect(stored?.expected).toEqual({ amount: 500, paymentIntent: 'pi_7', references: REFERENCES });
+  });
+
+  test('of an amount that Stripe cannot express is rejected', () => {
+    const dinar = { ...REFUND, currency: parseCurrency('KWD')!, amountMinor: 1234n };
+    expect(freezeStripeRefund(dinar)).toMatchObject({ kind: 'rejected' });
+  });
+});
+
+describe('a payout', () => {
+  const text =
+    '{"amount":500,"currency":"eur","destination":"acct_7","transfer_group":"op_9","metadata":{' +
+    '"paygate_operation":"op_9","paygate_attempt":"1","paygate_key":"b7f3-op_9-1"}}';
+
+  test('is frozen and read back', () => {
+    expect(freezeStripeTransfer(PAYOUT)).toEqual({ kind: 'frozen', request: text });
+    const stored = parseStripeTransfer(text);
+    expect(JSON.stringify(stored?.parameters)).toBe(text);
+    expect(stored?.expected).toEqual({
+      amount: 500,
+      currency: 'eur',
+      destination: 'acct_7',
+      transferGroup: 'op_9',
+      references: REFERENCES,
+    });
+  });
+});
+
+test.each(['', '{', '[]', 'null', '{}', '{"amount":1,"payment_intent":"pi_1","metadata":{}}'])(
+  'a stored refund or payout that is %j is refused',
+  (text) => {
+    expect(parseStripeRefund(text)).toBeNull();
+    expect(parseStripeTransfer(text)).toBeNull();
+  },
+);

@@ -23,7 +23,7 @@ import { laneOf } from '../queue/job.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
 import { acceptWebhooks } from './accept-webhooks.ts';
-import { effectOf, type WebhookEvent } from './webhook.ts';
+import { attemptOf, effectOf, type WebhookEvent } from './webhook.ts';
 
 let book: TestBook;
 beforeAll(async () => {
@@ -229,5 +229,21 @@ describe('the effect of a webhook', () => {
   ] as const)('%s for an operation that is %s: %s', (type, subState, effect) => {
     expect(effectOf({ type }, { kind: 'refund', subState })).toBe(effect);
     expect(effectOf({ type }, null)).toBe('not_ours');
+  });
+});
+
+describe('which attempt an event is about', () => {
+  const attempts = [
+    { attemptNumber: 1, pspReference: 'first' },
+    { attemptNumber: 2, pspReference: null },
+  ];
+  test.each([
+    ['the one that carries its reference', 'first', attempts, 1],
+    ['the latest, which has none yet', 'second', attempts, 2],
+    ['none, when the latest is known by another', 'third', attempts.slice(0, 1), null],
+    ['none, when there is none', 'first', [], null],
+    ['the latest, when the event has no reference', null, attempts, 2],
+  ])('%s', (_, pspReference, known, expected) => {
+    expect(attemptOf({ pspReference }, known)).toBe(expected);
   });
 });

@@ -4,13 +4,13 @@
  * harm: what counts is folded from all evidence.
  */
 import { insertEvents } from '../audit/event-store.ts';
-import { type Db, transact } from '../db/connection.ts';
+import { type Db, type Tx, transact } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
 import { applyFindings } from '../operation/apply-findings.ts';
 import type { Finding, FindingContext } from '../operation/verdict.ts';
 import { laneOf } from '../queue/job.ts';
 import { notifyLane, recheckOperations } from '../queue/queue-store.ts';
-import { effectOf, type WebhookEvent } from './webhook.ts';
+import { attemptOf, effectOf, type WebhookEvent } from './webhook.ts';
 import {
   insertWebhooks,
   listNamedOperations,
@@ -50,11 +50,8 @@ export async function acceptWebhooks(
     const fresh = await insertWebhooks(tx, rows);
     const looked = events.filter((event, i) => fresh.has(event.eventId) && rows[i]!.effect === 'looks');
     const told = oneEach(looked.filter((event) => event.says !== null));
-    await applyFindings(
-      tx,
-      context,
-      told.map((event) => findingOf(event, named)),
-    );
+    const findings = await findingsOf(tx, told);
+    await applyFindings(tx, context, findings);
     const asked = oneEach(looked.filter((event) => event.says === null));
     const checked = await recheckOperations(
       tx,
@@ -65,7 +62,7 @@ export async function acceptWebhooks(
       await insertEvents(tx, context.principal, [{ kind: 'operations_rechecked', paymentId: null, data }]);
       await notifyLane(tx, laneOf(pspAccount, 'online'));
     }
-    return { fresh: fresh.size, looks: told.length + checked.length };
+    return { fresh: fresh.size, looks: findings.length + checked.length };
   });
 }
 
@@ -89,7 +86,15 @@ function oneEach(events: readonly WebhookEvent[]): readonly WebhookEvent[] {
   return [...new Map(events.map((event) => [event.operationId, event])).values()];
 }
 
-function findingOf(event: WebhookEvent, named: ReadonlyMap<bigint, NamedOperation>): Finding {
-  const { operationId, attemptNumber } = named.get(event.operationId!)!;
-  return { operationId, attemptNumber, source: 'webhook', reply: event.says, held: null };
+/** What the events say, each of the attempt that it is about; nothing of what no attempt of ours is known by. */
+async function findingsOf(tx: Tx, told: readonly WebhookEvent[]): Promise<readonly Finding[]> {
+  if (told.length === 0) return [];
+  const ids = told.flatMap((event) => event.operationId ?? []);
+  const attempts = Map.groupBy(await listNamedAttempts(tx, ids), (attempt) => attempt.operationId);
+  return told.flatMap((event) => {
+    const operationId = event.operationId!;
+    const attemptNumber = attemptOf(event, attempts.get(operationId) ?? []);
+    if (attemptNumber === null) return [];
+    return [{ operationId, attemptNumber, source: 'webhook' as const, reply: event.says, held: null }];
+  });
 }

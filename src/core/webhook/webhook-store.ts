@@ -2,28 +2,37 @@
 import { list, type Queryable, type Tx } from '../db/connection.ts';
 import type { SubState } from '../operation/operation.ts';
 import type { OperationKind } from '../psp/psp.ts';
-import type { WebhookEffect } from './webhook.ts';
+import type { NamedAttempt, WebhookEffect } from './webhook.ts';
 
 export type NamedOperation = {
   readonly operationId: bigint;
   readonly kind: OperationKind;
   readonly subState: SubState;
-  readonly attemptNumber: number;
   readonly pspAccount: string;
 };
 
-/** Operations with their latest attempt; none for an operation without one. */
+/** Operations as they stand; none for an operation that never had an attempt. */
 export async function listNamedOperations(
   on: Queryable,
   operationIds: readonly bigint[],
 ): Promise<readonly NamedOperation[]> {
   return on.sql<NamedOperation[]>`
-    select o.id as operation_id, o.kind, ${on.t.shownSubState}(o.sub_state, j.state) as sub_state, o.psp_account,
-           a.number as attempt_number
-      from ${on.t.operation} o
+    select o.id as operation_id, o.kind, ${on.t.shownSubState}(o.sub_state, j.state) as sub_state, o.psp_account      from ${on.t.operation} o
       left join ${on.t.job} j on j.operation_id = o.id
-      join lateral (select number from ${on.t.attempt} where operation_id = o.id order by number desc limit 1) a on true
-     where o.id = any(${list(operationIds)}::bigint[])`;
+     where o.id = any(${list(operationIds)}::bigint[])
+       and exists (select 1 from ${on.t.attempt} a where a.operation_id = o.id)`;
+}
+
+/** Attempts of these operations, by number. */
+export async function listNamedAttempts(
+  on: Queryable,
+  operationIds: readonly bigint[],
+): Promise<readonly (NamedAttempt & { readonly operationId: bigint })[]> {
+  return on.sql<(NamedAttempt & { readonly operationId: bigint })[]>`
+    select operation_id, number as attempt_number, psp_reference
+      from ${on.t.attempt}
+     where operation_id = any(${list(operationIds)}::bigint[])
+     order by operation_id, number`;
 }
 
 export type NewWebhook = {

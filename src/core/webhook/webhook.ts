@@ -12,6 +12,8 @@ export type WebhookEvent = {
   readonly type: string;
   /** Our operation that it names, or null: it is about something else. */
   readonly operationId: bigint | null;
+  /** The PSP's name of what it is about: tells which attempt of the operation. */
+  readonly pspReference: string | null;
   /** What it says, where the PSP cannot be asked and its signed word is all there is; else null. */
   readonly says: Reply | null;
 };
@@ -20,6 +22,24 @@ export type WebhookEffect = 'looks' | 'known' | 'not_ours';
 
 /** The operation that a webhook names, as it stands. */
 export type Named = { readonly kind: OperationKind; readonly subState: SubState };
+
+/** An attempt of the operation that an event names. */
+export type NamedAttempt = { readonly attemptNumber: number; readonly pspReference: string | null };
+
+/**
+ * Which attempt an event is about: the one that carries its reference; else the latest, unless that is known under
+ * another one. Null: none that we know (the late word on an earlier attempt must not decide a later one).
+ * @param attempts by number
+ */
+export function attemptOf(
+  event: Pick<WebhookEvent, 'pspReference'>,
+  attempts: readonly NamedAttempt[],
+): number | null {
+  const known = attempts.find((attempt) => attempt.pspReference === event.pspReference);
+  if (known !== undefined && event.pspReference !== null) return known.attemptNumber;
+  const latest = attempts.at(-1);
+  return latest !== undefined && latest.pspReference === null ? latest.attemptNumber : null;
+}
 
 /** News of something that had succeeded: it may be undone. Types: docs.stripe.com/api/events/types, Adyen eventCode. */
 const MAY_UNDO = /fail|revers|return|cancel|expire|updated/i;

@@ -12,9 +12,10 @@ import type { Counters } from './counters.ts';
 import type { Engine } from './engine.ts';
 import { FAULT_NAMES, type Fault, type FaultMatch, MAX_RULES } from './faults.ts';
 import { ADMIN_PREFIX, type AdminHandler } from './http.ts';
-import { applyPatch, describeSettings, settingsSchema } from './settings.ts';
-import { nameOf } from './state.ts';
+import { applyPatch, describeSettings, findSettingsFault, settingsSchema } from './settings.ts';
+import { nameOf } from './shown.ts';
 import { FAILURE_NAMES } from './test-cards.ts';
+import type { WebhookSender } from './webhook-sender.ts';
 
 const MAX_MS = 10 * 366 * 24 * 60 * 60 * 1000;
 const MAX_REPEAT = 1_000_000;
@@ -55,6 +56,7 @@ export interface AdminParts {
   readonly adyen: AdyenState;
   readonly engine: Engine;
   readonly counters: Counters;
+  readonly webhooks: Pick<WebhookSender, 'describe'>;
   readonly startedMs: number;
   readonly journalBytes: () => number | null;
   readonly outage: (ms: number) => void;
@@ -84,7 +86,10 @@ function route(parts: AdminParts, request: IncomingMessage, body: string): Answe
       return json(describeSettings(engine.settings));
     case 'POST config':
       return withBody(body, settingsSchema, (patch) => {
-        engine.settings = applyPatch(engine.settings, patch);
+        const settings = applyPatch(engine.settings, patch);
+        const fault = findSettingsFault(settings);
+        if (fault !== null) return failure(400, fault);
+        engine.configure(settings);
         return json(describeSettings(engine.settings));
       });
     case 'GET faults':
@@ -101,6 +106,8 @@ function route(parts: AdminParts, request: IncomingMessage, body: string): Answe
         const pruned = engine.advance(advance_ms);
         return json({ ...describeClock(engine), pruned_keys: pruned });
       });
+    case 'GET webhooks':
+      return json(parts.webhooks.describe());
     case 'GET requests':
       return json(counters.describe());
     case 'GET keys':

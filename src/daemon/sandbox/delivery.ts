@@ -4,6 +4,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Ending } from './endings.ts';
 import type { Reply } from './engine.ts';
+import { STRIPE_VERSION } from './render.ts';
 
 /**
  * One request and its response, with what Stripe echoes in the headers.
@@ -18,8 +19,6 @@ export interface Exchange {
 
 /** How many pieces a dripped answer is cut into. */
 const DRIP_PIECES = 10;
-
-const DEFAULT_STRIPE_VERSION = '2026-10-28.endive';
 
 const BAD_GATEWAY =
   '<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n';
@@ -103,7 +102,7 @@ function headersOf(exchange: Exchange, reply: Reply, length: number): string[] {
     'request-id',
     exchange.requestId,
     'stripe-version',
-    typeof version === 'string' ? version : DEFAULT_STRIPE_VERSION,
+    typeof version === 'string' ? version : STRIPE_VERSION,
   ];
   if (typeof key === 'string') list.push('idempotency-key', key);
   if (reply.origin === 'replayed') list.push('idempotent-replayed', 'true');

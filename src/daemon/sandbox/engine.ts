@@ -4,13 +4,23 @@
  */
 import type { Change, TopUp } from './balance.ts';
 import { SandboxClock } from './clock.ts';
+import type { EventListener, EventRecord } from './events.ts';
 import { drawFault, type Fault, FaultQueue } from './faults.ts';
 import { forcedBy } from './forced.ts';
 import { canonicalText, type Form } from './form.ts';
 import { fingerprintOf, type KeyEntry, KeyTable } from './idempotency.ts';
 import { settleIntent } from './intent.ts';
 import type { Journal } from './journal.ts';
-import { changeLine, clockLine, doneLine, openLine, seenLine, topUpLine } from './journal-lines.ts';
+import {
+  changeLine,
+  clockLine,
+  doneLine,
+  hookedLine,
+  hooksLine,
+  openLine,
+  seenLine,
+  topUpLine,
+} from './journal-lines.ts';
 import { answerRead } from './queries.ts';
 import { settleRefund } from './refund.ts';
 import { refundChanges } from './refund-calls.ts';
@@ -70,6 +80,7 @@ export class Engine {
   epoch = 0;
   private journal: Journal | null = null;
   private readonly getsSeen = new Map<string, number>();
+  private listener: EventListener | null = null;
 
   constructor(settings: Settings) {
     this.settings = settings;
@@ -79,6 +90,29 @@ export class Engine {
   attach(journal: Journal): void {
     this.journal = journal;
     if (journal.bytes === 0) journal.append(openLine());
+  }
+
+  /** From here on the listener is told of every event, of those that a sandbox before this one owed first. */
+  attachListener(
+    listener: EventListener,
+    owed: { readonly from: number; readonly events: readonly EventRecord[] } | null,
+  ): void {
+    this.listener = listener;
+    const sends = this.settings.webhookUrl !== null;
+    if (sends !== (owed !== null)) this.journal?.append(hooksLine(sends ? this.state.events.end : null));
+    for (const event of sends ? (owed?.events ?? []) : []) listener.add(event);
+  }
+
+  /** Other settings from here on; a webhook address only gets what happens after it was given. */
+  configure(settings: Settings): void {
+    const [before, after] = [this.settings.webhookUrl !== null, settings.webhookUrl !== null];
+    this.settings = settings;
+    if (before !== after) this.journal?.append(hooksLine(after ? this.state.events.end : null));
+  }
+
+  /** The event needs no more tries, also after a restart. */
+  eventDone(event: EventRecord): void {
+    this.journal?.append(hookedLine(event.seq));
   }
 
   /** A call has come in: counts it for its key and decides which fault hits it. */
@@ -144,14 +178,16 @@ export class Engine {
             state: this.state,
           });
     const answer = mode === 'act' ? effect.answer : STORED_500;
-    for (const change of effect.changes) this.state.put(change);
+    const atS = entry?.storedAtS ?? this.clock.nowS();
+    const events = this.put(effect.changes, atS);
     if (entry !== null && call.key !== null) {
       entry.answer = answer;
       entry.phase = 'done';
       this.journal?.append(doneLine(call.key, entry, effect.changes, answer));
     } else if (effect.changes.length > 0) {
-      this.journal?.append(changeLine(effect.changes));
+      this.journal?.append(changeLine(effect.changes, atS));
     }
+    this.tell(events);
     return replyOf(answer, 'executed');
   }
 
@@ -166,6 +202,12 @@ export class Engine {
     else this.journal.whenWritten(callback);
   }
 
+  /** Like `whenWritten`, and not before the webhooks that are to come before the answer. */
+  whenAnswerable(callback: () => void): void {
+    if (this.listener === null) this.whenWritten(callback);
+    else this.listener.whenEarlySent(() => this.whenWritten(callback));
+  }
+
   /** Moves sandbox time forward: pending payments end, old keys are pruned. Returns how many keys. */
   advance(ms: number): number {
     this.clock.advance(ms);
@@ -176,8 +218,10 @@ export class Engine {
 
   /** Changes that no call under /v1/ makes: the admin's, and those that come with time. */
   change(changes: readonly Change[]): void {
-    for (const change of changes) this.state.put(change);
-    this.journal?.append(changeLine(changes));
+    const atS = this.clock.nowS();
+    const events = this.put(changes, atS);
+    this.journal?.append(changeLine(changes, atS));
+    this.tell(events);
   }
 
   /** Puts money of the platform's own into the balance. */
@@ -193,8 +237,10 @@ export class Engine {
     this.keys.clear();
     this.queue.clear();
     this.getsSeen.clear();
+    this.listener?.clear();
     this.journal?.truncate();
     this.journal?.append(openLine());
+    if (this.settings.webhookUrl !== null) this.journal?.append(hooksLine(0));
     if (this.clock.offsetMs > 0) this.journal?.append(clockLine(this.clock.offsetMs));
   }
 
@@ -203,6 +249,17 @@ export class Engine {
     const nowMs = this.clock.nowMs();
     for (let due = this.state.takeDue(nowMs); due !== null; due = this.state.takeDue(nowMs))
       this.change(this.settled(due));
+  }
+
+  private put(changes: readonly Change[], atS: number): readonly EventRecord[] {
+    if (changes.length === 1) return this.state.put(changes[0]!, atS);
+    return changes.flatMap((change) => this.state.put(change, atS));
+  }
+
+  /** After the journal line, so that whoever sends waits for it. */
+  private tell(events: readonly EventRecord[]): void {
+    if (this.listener === null) return;
+    for (const event of events) this.listener.add(event);
   }
 
   private settled(due: Timed): readonly Change[] {

@@ -124,13 +124,23 @@ export class FaultQueue {
  * @param seen how often that identity was seen, from 1
  */
 export function drawFault(rates: FaultRates, seed: number, identity: string, seen: number): Fault {
-  let rest = unitInterval(`${seed}\n${identity}\n${seen}`);
-  for (const name of FAULT_NAMES) {
+  const name = drawByRate(FAULT_NAMES, rates, `${seed}\n${identity}\n${seen}`);
+  return name === null ? NO_FAULT : { name };
+}
+
+/** One of the names, as often as the rates say, or null: the same for the same text. */
+export function drawByRate<T extends string>(
+  names: readonly T[],
+  rates: Readonly<Partial<Record<T, number>>>,
+  text: string,
+): T | null {
+  let rest = unitInterval(text);
+  for (const name of names) {
     const rate = rates[name] ?? 0;
-    if (rest < rate) return { name };
+    if (rest < rate) return name;
     rest -= rate;
   }
-  return NO_FAULT;
+  return null;
 }
 
 /** A number in [0, 1) from the first 52 bits of a SHA-256. */

@@ -127,7 +127,7 @@ class StripeSide {
       return;
     }
     const reply = engine.finish(started, finishMode(fault), fault);
-    engine.whenWritten(() => {
+    engine.whenAnswerable(() => {
       this.end(exchange, endingAfter(started.call, reply, fault, engine.settings));
     });
   }

@@ -6,10 +6,12 @@ import { OperatorError } from '../../core/errors.ts';
 import type { Change, TopUp } from './balance.ts';
 import type { SandboxClock } from './clock.ts';
 import type { DisputeRecord } from './dispute.ts';
+import type { EventRecord } from './events.ts';
 import type { KeyEntry, KeyTable } from './idempotency.ts';
 import type { ChargeRecord, IntentRecord } from './intent.ts';
 import type { RefundRecord } from './refund.ts';
-import { nameOf, type SandboxState } from './state.ts';
+import { nameOf } from './shown.ts';
+import type { SandboxState } from './state.ts';
 import type { StripeError } from './stripe-errors.ts';
 import type { TransferRecord } from './transfer.ts';
 import type { Answer } from './write-call.ts';
@@ -62,7 +64,8 @@ interface PackedAnswer {
 
 /**
  * open: the first line. done: a key's request was executed. change: a change without a key. top_up: money from
- * nowhere. seen: a key was seen again or hit by a fault. clock: the admin moved time. adyen: Adyen's side, in its own words.
+ * nowhere. seen: a key was seen again or hit by a fault. clock: the admin moved time. hooks: from which event on
+ * webhooks are sent, null for none. hooked: an event that needs no more tries. adyen: Adyen's side, in its own words.
  */
 type Line =
   | { readonly k: 'open'; readonly version: number }
@@ -73,11 +76,13 @@ type Line =
       readonly at: number;
       readonly a: PackedAnswer;
     })
-  | (PackedChanges & { readonly k: 'change' })
+  | (PackedChanges & { readonly k: 'change'; readonly at: number })
   | { readonly k: 'top_up'; readonly currency: string; readonly amount: number }
   | { readonly k: 'seen'; readonly key: string; readonly n: number; readonly f: number }
   | { readonly k: 'clock'; readonly offset: number }
-  | { readonly k: 'adyen'; readonly a: unknown };
+  | { readonly k: 'adyen'; readonly a: unknown }
+  | { readonly k: 'hooks'; readonly from: number | null }
+  | { readonly k: 'hooked'; readonly n: number };
 
 export function openLine(): string {
   return print({ k: 'open', version: VERSION });
@@ -95,8 +100,9 @@ export function doneLine(key: string, entry: KeyEntry, changes: readonly Change[
   });
 }
 
-export function changeLine(changes: readonly Change[]): string {
-  return print({ k: 'change', ...packChanges(changes) });
+/** @param atS seconds since 1970, sandbox time */
+export function changeLine(changes: readonly Change[], atS: number): string {
+  return print({ k: 'change', at: atS, ...packChanges(changes) });
 }
 
 export function topUpLine({ currency, amount }: TopUp): string {
@@ -109,6 +115,16 @@ export function seenLine(key: string, entry: KeyEntry): string {
 
 export function adyenLine(entry: unknown): string {
   return print({ k: 'adyen', a: entry });
+}
+
+/** @param from position of the first event to be sent; null when no more are sent */
+export function hooksLine(from: number | null): string {
+  return print({ k: 'hooks', from });
+}
+
+/** @param seq position of an event that needs no more tries */
+export function hookedLine(seq: number): string {
+  return print({ k: 'hooked', n: seq });
 }
 
 export function clockLine(offsetMs: number): string {
@@ -125,6 +141,9 @@ export class Rebuild {
   private newestS = 0;
   /** One copy of each text that many intents share; a parsed line has its own. */
   private readonly texts = new Texts();
+  /** Events that need no more tries, by position. */
+  private readonly hooked = new Set<number>();
+  private hooksFrom: number | null = null;
   /** How many lines were read. */
   count = 0;
 
@@ -149,7 +168,13 @@ export class Rebuild {
         this.adyen(line.a);
         return;
       case 'change':
-        this.put(line);
+        this.put(line, line.at, null);
+        return;
+      case 'hooks':
+        this.hooksFrom = line.from;
+        return;
+      case 'hooked':
+        this.hooked.add(line.n);
         return;
       case 'top_up':
         this.state.topUp(line);
@@ -161,7 +186,7 @@ export class Rebuild {
         return;
       }
       case 'done': {
-        this.put(line, line.key);
+        this.put(line, line.at, line.key);
         this.newestS = Math.max(this.newestS, line.at);
         const entry = this.keys.entry(line.key, 0);
         // A second execution under one key means that the first was pruned in between: counting began anew.
@@ -183,19 +208,32 @@ export class Rebuild {
     this.keys.prune(this.clock.nowS());
   }
 
-  /** @param key of the line, shared with the intent that it created */
-  private put(packed: PackedChanges, key: string | null = null): void {
-    if (packed.re !== undefined) this.putOne({ kind: 'refund', record: packed.re });
-    if (packed.tr !== undefined) this.putOne({ kind: 'transfer', record: packed.tr });
-    if (packed.du !== undefined) this.putOne({ kind: 'dispute', record: packed.du });
-    if (packed.pi === undefined) return;
-    const intent = unpack(packed.pi, this.texts);
-    this.putOne({ kind: 'intent', record: intent.key === key ? { ...intent, key } : intent });
+  /** What was not sent yet when the sandbox ended; null when nothing was to be sent. */
+  unsent(): { readonly from: number; readonly events: readonly EventRecord[] } | null {
+    if (this.hooksFrom === null) return null;
+    const { events } = this.state;
+    const found: EventRecord[] = [];
+    for (let seq = Math.max(events.first, this.hooksFrom); seq < events.end; seq++)
+      if (!this.hooked.has(seq)) found.push(events.at(seq));
+    return { from: this.hooksFrom, events: found };
   }
 
-  private putOne(change: Change): void {
-    this.newestS = Math.max(this.newestS, change.record.created);
-    this.state.put(change);
+  /**
+   * In the order in which the call made its changes, or the events would get other positions.
+   * @param key of the line, shared with the intent that it created
+   */
+  private put(packed: PackedChanges, atS: number, key: string | null): void {
+    if (packed.re !== undefined) this.putOne({ kind: 'refund', record: packed.re }, atS);
+    if (packed.tr !== undefined) this.putOne({ kind: 'transfer', record: packed.tr }, atS);
+    if (packed.du !== undefined) this.putOne({ kind: 'dispute', record: packed.du }, atS);
+    if (packed.pi === undefined) return;
+    const intent = unpack(packed.pi, this.texts);
+    this.putOne({ kind: 'intent', record: intent.key === key ? { ...intent, key } : intent }, atS);
+  }
+
+  private putOne(change: Change, atS: number): void {
+    this.newestS = Math.max(this.newestS, change.record.created, atS);
+    this.state.put(change, atS);
   }
 
   private unpackAnswer(packed: PackedAnswer): Answer {

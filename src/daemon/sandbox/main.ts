@@ -14,8 +14,16 @@ import type { FaultRates } from './faults.ts';
 import { createSandboxServer } from './http.ts';
 import { type Durability, type Journal, openJournal } from './journal.ts';
 import { Rebuild } from './journal-lines.ts';
-import { applyPatch, DEFAULT_SETTINGS, type SettingsPatch, settingsSchema } from './settings.ts';
+import {
+  applyPatch,
+  DEFAULT_SETTINGS,
+  findSettingsFault,
+  type Settings,
+  type SettingsPatch,
+  settingsSchema,
+} from './settings.ts';
 import { Timers } from './timers.ts';
+import { WebhookSender } from './webhook-sender.ts';
 
 /**
  * @property port 0 takes a free one
@@ -70,12 +78,20 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
   );
   rebuild.finish();
   engine.attach(journal);
+  const webhooks = new WebhookSender({
+    timers,
+    settings: () => engine.settings,
+    whenWritten: (callback) => engine.whenWritten(callback),
+    onDone: (event) => engine.eventDone(event),
+  });
+  engine.attachListener(webhooks, rebuild.unsent());
   engine.settleDue();
   adyen.settleDue();
   const admin = createAdmin({
     engine,
     adyen: adyen.state,
     counters,
+    webhooks,
     startedMs: Date.now(),
     journalBytes: () => (options.journalPath === null ? null : journal.bytes),
     outage: (ms) => {
@@ -99,6 +115,7 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
     port,
     close: async () => {
       timers.clear();
+      webhooks.close();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
       await closed;
@@ -107,7 +124,7 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
   };
 }
 
-function readSettings(options: SandboxOptions) {
+function readSettings(options: SandboxOptions): Settings {
   const patch = {
     ...options.settings,
     seed: options.seed,
@@ -116,11 +133,17 @@ function readSettings(options: SandboxOptions) {
   };
   const parsed = settingsSchema.safeParse(patch);
   if (!parsed.success)
-    throw new OperatorError(
-      'sandbox_settings_invalid',
-      `The sandbox's settings: ${parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')}`,
+    throw invalidSettings(
+      parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
     );
-  return applyPatch(DEFAULT_SETTINGS, parsed.data);
+  const settings = applyPatch(DEFAULT_SETTINGS, parsed.data);
+  const fault = findSettingsFault(settings);
+  if (fault !== null) throw invalidSettings(fault);
+  return settings;
+}
+
+function invalidSettings(what: string): OperatorError {
+  return new OperatorError('sandbox_settings_invalid', `The sandbox's settings: ${what}`);
 }
 
 function listen(

@@ -6,12 +6,13 @@ import { readExpansion } from './confirmation.ts';
 import type { FormMap } from './form.ts';
 import { chargeId, intentOfCharge } from './ids.ts';
 import type { ChargeRecord, IntentRecord } from './intent.ts';
-import type { Numbered, ObjectTable } from './object-table.ts';
+import type { Numbered, Ordered } from './object-table.ts';
 import { collect, pageOf, readCreated, readPage, reversed } from './paging.ts';
 import { Params } from './params.ts';
 import {
   renderCharge,
   renderDispute,
+  renderEvent,
   renderIntent,
   renderList,
   renderRefund,
@@ -30,7 +31,9 @@ export type ReadName =
   | 'retrieve_transfer'
   | 'list_transfers'
   | 'retrieve_dispute'
-  | 'list_disputes';
+  | 'list_disputes'
+  | 'retrieve_event'
+  | 'list_events';
 
 export type ReadResult =
   | { readonly kind: 'body'; readonly body: string }
@@ -65,6 +68,10 @@ export function answerRead(
       return retrieveOne(params, id ?? '', 'dispute', state.disputes, renderDispute);
     case 'list_disputes':
       return listDisputes(params, state);
+    case 'retrieve_event':
+      return retrieveOne(params, id ?? '', 'event', state.events, renderEvent);
+    case 'list_events':
+      return listEvents(params, state);
   }
 }
 
@@ -140,11 +147,14 @@ function balance(params: Params, state: SandboxState): ReadResult {
   return { kind: 'body', body };
 }
 
+/** Objects that can be listed and found by name. */
+type Findable<T extends Numbered> = Ordered<T> & { find(id: string): T | null };
+
 function retrieveOne<T extends Numbered>(
   params: Params,
   id: string,
   what: string,
-  table: ObjectTable<T>,
+  table: Findable<T>,
   render: (record: T) => string,
 ): ReadResult {
   params.refuseUnmodelled(['expand']);
@@ -188,6 +198,20 @@ function listDisputes(params: Params, state: SandboxState): ReadResult {
   });
 }
 
+function listEvents(params: Params, state: SandboxState): ReadResult {
+  const type = params.text('type');
+  const types = params.list('types');
+  params.refuseUnmodelled(['delivery_success']);
+  return listOf(params, null, {
+    what: 'event',
+    table: state.events,
+    positions: null,
+    isWanted: (event) =>
+      (type === null || event.type === type) && (types.length === 0 || types.includes(event.type)),
+    render: renderEvent,
+  });
+}
+
 /** The filters `payment_intent` and `charge`; a name that is nobody's is refused, as at Stripe. */
 function readCharged(params: Params, state: SandboxState) {
   const intent = params.text('payment_intent');
@@ -204,8 +228,8 @@ function readCharged(params: Params, state: SandboxState) {
 
 /** What makes one list different from another. */
 interface Listing<T extends Numbered> {
-  readonly what: 'refund' | 'transfer' | 'dispute';
-  readonly table: ObjectTable<T>;
+  readonly what: 'refund' | 'transfer' | 'dispute' | 'event';
+  readonly table: Findable<T>;
   readonly positions: readonly number[] | null;
   readonly isWanted: (record: T) => boolean;
   readonly render: (record: T) => string;

@@ -4,13 +4,17 @@
  */
 import { hash } from 'node:crypto';
 import type { DisputeRecord } from './dispute.ts';
+import type { About, EventRecord } from './events.ts';
 import { chargeId, reversalId } from './ids.ts';
 import type { ChargeRecord, IntentRecord } from './intent.ts';
 import type { RefundRecord } from './refund.ts';
-import type { Shown } from './state.ts';
+import type { Shown } from './shown.ts';
 import { errorFields, type StripeError } from './stripe-errors.ts';
 import { cardError, failureOf } from './test-cards.ts';
 import { reversedOf, type TransferRecord } from './transfer.ts';
+
+/** The version of the API that the sandbox speaks. */
+export const STRIPE_VERSION = '2026-10-28.endive';
 
 /** Whether `latest_charge` stands as a name or as the whole object. */
 export type Expansion = 'none' | 'latest_charge';
@@ -121,6 +125,27 @@ export function renderShown(shown: Shown, expansion: Expansion): string {
     case 'dispute':
       return renderDispute(shown.record);
   }
+}
+
+/** Source: https://docs.stripe.com/api/events/object */
+export function renderEvent(event: EventRecord): string {
+  const fields = JSON.stringify({
+    id: event.id,
+    object: 'event',
+    api_version: STRIPE_VERSION,
+    created: event.created,
+    livemode: false,
+    pending_webhooks: 1,
+    request: { id: null, idempotency_key: null },
+    type: event.type,
+  });
+  return `${fields.slice(0, -1)},"data":{"object":${renderAbout(event.about)}}}`;
+}
+
+function renderAbout(about: About): string {
+  if (about.kind !== 'charge') return renderShown(about, 'none');
+  const charge = about.record.charges[about.number];
+  return charge === undefined ? 'null' : renderCharge(about.record, charge, about.number);
 }
 
 /** Source: https://docs.stripe.com/api/refunds/object */

@@ -128,7 +128,8 @@ describe('restart', () => {
       });
       for (const key of ['declined', 'acted', 'failed', 'pending']) await pay(url, key);
       await admin(url, 'POST', 'clock', { advance_ms: 60_000 });
-      await pay(url, 'expanded', 'amount=3000&expand[]=latest_charge');
+      const whole = await pay(url, 'expanded', 'amount=3000&expand[]=latest_charge');
+      await moneyOut(url, idOf(whole), idOf(await pay(url, 'paid', 'amount=4000')));
       return everything(url);
     });
     const after = await withSandbox(everything);
@@ -137,7 +138,13 @@ describe('restart', () => {
       await admin(url, 'POST', 'clock', { advance_ms: 3_600_000 });
       return admin<Record<string, { received: number }>>(url, 'GET', 'truth/summary');
     });
-    expect(settled).toMatchObject({ usd: { received: 1500 + 1000 + 1000 + 3000 } });
+    expect(settled).toMatchObject({ usd: { received: 1500 + 1000 + 1000 + 3000 + 4000 } });
+    const late = await withSandbox((url) => admin<{ refunds: unknown }>(url, 'GET', 'truth/refunds'));
+    expect(late.refunds).toMatchObject([
+      { status: 'succeeded' },
+      { status: 'failed', ever_succeeded: true },
+      { status: 'succeeded' },
+    ]);
   });
 
   test('new intents take names and places of their own after a restart', async () => {
@@ -193,11 +200,45 @@ describe('restart', () => {
   });
 });
 
+const REFUND = (intent: string, amount: number) => `payment_intent=${intent}&amount=${amount}&metadata[a]=b`;
+const TRANSFER = 'amount=500&currency=usd&destination=acct_1&transfer_group=g';
+
+/** Refunds in every state, transfers that came back in part and that found no money, a dispute, a top-up. */
+async function moneyOut(url: string, refunded: string, disputed: string): Promise<void> {
+  await post(url, '/v1/refunds', 'refund', REFUND(refunded, 100));
+  await admin(url, 'POST', 'faults', {
+    sequence: [
+      { fault: 'undo_later', ms: 3_600_000 },
+      { fault: 'pending_then_succeed', ms: 3_600_000 },
+    ],
+  });
+  await post(url, '/v1/refunds', 'undone', REFUND(refunded, 200));
+  await post(url, '/v1/refunds', 'pending_refund', REFUND(refunded, 300));
+  await post(url, '/v1/refunds', 'over', REFUND(refunded, 9000));
+  await post(url, '/v1/transfers', 'poor', `${TRANSFER}&amount=99999999`);
+  await admin(url, 'POST', 'balance/top_up', { currency: 'usd', amount: 700 });
+  const transfer = await post(url, '/v1/transfers', 'transfer', TRANSFER);
+  const { id } = JSON.parse(transfer.body) as { id: string };
+  await post(url, `/v1/transfers/${id}/reversals`, 'reversal', 'amount=100&metadata[c]=d');
+  await admin(url, 'POST', `payment_intents/${disputed}/dispute`, { amount: 4000 });
+}
+
 /** Truth, keys (but how often they were seen: asking for replays counts) and the replay of every key. */
 async function everything(url: string): Promise<unknown> {
   const { keys } = await admin<{ keys: { key: string; seen?: number }[] }>(url, 'GET', 'keys');
+  const { transfers } = await admin<{ transfers: { id: string }[] }>(url, 'GET', 'truth/transfers');
+  const { payment_intents } = await admin<{ payment_intents: { id: string; idempotency_key: string }[] }>(
+    url,
+    'GET',
+    'truth',
+  );
+  const refunded = payment_intents.find((intent) => intent.idempotency_key === 'expanded')?.id ?? '';
   return {
-    truth: await admin(url, 'GET', 'truth'),
+    payment_intents,
+    refunds: await admin(url, 'GET', 'truth/refunds'),
+    transfers,
+    disputes: await admin(url, 'GET', 'truth/disputes'),
+    balance: await admin(url, 'GET', 'truth/balance'),
     keys: keys.filter(({ key }) => key !== 'small').map((entry) => ({ ...entry, seen: undefined })),
     offset: (await admin<{ offset_ms: number }>(url, 'GET', 'clock')).offset_ms,
     replays: [
@@ -205,6 +246,12 @@ async function everything(url: string): Promise<unknown> {
       await pay(url, 'canceled', 'amount=2000&capture_method=manual&description=ä'),
       ...(await Promise.all(['declined', 'acted', 'failed', 'pending'].map((key) => pay(url, key)))),
       await pay(url, 'expanded', 'amount=3000&expand[]=latest_charge'),
+      await post(url, '/v1/refunds', 'refund', REFUND(refunded, 100)),
+      await post(url, '/v1/refunds', 'pending_refund', REFUND(refunded, 300)),
+      await post(url, '/v1/refunds', 'over', REFUND(refunded, 9000)),
+      await post(url, '/v1/transfers', 'poor', `${TRANSFER}&amount=99999999`),
+      await post(url, '/v1/transfers', 'transfer', TRANSFER),
+      await post(url, `/v1/transfers/${transfers[0]?.id}/reversals`, 'reversal', 'amount=100&metadata[c]=d'),
     ],
   };
 }

@@ -52,6 +52,7 @@ const RESOURCES: ReadonlyMap<string, Resource> = new Map(
         actions: { reversals: 'reverse_transfer' },
       },
       { path: '/v1/disputes', list: 'list_disputes', retrieve: 'retrieve_dispute' },
+      { path: '/v1/events', list: 'list_events', retrieve: 'retrieve_event' },
       { path: '/v1/charges', list: 'charges' },
       { path: '/v1/balance', list: 'balance' },
     ] satisfies Resource[]

@@ -4,10 +4,12 @@
  */
 import { Balances, type Change, type TopUp } from './balance.ts';
 import type { DisputeRecord } from './dispute.ts';
-import { reversalId, transferOfReversal } from './ids.ts';
+import { EventLog, type EventRecord } from './events.ts';
+import { transferOfReversal } from './ids.ts';
 import type { IntentRecord } from './intent.ts';
 import { ObjectTable } from './object-table.ts';
 import type { RefundRecord } from './refund.ts';
+import type { Shown } from './shown.ts';
 import type { TransferRecord } from './transfer.ts';
 
 /** What can change by itself with time. */
@@ -20,17 +22,13 @@ interface Due {
   readonly seq: number;
 }
 
-/** A version of an object, or one reversal of a transfer, as an answer shows it. */
-export type Shown =
-  | Change
-  | { readonly kind: 'reversal'; readonly record: TransferRecord; readonly number: number };
-
 export class SandboxState {
   readonly intents = new ObjectTable<IntentRecord>('pi', (intent) => intent.transferGroup);
   readonly refunds = new ObjectTable<RefundRecord>('re', (refund) => refund.intentId);
   readonly transfers = new ObjectTable<TransferRecord>('tr', (transfer) => transfer.transferGroup);
   readonly disputes = new ObjectTable<DisputeRecord>('du', (dispute) => dispute.intentId);
   readonly balances = new Balances();
+  readonly events = new EventLog();
   private dues: Due[] = [];
 
   /** The newest version of the object with this name, whatever its kind. */
@@ -50,14 +48,17 @@ export class SandboxState {
     return dispute === null ? null : { kind: 'dispute', record: dispute };
   }
 
-  /** Puts a new object or a new version of one; returns the version before. */
-  put(change: Change): Change['record'] | null {
+  /**
+   * Puts a new object or a new version of one; returns what Stripe would tell of it.
+   * @param atS seconds since 1970, sandbox time
+   */
+  put(change: Change, atS: number): readonly EventRecord[] {
     const before = this.store(change);
     this.balances.apply(change, before);
-    if (change.kind === 'dispute') return before;
-    const atMs = dueMs(change);
-    if (atMs !== null) this.addDue({ atMs, kind: change.kind, seq: change.record.seq });
-    return before;
+    const atMs = change.kind === 'dispute' ? null : dueMs(change);
+    if (change.kind !== 'dispute' && atMs !== null)
+      this.addDue({ atMs, kind: change.kind, seq: change.record.seq });
+    return this.events.record(before, change, atS);
   }
 
   topUp(topUp: TopUp): void {
@@ -79,6 +80,7 @@ export class SandboxState {
   clear(): void {
     for (const table of [this.intents, this.refunds, this.transfers, this.disputes]) table.clear();
     this.balances.clear();
+    this.events.clear();
     this.dues = [];
   }
 
@@ -116,9 +118,4 @@ export class SandboxState {
 /** When the object changes by itself, sandbox time in milliseconds; null when it does not. */
 function dueMs(timed: Timed): number | null {
   return timed.kind === 'transfer' ? timed.record.undoAtMs : (timed.record.settle?.atMs ?? null);
-}
-
-/** The name under which an answer shows the object. */
-export function nameOf(shown: Shown): string {
-  return shown.kind === 'reversal' ? reversalId(shown.record.id, shown.number) : shown.record.id;
 }

@@ -1,33 +1,20 @@
 import Stripe from 'stripe';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Sandbox, startSandbox } from './main.ts';
+import { errorOf, type StripeSandbox, startStripeSandbox } from '../../testing/stripe-sandbox.ts';
 
 const HOUR_MS = 3_600_000;
-let sandbox: Sandbox;
+let world: StripeSandbox;
 let stripe: Stripe;
 
 beforeAll(async () => {
-  sandbox = await startSandbox({ port: 0, journalPath: null, seed: 1, apiKey: 'sk_test_one' });
-  stripe = client('sk_test_one');
+  world = await startStripeSandbox('sk_test_one');
+  stripe = world.stripe;
 });
-afterAll(() => sandbox.close());
+afterAll(() => world.sandbox.close());
 beforeEach(() => admin('POST', 'reset'));
 
-function client(key: string): Stripe {
-  return new Stripe(key, {
-    host: '127.0.0.1',
-    port: sandbox.port,
-    protocol: 'http',
-    telemetry: false,
-    maxNetworkRetries: 0,
-  });
-}
-
-async function admin<T>(method: string, path: string, body?: unknown): Promise<T> {
-  const init = body === undefined ? { method } : { method, body: JSON.stringify(body) };
-  const response = await fetch(`${sandbox.url}/_sandbox/${path}`, init);
-  if (!response.ok) throw new Error(await response.text());
-  return (await response.json()) as T;
+function admin<T>(method: string, path: string, body?: unknown): Promise<T> {
+  return world.admin<T>(method, path, body);
 }
 
 function charge(more: Partial<Stripe.PaymentIntentCreateParams> = {}): Stripe.PaymentIntentCreateParams {
@@ -43,16 +30,6 @@ function charge(more: Partial<Stripe.PaymentIntentCreateParams> = {}): Stripe.Pa
     transfer_group: 'p1',
     ...more,
   };
-}
-
-/** The error of a call that must fail. */
-async function errorOf(promise: Promise<unknown>): Promise<Stripe.errors.StripeError> {
-  const error = await promise.then(
-    () => new Error('the call succeeded'),
-    (cause: unknown) => cause,
-  );
-  if (error instanceof Stripe.errors.StripeError) return error;
-  throw error;
 }
 
 describe('payment intents', () => {
@@ -217,7 +194,7 @@ describe('refusals', () => {
   });
 
   test('a wrong key is 401', async () => {
-    const error = await errorOf(client('sk_test_another_key').paymentIntents.create(charge()));
+    const error = await errorOf(world.client('sk_test_another_key').paymentIntents.create(charge()));
     expect(error).toBeInstanceOf(Stripe.errors.StripeAuthenticationError);
     expect(error.message).toMatch(/^Invalid API Key provided: sk_test_\*+_key$/);
   });

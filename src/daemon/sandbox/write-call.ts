@@ -5,7 +5,8 @@
 import type { Change } from './balance.ts';
 import type { Forced } from './forced.ts';
 import type { Expansion } from './render.ts';
-import type { SandboxState, Shown } from './state.ts';
+import type { Shown } from './shown.ts';
+import type { SandboxState } from './state.ts';
 import type { StripeError } from './stripe-errors.ts';
 
 /** What was answered, by reference to a version of an object; rendered when sent, and again when replayed. */
