@@ -36,7 +36,7 @@ export async function confirmTotal(
   session: Session,
   totals: Totals,
   where: AskWhere,
-  purpose: 'submit' | 'replay' = 'submit',
+  purpose: 'submit' | 'approve' | 'replay' = 'submit',
 ): Promise<void> {
   const { globals } = session;
   const wanted = totalsCode(totals);

@@ -41,7 +41,8 @@ export const EXIT_CODES_HELP = `Exit codes
     2  usage, file or configuration invalid; nothing happened
     3  failed; no money moved
     4  outcome unknown; the message names the command that looks it up
-    5  refused: not confirmed, over a limit, stopped by the risk check, a name already taken
+    5  refused: not confirmed, over a limit, a second person needed, stopped by the risk check,
+       a name already taken
   130  stopped by Ctrl-C (143: by SIGTERM, 129: by SIGHUP); what was interrupted can be resumed
 
 A batch with bad rows ends with 2 and submits nothing. The same file again ends with 0 and resumes

@@ -195,8 +195,8 @@ function adviceOn(letter: DeadLetter): readonly Block[] {
     kind: 'line',
     text: `What trying again would do: paygate dlq replay ${formatId('deadLetter', letter.id)}`,
   };
-  if (!isInDoubt || letter.orderId === null) return [replay];
-  const order = formatId('order', letter.orderId);
+  const resolve = resolveCommand(letter);
+  if (!isInDoubt || resolve === null) return [replay];
   return [
     replay,
     {
@@ -205,7 +205,13 @@ function adviceOn(letter: DeadLetter): readonly Block[] {
     },
     {
       kind: 'line',
-      text: `  paygate payments resolve ${order} --as succeeded|failed --evidence "what you saw and where"`,
+      text: `  ${resolve} --as succeeded|failed --evidence "what you saw and where"`,
     },
   ];
+}
+
+function resolveCommand(letter: DeadLetter): string | null {
+  if (letter.operationKind === 'payout')
+    return `paygate payouts resolve ${formatId('operation', letter.operationId)}`;
+  return letter.orderId === null ? null : `paygate payments resolve ${formatId('order', letter.orderId)}`;
 }

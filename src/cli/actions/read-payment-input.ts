@@ -2,23 +2,15 @@
  * Turns what `payments submit` was given, a file or the flags of one payment, into checked payments. All or
  * nothing: with one fault it says every fault and gives none. Submits nothing.
  */
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
-import { errorCode } from '../../core/db/connection.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { type AcceptPolicy, findInexpressible } from '../../core/payment/accept-payments.ts';
 import { type FileFault, MAX_LISTED_FAULTS } from '../../core/payment/file-fault.ts';
-import {
-  type PaymentFile,
-  type PaymentFileFormat,
-  parsePaymentFile,
-} from '../../core/payment/parse-payment-file.ts';
+import { type PaymentFileFormat, parsePaymentFile } from '../../core/payment/parse-payment-file.ts';
 import type { FilePayment } from '../../core/payment/payment-collector.ts';
 import { readPaymentRequest } from '../../core/payment/payment-request.ts';
-import type { Block } from '../render/table.ts';
 import type { Session } from '../session.ts';
-import { countText, sumUp, type Totals } from '../words.ts';
+import { sumUp, type Totals } from '../words.ts';
+import { badRows, readBatchFile, sourceOf } from './batch-file.ts';
 
 /** What one payment's flags are called in a body. */
 type PaymentFields = {
@@ -83,8 +75,9 @@ export async function readBatch(
   format: PaymentFileFormat | null,
   policy: AcceptPolicy | null,
 ): Promise<PaymentInput> {
-  const parsed = await parseFile(session, name, format);
-  const source = name === '-' ? 'standard input' : basename(name);
+  const options = format === null ? {} : { format };
+  const parsed = await readBatchFile(session, name, (input) => parsePaymentFile(input, options));
+  const source = sourceOf(name);
   if (parsed.kind === 'bad')
     throw await badRows(session, source, parsed.faults, parsed.faultCount, parsed.rowCount);
   const faults = policy === null ? [] : inexpressible(parsed.payments, policy);
@@ -95,67 +88,12 @@ export async function readBatch(
   return { payments, totals, file: { sha256, source, rowCount } };
 }
 
-async function parseFile(
-  session: Session,
-  name: string,
-  format: PaymentFileFormat | null,
-): Promise<PaymentFile> {
-  const options = format === null ? {} : { format };
-  if (name === '-') return parsePaymentFile(session.host.stdin, options);
-  const path = resolve(session.host.cwd, name);
-  try {
-    if ((await stat(path)).isDirectory()) throw unreadable(name, 'is a folder');
-    return await parsePaymentFile(createReadStream(path), options);
-  } catch (error) {
-    const code = errorCode(error);
-    if (code === 'ENOENT') throw unreadable(name, 'is not there');
-    if (code === 'EACCES') throw unreadable(name, "can't be read: permission denied");
-    if (code === 'EIO' || code === 'ENAMETOOLONG' || code === 'ELOOP')
-      throw unreadable(name, `can't be read (${code})`);
-    throw error;
-  }
-}
-
-function unreadable(name: string, what: string): OperatorError {
-  return new OperatorError('file_unreadable', `The file ${name} ${what}.`);
-}
-
 /** What the PSP cannot express exactly is a fault of the row, found before anything is stored. */
 function inexpressible(payments: readonly FilePayment[], policy: AcceptPolicy): readonly FileFault[] {
   return payments.flatMap(({ request, line }) => {
     const reason = findInexpressible(request, policy);
     return reason === null ? [] : [{ line, column: 'amount', code: 'not_expressible', message: reason }];
   });
-}
-
-async function badRows(
-  session: Session,
-  source: string,
-  faults: readonly FileFault[],
-  faultCount: number,
-  rowCount: number,
-): Promise<OperatorError> {
-  const isCut = faultCount > faults.length;
-  await session.show([faultTable(faults)]);
-  return new OperatorError(
-    'file_has_bad_rows',
-    `${source} has ${countText(faultCount, 'fault')} in ${countText(rowCount, 'row')}` +
-      `${isCut ? ` (the first ${faults.length} are shown)` : ''}; nothing was submitted.`,
-    { details: { fault_count: faultCount, row_count: rowCount, faults } },
-  );
-}
-
-function faultTable(faults: readonly FileFault[]): Block {
-  return {
-    kind: 'table',
-    empty: '',
-    columns: [{ title: 'LINE', align: 'right' }, { title: 'COLUMN' }, { title: 'REASON' }],
-    rows: faults.map((fault) => [
-      fault.line === null ? '' : String(fault.line),
-      fault.column ?? '',
-      fault.line === null && fault.column === null ? `the file ${fault.message}` : fault.message,
-    ]),
-  };
 }
 
 function readFlags(flags: SubmitFlags, policy: AcceptPolicy): PaymentInput {

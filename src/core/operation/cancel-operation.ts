@@ -129,11 +129,15 @@ function refuseUnlessUnsent(standing: Standing): void {
   }
   const isUnsent = sends === 0 && firstSentAgoMs === null && !maybeSent && !isLeased;
   if (isUnsent && transition(subState, 'canceled') !== null) return;
-  const order = standing.orderId === null ? '' : ` ${formatId('order', standing.orderId)}`;
   throw new OperatorError(
     'already_claimed',
     `${name} may have been sent to the PSP (it is ${subState}): it cannot be taken back. Only evidence ends it: ` +
-      `paygate payments resolve${order} --as succeeded|failed --evidence "what you saw and where"`,
+      `${resolveCommand(standing)} --as succeeded|failed --evidence "what you saw and where"`,
     { kind: 'refused' },
   );
+}
+
+function resolveCommand({ kind, orderId, operationId }: Standing): string {
+  if (kind === 'payout') return `paygate payouts resolve ${formatId('operation', operationId)}`;
+  return `paygate payments resolve${orderId === null ? '' : ` ${formatId('order', orderId)}`}`;
 }

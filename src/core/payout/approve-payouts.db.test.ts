@@ -29,7 +29,7 @@ import { changeDestination, changeStatus } from '../seller/change-seller.ts';
 import { approveItems, startApproval } from './approve-payouts.ts';
 import { cancelPayouts } from './cancel-payouts.ts';
 import { payoutStateOf } from './payout.ts';
-import { listPayouts, type PayoutRow } from './payout-list-store.ts';
+import { ANY_PAYOUT, listPayouts, type PayoutRow } from './payout-list-store.ts';
 import { findPayoutBatch } from './payout-store.ts';
 
 let book: TestBook;
@@ -38,15 +38,7 @@ beforeAll(async () => {
 });
 afterAll(() => book.close());
 
-const ALL = {
-  id: null,
-  beforeId: null,
-  batchId: null,
-  itemRef: null,
-  seller: null,
-  state: null,
-  limit: 1000,
-};
+const ALL = { ...ANY_PAYOUT, limit: 1000 };
 
 /** The items of a batch, in the order of the file. */
 async function items(batchId: bigint): Promise<readonly PayoutRow[]> {

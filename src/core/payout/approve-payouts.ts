@@ -106,7 +106,7 @@ function requireAccount(context: ApprovalContext, batch: PayoutBatch): RequestAc
 }
 
 /** Items decided in one transaction. */
-export const APPROVAL_CHUNK = 500;
+const APPROVAL_CHUNK = 500;
 
 export type ApprovalTally = { approved: number; refused: number };
 

@@ -6,7 +6,7 @@ import { type Currency, formatAmount, type Money } from '../money.ts';
 import type { Payee } from '../seller/seller-store.ts';
 import { shownText } from '../shown-text.ts';
 
-export type RefusalCode =
+type RefusalCode =
   | 'seller_unknown'
   | 'seller_frozen'
   | 'no_destination'

@@ -31,6 +31,7 @@ export type PayoutRow = {
 
 export type PayoutFilter = {
   readonly id: bigint | null;
+  readonly operationId: bigint | null;
   /** Only payouts before this one (keyset cursor). */
   readonly beforeId: bigint | null;
   readonly batchId: bigint | null;
@@ -57,6 +58,7 @@ export async function listPayouts(on: Queryable, filter: PayoutFilter): Promise<
       left join ${t.job} j on j.operation_id = i.operation_id
      where ${filter.beforeId === null ? sql`true` : sql`i.id < ${filter.beforeId}`}
        ${filter.id === null ? sql`` : sql`and i.id = ${filter.id}`}
+       ${filter.operationId === null ? sql`` : sql`and i.operation_id = ${filter.operationId}`}
        ${filter.batchId === null ? sql`` : sql`and i.batch_id = ${filter.batchId}`}
        ${filter.itemRef === null ? sql`` : sql`and i.id = (select payout_id from ${t.payoutRef} where item_ref = ${filter.itemRef})`}
        ${filter.seller === null ? sql`` : sql`and i.seller = ${filter.seller}`}
@@ -69,6 +71,18 @@ export async function listPayouts(on: Queryable, filter: PayoutFilter): Promise<
      order by i.id desc
      limit ${filter.limit}`;
 }
+
+/** No condition but a page size of one. */
+export const ANY_PAYOUT: PayoutFilter = {
+  id: null,
+  operationId: null,
+  beforeId: null,
+  batchId: null,
+  itemRef: null,
+  seller: null,
+  state: null,
+  limit: 1,
+};
 
 export type BatchSum = {
   readonly state: ItemState;

@@ -83,11 +83,6 @@ export function storedBehind(state: PayoutState): {
   };
 }
 
-/** True where nothing moves it on any more but a return. */
-export function isSettled(state: PayoutState): boolean {
-  return state !== 'draft' && state !== 'approved' && state !== 'sent';
-}
-
 /** Who bears a name at present. */
 export type Bearer = {
   readonly payoutId: bigint;

@@ -2,8 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { money, openTestBook, type TestBook, uniqueName } from '../../testing/fixtures.ts';
 import { approve, fundedSeller, pay, payoutRequest, submit } from '../../testing/payout-fixtures.ts';
+import { transact } from '../db/connection.ts';
 import { cancelPayouts } from './cancel-payouts.ts';
-import { listPayouts, listRepeats } from './payout-list-store.ts';
+import { ANY_PAYOUT, listPayouts, listRepeats } from './payout-list-store.ts';
+import { passNames } from './payout-store.ts';
 import { planNames, planPayouts } from './plan-payouts.ts';
 
 let book: TestBook;
@@ -12,15 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => book.close());
 
-const ALL = {
-  id: null,
-  beforeId: null,
-  batchId: null,
-  itemRef: null,
-  seller: null,
-  state: null,
-  limit: 1000,
-};
+const ALL = { ...ANY_PAYOUT, limit: 1000 };
 
 async function seller(available = '100.00'): Promise<{ account: string; name: string }> {
   const account = uniqueName('acct');
@@ -79,6 +73,18 @@ describe('a name', () => {
       (item) => item.itemRef,
     );
     expect(new Set(refs).size).toBe(refs.length);
+  });
+
+  test('is kept by the database where its payout is a draft, on its way or paid', async () => {
+    const { account, name } = await seller();
+    const requests = [payoutRequest(name, '1.00'), payoutRequest(name, '2.00')];
+    await pay(book.db, account, [requests[0]!]);
+    await submit(book.db, account, [requests[1]!]);
+    for (const { itemRef } of requests) {
+      await expect(
+        transact(book.db, (tx) => passNames(tx, [{ itemRef, payoutId: 1n }])),
+      ).rejects.toMatchObject({ code: 'PG006' });
+    }
   });
 
   test('that was canceled is taken over by one of two files that come at once', async () => {
