@@ -5,7 +5,8 @@ import { changeDestination, changeStatus, createSeller } from '../../core/seller
 import type { SellerStatus } from '../../core/seller/seller-store.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
-import { refuseDryRun, requireReason, type Session } from '../session.ts';
+import { requireReason } from '../require-reason.ts';
+import { refuseDryRun, type Session } from '../session.ts';
 import { requirePspAccount } from './psp-account.ts';
 import { sellerResult } from './read-sellers.ts';
 

@@ -14,7 +14,8 @@ import { shownText } from '../../core/shown-text.ts';
 import { confirmOne } from '../confirm.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
-import { requireReason, type Session } from '../session.ts';
+import { requireReason } from '../require-reason.ts';
+import type { Session } from '../session.ts';
 import { moneyOf, moneyText, sumUp } from '../words.ts';
 import { payoutResult, requirePayout } from './read-payouts.ts';
 
