@@ -100,7 +100,10 @@ async function countPayments(prefix: string): Promise<number> {
 }
 
 async function cutConnections(): Promise<void> {
-  await db.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'paygate cli'`;
+  // Other tests have the same cluster.
+  await db.sql`
+    select pg_terminate_backend(pid) from pg_stat_activity
+     where application_name = 'paygate cli' and datname = current_database()`;
 }
 
 describe('one payment', () => {

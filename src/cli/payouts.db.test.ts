@@ -444,7 +444,10 @@ async function countApproved(seller: string): Promise<number> {
 }
 
 async function cutConnections(): Promise<void> {
-  await db.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'paygate cli'`;
+  // Other tests have the same cluster.
+  await db.sql`
+    select pg_terminate_backend(pid) from pg_stat_activity
+     where application_name = 'paygate cli' and datname = current_database()`;
 }
 
 test('an approval that is interrupted says how to go on, and goes on', async () => {

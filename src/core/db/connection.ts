@@ -125,6 +125,9 @@ export function connect(options: OpenOptions): Db {
     ...(options.connection as object),
     max: options.max,
     prepare,
+    // No array is read or written as one (`list`). Its query for them is awaited by nobody: a connection that was lost
+    // during it ended the process.
+    fetch_types: false,
     idle_timeout: 0,
     max_lifetime: null,
     backoff: () => RECONNECT_PAUSE_S * (0.5 + Math.random()),

@@ -1,5 +1,6 @@
 /** The driver must outlive its connections: what bin/patch-postgres.mjs mends, on a real server. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { collectUncaught } from '../../testing/fixtures.ts';
 import { createTestDatabase, type TestDatabase } from '../../testing/test-database.ts';
 import { connect, type Db, isConnectionError, transactOnce } from './connection.ts';
 
@@ -47,4 +48,33 @@ test('a transaction whose connection dies is rejected, and the pool stays whole'
     );
     expect(answers).toEqual([true, true, true]);
   }
+});
+
+test('a connection that dies while it opens is the failure of its query, and of nothing else', async () => {
+  const { connection } = database;
+  const closing: Promise<void>[] = [];
+  const uncaught = await collectUncaught(async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const db = connect({ connection, book: 'paygate', max: 1, applicationName: 'opens and dies' });
+      let answered = false;
+      const answer = db.sql`select 1 as n`.then(
+        (rows) => rows.length === 1,
+        (error: unknown) => isConnectionError(error),
+      );
+      void answer.finally(() => {
+        answered = true;
+      });
+      let killed = 0;
+      while (!answered && killed === 0) {
+        const rows = await killer.sql`
+          select pg_terminate_backend(pid) from pg_stat_activity
+           where application_name = 'opens and dies' and datname = current_database()`;
+        killed = rows.length;
+      }
+      expect(await answer).toBe(true);
+      closing.push(db.close());
+    }
+    await Promise.all(closing);
+  });
+  expect(uncaught).toEqual([]);
 });

@@ -337,7 +337,7 @@ describe('risk', () => {
       expect(result.answer.risk.reason).toContain(reason);
       const { sql, t } = book.owner;
       const [stored] = await sql`
-      select p.risk_decision, p.risk_reason, array_agg(distinct o.sub_state) as states,
+      select p.risk_decision, p.risk_reason, json_agg(distinct o.sub_state) as states,
              count(a.operation_id)::integer as attempts, count(j.operation_id)::integer as jobs
         from ${t.payment} p
         join ${t.operation} o on o.payment_id = p.id
