@@ -30,7 +30,7 @@ export async function paySellers(stage: Stage, db: Db, folder: string): Promise<
   const plan = await stage.read(['payouts', 'approve', batch, '--dry-run', '-o', 'json']);
   const { confirm } = JSON.parse(plan) as { confirm: string };
   // Exit 1: one of them is refused.
-  await stage.quietly(['payouts', 'approve', batch, '--confirm', confirm], [1]);
+  await stage.quietly(['payouts', 'approve', batch, '--confirm', confirm], [0, 1]);
   return batch;
 }
 

@@ -29,11 +29,18 @@ export type Stage = {
   stopAll(): Promise<void>;
 };
 
+type Output = 'shown' | 'dropped';
+
 export function openStage(session: Session, folder: string, env: Readonly<Record<string, string>>): Stage {
   const environment = { ...process.env, ...env };
   const running: { name: string; child: ChildProcess }[] = [];
-  const show = (args: readonly string[]) =>
-    session.host.stdout.write(`\n$ paygate ${args.map(quoted).join(' ')}\n`);
+  let shownLast: Output = 'shown';
+  /** Commands without output stand one below the other. */
+  const show = (args: readonly string[], output: Output = 'shown') => {
+    const gap = output === 'dropped' && shownLast === 'dropped' ? '' : '\n';
+    session.host.stdout.write(`${gap}$ paygate ${args.map(quoted).join(' ')}\n`);
+    shownLast = output;
+  };
 
   const launch = (args: readonly string[], stdio: 'inherit' | 'pipe') =>
     // The locked Node directly, never the wrapper: it would survive a kill of itself.
@@ -61,7 +68,7 @@ export function openStage(session: Session, folder: string, env: Readonly<Record
       if (!expected.includes(code)) throw failed(args, code, '');
     },
     quietly: async (args, expected) => {
-      show(args);
+      show(args, 'dropped');
       await read(args, expected);
     },
     start: (name, args) => {

@@ -18,7 +18,7 @@ import { freePort, openStage, type Stage } from './demo-stage.ts';
 import { compareWithTruth } from './demo-truth.ts';
 import { waitForQueue } from './demo-wait.ts';
 
-const REFUNDS_SHOWN = 20;
+const REFUNDS_SHOWN = 10;
 
 export async function runDemo(session: Session, options: { readonly seed: number }): Promise<number> {
   const started = performance.now();
