@@ -14,15 +14,11 @@ import {
 import { countOpenDeadLetters } from '../../core/queue/dead-letter-store.ts';
 import type { Block } from '../render/table.ts';
 import type { Session } from '../session.ts';
-import type { Difference } from './demo-truth.ts';
+import type { Comparison } from './demo-truth.ts';
 
 const MAX_DIFFERENCES = 20;
 
-export async function reportDemo(
-  session: Session,
-  db: Db,
-  truth: { readonly intents: number; readonly differences: readonly Difference[] },
-): Promise<void> {
+export async function reportDemo(session: Session, db: Db, truth: Comparison): Promise<void> {
   const totals = await listOrderTotals(db);
   const evidence = await countEvidence(db);
   const doubts = await countDoubts(db);
@@ -108,7 +104,7 @@ function trouble(evidence: readonly EvidenceCount[], doubts: readonly DoubtEnd[]
     ['answers that left it in doubt', String(pieces(['unknown']))],
     ['never sent, rate limited', String(pieces(['not_sent', 'rate_limited']))],
     ['pending at the PSP for a while', String(pieces(['pending']))],
-    ['orders ever in doubt', String(all)],
+    ['charges, refunds, payouts ever in doubt', String(all)],
     ['… ended by sending again with the same key', String(ended('reply') + ended('late_reply'))],
     ['… ended by asking the PSP', String(ended('enquiry'))],
     ['… still open', String(ended(null))],
@@ -116,19 +112,16 @@ function trouble(evidence: readonly EvidenceCount[], doubts: readonly DoubtEnd[]
   ] as const;
 }
 
-function comparison(truth: {
-  readonly intents: number;
-  readonly differences: readonly Difference[];
-}): readonly Block[] {
-  const { differences, intents } = truth;
-  const summary = `${intents} payment intents there, ${differences.length} differences`;
+function comparison({ counts, differences }: Comparison): readonly Block[] {
+  const there = counts.map(({ noun, objects }) => `${objects} ${noun}`).join(', ');
+  const summary = `${there} there, ${differences.length} differences`;
   if (differences.length === 0) return [{ kind: 'line', text: { text: summary, tone: 'good' } }];
   return [
     { kind: 'line', text: { text: summary, tone: 'bad' } },
     {
       kind: 'table',
-      columns: [{ title: 'order' }, { title: 'charged there' }, { title: 'in our books' }],
-      rows: differences.slice(0, MAX_DIFFERENCES).map((row) => [row.orderId, row.there, row.here]),
+      columns: [{ title: 'what' }, { title: 'moved there' }, { title: 'in our books' }],
+      rows: differences.slice(0, MAX_DIFFERENCES).map((row) => [row.name, row.there, row.here]),
       empty: '',
     },
   ];

@@ -17,19 +17,30 @@ const STOP_TIMEOUT_MS = 15_000;
 export type Stage = {
   /** Shows and runs a command; what it prints goes to the screen. */
   run(args: readonly string[], expected?: readonly number[]): Promise<void>;
-  /** Runs a command quietly and returns what it printed. */
+  /** Shows and runs a command whose output the next one sums up; it is not shown. */
+  quietly(args: readonly string[], expected?: readonly number[]): Promise<void>;
+  /** Runs a command unseen and returns what it printed. */
   read(args: readonly string[]): Promise<string>;
   /** Shows and starts a program that stays; its output goes to a log file in the folder. */
   start(name: string, args: readonly string[]): void;
-  /** Ends what was started, last first. */
+  /** Ends a program that was started, in good order. */
+  stop(name: string): Promise<void>;
+  /** Ends what is left, last first. */
   stopAll(): Promise<void>;
 };
+
+type Output = 'shown' | 'dropped';
 
 export function openStage(session: Session, folder: string, env: Readonly<Record<string, string>>): Stage {
   const environment = { ...process.env, ...env };
   const running: { name: string; child: ChildProcess }[] = [];
-  const show = (args: readonly string[]) =>
-    session.host.stdout.write(`\n$ paygate ${args.map(quoted).join(' ')}\n`);
+  let shownLast: Output = 'shown';
+  /** Commands without output stand one below the other. */
+  const show = (args: readonly string[], output: Output = 'shown') => {
+    const gap = output === 'dropped' && shownLast === 'dropped' ? '' : '\n';
+    session.host.stdout.write(`${gap}$ paygate ${args.map(quoted).join(' ')}\n`);
+    shownLast = output;
+  };
 
   const launch = (args: readonly string[], stdio: 'inherit' | 'pipe') =>
     // The locked Node directly, never the wrapper: it would survive a kill of itself.
@@ -38,21 +49,27 @@ export function openStage(session: Session, folder: string, env: Readonly<Record
       stdio: ['ignore', stdio, stdio === 'pipe' ? 'pipe' : 'inherit'],
     });
 
+  const read = async (args: readonly string[], expected: readonly number[] = [0]) => {
+    const child = launch(args, 'pipe');
+    let out = '';
+    let err = '';
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => (out += text));
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (err += text));
+    const code = await ended(child);
+    if (!expected.includes(code)) throw failed(args, code, err);
+    return out;
+  };
+
   return {
+    read: (args) => read(args),
     run: async (args, expected = [0]) => {
       show(args);
       const code = await ended(launch(args, 'inherit'));
       if (!expected.includes(code)) throw failed(args, code, '');
     },
-    read: async (args) => {
-      const child = launch(args, 'pipe');
-      let out = '';
-      let err = '';
-      child.stdout?.setEncoding('utf8').on('data', (text: string) => (out += text));
-      child.stderr?.setEncoding('utf8').on('data', (text: string) => (err += text));
-      const code = await ended(child);
-      if (code !== 0) throw failed(args, code, err);
-      return out;
+    quietly: async (args, expected) => {
+      show(args, 'dropped');
+      await read(args, expected);
     },
     start: (name, args) => {
       show([...args, '&']);
@@ -62,8 +79,11 @@ export function openStage(session: Session, folder: string, env: Readonly<Record
       child.stderr?.pipe(log, { end: false });
       running.push({ name, child });
     },
+    stop: async (name) => {
+      for (const { child } of running.filter((program) => program.name === name)) await stop(child);
+    },
     stopAll: async () => {
-      for (const { child } of running.reverse()) await stop(child);
+      for (const { child } of running.toReversed()) await stop(child);
       running.length = 0;
     },
   };
