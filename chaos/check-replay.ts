@@ -14,6 +14,7 @@ const TABLES = [
   'checkout',
   'idempotency_key',
   'payment_order',
+  'refund',
   'operation',
   'attempt',
   'account',

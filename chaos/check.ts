@@ -1,8 +1,9 @@
 /** Checks everything that a run must leave behind, and names what differs. */
 import type { Db } from '../src/core/db/connection.ts';
-import { publicStateOf } from '../src/core/operation/operation.ts';
-import { checkLedger, checkWallets } from './check-books.ts';
+import { publicStateOf, type SubState } from '../src/core/operation/operation.ts';
+import { checkLedger, checkWallets, type ExpectedBooks } from './check-books.ts';
 import { checkReplay } from './check-replay.ts';
+import { expectedOfOrder, expectedOfRefund } from './expected-books.ts';
 import {
   countDeadLetters,
   countRun,
@@ -13,14 +14,22 @@ import {
   type RunCounts,
 } from './facts.ts';
 import { type Difference, judgeAcceptance, judgeOrder } from './judge.ts';
+import { judgeRefunds, type RefundMaterial } from './judge-refunds.ts';
 import type { Plan } from './plan.ts';
-import type { TrueIntent } from './sandbox.ts';
+import { listRefundFacts, listWatchesLeft, type RefundFact } from './refund-facts.ts';
+import type { TrueIntent, TrueRefund } from './sandbox.ts';
 import type { Submissions } from './submit.ts';
 import type { World } from './world.ts';
 
 export type Checked = {
   readonly lost: number;
   readonly chargedTwice: number;
+  /** One refund of the book moved money more than once, or one order was asked back twice for the same cause. */
+  readonly refundedTwice: number;
+  /** Charges of which more is given back than they took. */
+  readonly overRefunded: number;
+  /** Asked for, or due by policy, and not in the book. */
+  readonly refundsMissing: number;
   readonly unexplained: number;
   readonly imbalance: number;
   readonly walletDifferences: number;
@@ -30,6 +39,7 @@ export type Checked = {
   /** Submitted twice, answered differently. */
   readonly contradictions: number;
   readonly states: Readonly<Record<string, number>>;
+  readonly refunds: RefundCounts;
   readonly unknownOpen: number;
   readonly deadLetters: Readonly<Record<string, number>>;
   readonly counts: RunCounts;
@@ -37,6 +47,16 @@ export type Checked = {
   readonly chargedIntents: number;
   /** What differs, by name. */
   readonly names: readonly string[];
+};
+
+export type RefundCounts = {
+  /** In the book. */
+  readonly asked: number;
+  readonly partials: number;
+  /** That have reached the buyer, by the sandbox's truth. */
+  readonly moved: number;
+  readonly inDoubt: number;
+  readonly states: Readonly<Record<string, number>>;
 };
 
 type Material = {
@@ -49,13 +69,19 @@ export async function checkEverything(world: World, db: Db, material: Material):
   const { plan, submissions } = material;
   const orders = await listOrderFacts(db);
   const intents = await world.sandbox.truth();
+  const refunds = await listRefundFacts(db);
+  const trueRefunds = await world.sandbox.refunds();
+  const books = { orders, refunds, intents, trueRefunds };
   const payments = plan.waves.flatMap((wave) => wave.payments);
   const differences = [
     ...judgeAcceptance(payments, submissions.answers, orders),
     ...judgeTruth(orders, intents),
+    ...judgeRefunds(books),
+    ...judgeWatches(await listWatchesLeft(db)),
   ];
-  const ledger = await checkLedger(db, orders);
-  const wallets = await checkWallets(db, orders);
+  const expected = expectBooks(plan, books);
+  const ledger = await checkLedger(db, expected);
+  const wallets = await checkWallets(db, expected);
   const silent = await listSilentSends(db);
   const replay = await checkReplay(db, world.database.owner);
   const count = (measure: Difference['measure']) =>
@@ -63,6 +89,9 @@ export async function checkEverything(world: World, db: Db, material: Material):
   return {
     lost: count('lost'),
     chargedTwice: count('charged_twice'),
+    refundedTwice: count('refunded_twice'),
+    overRefunded: count('over_refunded'),
+    refundsMissing: count('refunds_missing'),
     unexplained: count('unexplained'),
     imbalance: count('imbalance') + ledger.length,
     walletDifferences: wallets.length,
@@ -71,6 +100,7 @@ export async function checkEverything(world: World, db: Db, material: Material):
     silentSends: silent.length,
     contradictions: submissions.contradictions.length,
     states: countStates(orders),
+    refunds: countRefunds(refunds, trueRefunds),
     unknownOpen: orders.filter((order) => order.subState === 'unknown').length,
     deadLetters: await countDeadLetters(db),
     counts: await countRun(db),
@@ -110,7 +140,43 @@ function judgeTruth(orders: readonly OrderFact[], intents: readonly TrueIntent[]
   return found;
 }
 
-function countStates(orders: readonly OrderFact[]): Readonly<Record<string, number>> {
+/** What must be booked, if the sandbox tells the truth. */
+function expectBooks(plan: Plan, material: RefundMaterial): ExpectedBooks {
+  const { orders, refunds, intents, trueRefunds } = material;
+  const paid = new Set(
+    intents.filter((intent) => intent.amount_received > 0).map((intent) => intent.metadata.paygate_order),
+  );
+  const moved = new Set(
+    trueRefunds.filter((refund) => refund.moved > 0).map((refund) => refund.metadata.paygate_operation),
+  );
+  const release = plan.releaseAfterDays === 0 ? 'available' : 'pending';
+  return {
+    postings: [
+      ...orders.flatMap((order) => expectedOfOrder(order, paid.has(`ord_${order.orderId}`), release)),
+      ...refunds.flatMap((refund) => expectedOfRefund(refund, moved.has(`op_${refund.operationId}`))),
+    ],
+    anySuccess: paid.size > 0,
+  };
+}
+
+function judgeWatches(payments: readonly bigint[]): readonly Difference[] {
+  return payments.map((payment) => ({
+    measure: 'refunds_missing',
+    what: `pay_${payment} has ended and is still watched: nobody has looked what to give back`,
+  }));
+}
+
+function countRefunds(refunds: readonly RefundFact[], trueRefunds: readonly TrueRefund[]): RefundCounts {
+  return {
+    asked: refunds.length,
+    partials: refunds.filter((refund) => refund.cause === 'partial').length,
+    moved: trueRefunds.filter((refund) => refund.moved > 0).length,
+    inDoubt: refunds.filter((refund) => refund.subState === 'unknown').length,
+    states: countStates(refunds),
+  };
+}
+
+function countStates(orders: readonly { readonly subState: SubState }[]): Readonly<Record<string, number>> {
   const states: Record<string, number> = {};
   for (const order of orders) {
     const name = `${publicStateOf(order.subState)} ${order.subState}`;

@@ -198,7 +198,8 @@ async function settle(world: World, eyes: Eyes, progress: Progress): Promise<Set
     const now = performance.now();
     const seconds = Math.round((now - startedAt) / 1000);
     if (census !== null) {
-      if (census.jobs === 0) return { end: 'queue_empty', endedBefore, seconds, jobsLeft: 0 };
+      if (census.jobs === 0 && census.watches === 0)
+        return { end: 'queue_empty', endedBefore, seconds, jobsLeft: 0 };
       if (census.lastEvent !== moved.event) moved = { event: census.lastEvent, at: now };
     }
     const jobsLeft = census?.jobs ?? -1;
