@@ -16,6 +16,7 @@ import {
 import { type Difference, judgeAcceptance, judgeOrder } from './judge.ts';
 import { judgeRefunds, type RefundMaterial } from './judge-refunds.ts';
 import type { Plan } from './plan.ts';
+import { type Proof, proveJudge } from './prove-judge.ts';
 import { listRefundFacts, listWatchesLeft, type RefundFact } from './refund-facts.ts';
 import type { TrueIntent, TrueRefund } from './sandbox.ts';
 import type { Submissions } from './submit.ts';
@@ -40,6 +41,8 @@ export type Checked = {
   readonly contradictions: number;
   readonly states: Readonly<Record<string, number>>;
   readonly refunds: RefundCounts;
+  /** Whether the judge notices when the truth is falsified. */
+  readonly proof: Proof;
   readonly unknownOpen: number;
   readonly deadLetters: Readonly<Record<string, number>>;
   readonly counts: RunCounts;
@@ -82,6 +85,7 @@ export async function checkEverything(world: World, db: Db, material: Material):
   const expected = expectBooks(plan, books);
   const ledger = await checkLedger(db, expected);
   const wallets = await checkWallets(db, expected);
+  const proof = proveJudge(books, expected.postings);
   const silent = await listSilentSends(db);
   const replay = await checkReplay(db, world.database.owner);
   const count = (measure: Difference['measure']) =>
@@ -101,6 +105,7 @@ export async function checkEverything(world: World, db: Db, material: Material):
     contradictions: submissions.contradictions.length,
     states: countStates(orders),
     refunds: countRefunds(refunds, trueRefunds),
+    proof,
     unknownOpen: orders.filter((order) => order.subState === 'unknown').length,
     deadLetters: await countDeadLetters(db),
     counts: await countRun(db),
@@ -113,6 +118,7 @@ export async function checkEverything(world: World, db: Db, material: Material):
         : []),
       ...ledger.map((line) => `imbalance: ${line}`),
       ...wallets.map((line) => `wallet_differences: ${line}`),
+      ...proof.blind.map((line) => `blind_checks: not noticed: ${line}`),
       ...silent.map((send) => `silent_sends: op_${send.operationId}: ${send.why}`),
       ...replay.examples.map((line) => `replay_differences: ${line}`),
       ...submissions.contradictions.map((line) => `contradictions: ${line}`),

@@ -25,6 +25,8 @@ export function resultJson(result: RunResult, wantedKills: number) {
     second_attempts: checked.secondAttempts,
     silent_sends: checked.silentSends,
     contradictory_answers: checked.contradictions,
+    blind_checks: checked.proof.blind.length,
+    falsifications_noticed: checked.proof.tried - checked.proof.blind.length,
     ok: isOk(result, wantedKills),
     duration_s: result.durationS,
     kills_by_kind: countBy(counted.map((killed) => killed.kind)),
@@ -69,6 +71,7 @@ export function isOk(result: RunResult, wantedKills: number): boolean {
     checked.refundedTwice +
     checked.overRefunded +
     checked.refundsMissing +
+    checked.proof.blind.length +
     checked.unexplained +
     checked.imbalance +
     checked.walletDifferences +
