@@ -14,10 +14,11 @@ import {
   type RunCounts,
 } from './facts.ts';
 import { type Difference, judgeAcceptance, judgeOrder } from './judge.ts';
-import { judgeRefunds, type RefundMaterial } from './judge-refunds.ts';
+import { countKept, judgeRefundAnswers, judgeRefunds, type RefundMaterial } from './judge-refunds.ts';
 import type { Plan } from './plan.ts';
 import { type Proof, proveJudge } from './prove-judge.ts';
 import { listRefundFacts, listWatchesLeft, type RefundFact } from './refund-facts.ts';
+import type { RefundSubmissions } from './refunds.ts';
 import type { TrueIntent, TrueRefund } from './sandbox.ts';
 import type { Submissions } from './submit.ts';
 import type { World } from './world.ts';
@@ -41,6 +42,8 @@ export type Checked = {
   readonly contradictions: number;
   readonly states: Readonly<Record<string, number>>;
   readonly refunds: RefundCounts;
+  /** Succeeded orders of failed payments whose refund was declined. */
+  readonly kept: number;
   /** Whether the judge notices when the truth is falsified. */
   readonly proof: Proof;
   readonly unknownOpen: number;
@@ -52,7 +55,7 @@ export type Checked = {
   readonly names: readonly string[];
 };
 
-export type RefundCounts = {
+type RefundCounts = {
   /** In the book. */
   readonly asked: number;
   readonly partials: number;
@@ -65,11 +68,12 @@ export type RefundCounts = {
 type Material = {
   readonly plan: Plan;
   readonly submissions: Submissions;
+  readonly refundSubmissions: RefundSubmissions;
   readonly jobsMayBeLeft: boolean;
 };
 
 export async function checkEverything(world: World, db: Db, material: Material): Promise<Checked> {
-  const { plan, submissions } = material;
+  const { plan, submissions, refundSubmissions } = material;
   const orders = await listOrderFacts(db);
   const intents = await world.sandbox.truth();
   const refunds = await listRefundFacts(db);
@@ -80,12 +84,14 @@ export async function checkEverything(world: World, db: Db, material: Material):
     ...judgeAcceptance(payments, submissions.answers, orders),
     ...judgeTruth(orders, intents),
     ...judgeRefunds(books),
+    ...judgeRefundAnswers(refundSubmissions, refunds, orders),
     ...judgeWatches(await listWatchesLeft(db)),
   ];
   const expected = expectBooks(plan, books);
   const ledger = await checkLedger(db, expected);
   const wallets = await checkWallets(db, expected);
   const proof = proveJudge(books, expected.postings);
+  const contradictions = [...submissions.contradictions, ...refundSubmissions.contradictions];
   const silent = await listSilentSends(db);
   const replay = await checkReplay(db, world.database.owner);
   const count = (measure: Difference['measure']) =>
@@ -102,9 +108,10 @@ export async function checkEverything(world: World, db: Db, material: Material):
     replayDifferences: replay.differences,
     secondAttempts: count('second_attempts'),
     silentSends: silent.length,
-    contradictions: submissions.contradictions.length,
+    contradictions: contradictions.length,
     states: countStates(orders),
     refunds: countRefunds(refunds, trueRefunds),
+    kept: countKept(books),
     proof,
     unknownOpen: orders.filter((order) => order.subState === 'unknown').length,
     deadLetters: await countDeadLetters(db),
@@ -121,7 +128,7 @@ export async function checkEverything(world: World, db: Db, material: Material):
       ...proof.blind.map((line) => `blind_checks: not noticed: ${line}`),
       ...silent.map((send) => `silent_sends: op_${send.operationId}: ${send.why}`),
       ...replay.examples.map((line) => `replay_differences: ${line}`),
-      ...submissions.contradictions.map((line) => `contradictions: ${line}`),
+      ...contradictions.map((line) => `contradictions: ${line}`),
     ],
   };
 }

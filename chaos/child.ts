@@ -1,16 +1,22 @@
 /**
- * What the run's own kinds of process do: the sandbox, and a submitter of one file. (Daemons are started by the
- * command line, as anybody would.) Each gets its job as one JSON argument and leaves when its parent is gone.
+ * What the run's own kinds of process do: the sandbox, and what submits a file of payments or of refunds. (Daemons are
+ * started by the command line, as anybody would.) Each gets its job as one JSON argument and leaves when its parent is
+ * gone.
  */
 import { readFile } from 'node:fs/promises';
-import { readConfig } from '../src/core/config.ts';
+import { accountsOf, readConfig } from '../src/core/config.ts';
 import { type ConnectionOptions, type Db, openBook, transact } from '../src/core/db/connection.ts';
+import { formatId } from '../src/core/ids.ts';
 import { type AcceptContext, fingerprint } from '../src/core/payment/accept-payments.ts';
 import { type PaymentFile, parsePaymentFile } from '../src/core/payment/parse-payment-file.ts';
 import type { FilePayment } from '../src/core/payment/payment-collector.ts';
 import { markBatchSubmitted, openBatch } from '../src/core/payment/payment-store.ts';
 import { type SubmitResult, submitPayments } from '../src/core/payment/submit-payments.ts';
 import { getBookKey } from '../src/core/queue/queue-store.ts';
+import type { RefundContext } from '../src/core/refund/accept-refunds.ts';
+import type { RefundRequest } from '../src/core/refund/refund.ts';
+import { readRefundRequest } from '../src/core/refund/refund-request.ts';
+import { submitRefunds } from '../src/core/refund/submit-refunds.ts';
 import type { SandboxOptions } from '../src/daemon/sandbox/main.ts';
 
 export type ChildJob =
@@ -20,12 +26,30 @@ export type ChildJob =
       readonly document: unknown;
       readonly connection: ConnectionOptions;
       readonly file: string;
+    }
+  | {
+      readonly role: 'refunder';
+      readonly document: unknown;
+      readonly connection: ConnectionOptions;
+      /** JSON: batches of {@link RefundBody}. */
+      readonly file: string;
     };
+
+/** A refund as it is asked for, in JSON as over HTTP. */
+export type RefundBody = {
+  readonly refund_id: string;
+  readonly payment_order_id: string;
+  readonly amount?: string;
+};
+
+/** `id`: ours, null for a refusal. */
+export type RefundAnswer = { readonly name: string; readonly kind: string; readonly id: string | null };
 
 /** What a submitter prints, one JSON line per batch, as soon as the batch is committed. */
 export type SubmitterLine =
   | { readonly kind: 'batch'; readonly payments: readonly (readonly [checkout: string, payment: string])[] }
   | { readonly kind: 'refused'; readonly checkout: string; readonly why: string }
+  | { readonly kind: 'refunds'; readonly answers: readonly RefundAnswer[] }
   | { readonly kind: 'done' };
 
 /** The PSP account of the run. The key opens nothing but the sandbox. */
@@ -52,6 +76,8 @@ export async function runChild(job: ChildJob): Promise<void> {
     }
     case 'submitter':
       return submit(job);
+    case 'refunder':
+      return askRefunds(job);
   }
 }
 
@@ -120,6 +146,40 @@ async function submitFile(
     await pause(SUBMIT_PAUSE_MS);
   }
   await transact(db, (tx) => markBatchSubmitted(tx, batch.id, principal));
+}
+
+/** The whole file, batch by batch; what was asked before is answered the same again. */
+async function askRefunds(job: Extract<ChildJob, { role: 'refunder' }>): Promise<void> {
+  const batches = JSON.parse(await readFile(job.file, 'utf8')) as readonly (readonly RefundBody[])[];
+  const config = configOf(job.document);
+  const db = await openBook({ connection: job.connection, book: 'paygate', max: 2 });
+  try {
+    const context: RefundContext = {
+      policy: config.refunds,
+      bookKey: await getBookKey(db),
+      principal: 'chaos refunder',
+      accountOf: accountsOf(config),
+    };
+    for (const batch of batches) {
+      const results = await submitRefunds(db, context, batch.map(readBody));
+      const answers = results.map((result, i) => ({
+        name: batch[i]!.refund_id,
+        kind: result.kind,
+        id: 'refund' in result ? formatId('refund', result.refund.id) : null,
+      }));
+      print({ kind: 'refunds', answers } satisfies SubmitterLine);
+      await pause(SUBMIT_PAUSE_MS);
+    }
+    print({ kind: 'done' } satisfies SubmitterLine);
+  } finally {
+    await db.close();
+  }
+}
+
+function readBody(body: RefundBody): RefundRequest {
+  const reading = readRefundRequest(body);
+  if (reading.kind === 'ok') return reading.request;
+  throw new Error(`the planned refund is bad: ${JSON.stringify(reading.faults[0])}`);
 }
 
 async function submitSome(db: Db, context: AcceptContext, payments: readonly FilePayment[]): Promise<void> {

@@ -8,6 +8,7 @@ import { toStripeAmount } from '../src/core/psp/stripe-minor-unit.ts';
 import type { OrderFact } from './facts.ts';
 import type { Difference } from './judge.ts';
 import type { RefundFact } from './refund-facts.ts';
+import type { AskedRefund, RefundSubmissions } from './refunds.ts';
 import type { TrueIntent, TrueRefund } from './sandbox.ts';
 
 export type RefundMaterial = {
@@ -85,6 +86,8 @@ function explain(refund: RefundFact, own: readonly TrueRefund[]): string | null 
     case 'SUCCESS':
       return own.some((one) => one.moved > 0) ? null : `succeeded here, ${there}`;
     case 'FAILED':
+      // A decline is a refund there that came to nothing; where there is none, nobody can have declined it.
+      if (refund.subState === 'declined' && own.length === 0) return 'declined here, nothing there';
       if (refund.deadLetter !== null || own.every((one) => one.held === 0)) return null;
       return `${refund.subState} here, ${there}`;
     case 'NOT_STARTED':
@@ -172,4 +175,76 @@ function judgePartials(
       return [{ measure: partials > 1 ? 'refunded_twice' : 'refunds_missing', what }];
     });
   });
+}
+
+/**
+ * Succeeded orders of failed payments whose buyer has not got everything back, and nothing is under way: the refund was
+ * declined. No fault of the books, and yet somebody should know.
+ */
+export function countKept({ orders, intents, trueRefunds }: RefundMaterial): number {
+  const ofIntent = Map.groupBy(trueRefunds, (refund) => refund.payment_intent);
+  const kept = new Set(
+    intents
+      .filter((intent) => {
+        const refunds = ofIntent.get(intent.id) ?? [];
+        return intent.amount_received > refunds.reduce((sum, refund) => sum + refund.held, 0);
+      })
+      .map((intent) => intent.metadata.paygate_order),
+  );
+  const payments = Map.groupBy(orders, (order) => order.paymentId);
+  return [...payments.values()]
+    .filter((all) => all.every((order) => isEnded(order.subState)))
+    .filter((all) => all.some((order) => publicStateOf(order.subState) === 'FAILED'))
+    .flat()
+    .filter((order) => order.subState === 'succeeded' && kept.has(`ord_${order.orderId}`)).length;
+}
+
+/** Every refund that was asked for stands as it was answered; a refusal had its reason, and left nothing behind. */
+export function judgeRefundAnswers(
+  { asked, answers, refusals }: Pick<RefundSubmissions, 'asked' | 'answers' | 'refusals'>,
+  refunds: readonly RefundFact[],
+  orders: readonly OrderFact[],
+): readonly Difference[] {
+  const byName = new Map(refunds.map((refund) => [refund.name, refund]));
+  const orderOf = new Map(orders.map((order) => [order.orderId, order]));
+  const found: Difference[] = [];
+  for (const [name, wanted] of asked) {
+    const refund = byName.get(name);
+    const answer = answers.get(name);
+    const refusal = refusals.get(name);
+    if (answer === undefined) {
+      const what = `${name} was answered with ${refusal ?? 'nothing'} and is rfd_${refund?.id}`;
+      if (refund !== undefined) found.push({ measure: 'unexplained', what });
+      else if (refusal === undefined) found.push({ measure: 'lost', what: `${name} was never answered` });
+      else if (refusal !== 'over_refund' || !isTooMuch(wanted, orderOf.get(wanted.orderId), refunds))
+        found.push({ measure: 'lost', what: `${name} was refused without a reason: ${refusal}` });
+      continue;
+    }
+    const isSame =
+      refund !== undefined &&
+      `rfd_${refund.id}` === answer &&
+      refund.orderId === wanted.orderId &&
+      (wanted.amountMinor === null || wanted.amountMinor === refund.amountMinor);
+    if (!isSame) {
+      const what = `${name} was answered as ${answer}, and the book has rfd_${refund?.id ?? ' nothing'}`;
+      found.push({ measure: 'lost', what });
+    }
+  }
+  for (const { name, id, cause } of refunds) {
+    if (cause === 'request' && !asked.has(name))
+      found.push({ measure: 'unexplained', what: `rfd_${id} (${name}) was never asked for` });
+  }
+  return found;
+}
+
+/** With what else was ever asked of the order, failed or not: when it was refused, some may not have failed yet. */
+function isTooMuch(
+  wanted: AskedRefund,
+  order: OrderFact | undefined,
+  refunds: readonly RefundFact[],
+): boolean {
+  if (order === undefined) return false;
+  const others = refunds.filter((refund) => refund.orderId === wanted.orderId);
+  const asked = others.reduce((sum, refund) => sum + refund.amountMinor, 0n);
+  return asked + (wanted.amountMinor ?? 1n) > order.amountMinor;
 }

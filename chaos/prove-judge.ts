@@ -43,6 +43,18 @@ const FALSIFICATIONS: readonly Falsification[] = [
     falsify: (all) => withMoved(all, () => []),
   },
   {
+    name: 'a refund was declined that nobody ever saw',
+    measure: 'unexplained',
+    falsify: (all) => {
+      const operation = moved(all)?.metadata.paygate_operation;
+      const without = withMoved(all, () => []);
+      if (without === null) return null;
+      return withRefunds(without, (refund) => `op_${refund.operationId}` === operation, [
+        { subState: 'declined', deadLetter: null },
+      ]);
+    },
+  },
+  {
     name: 'a refund failed there after it had succeeded here',
     measure: 'unexplained',
     falsify: (all) => withMoved(all, (one) => [{ ...one, status: 'failed', moved: 0, held: 0 }]),

@@ -10,6 +10,7 @@ import { type KillPlan, makePlan, type Plan, planKill, type WavePlan } from './p
 import { pause } from './processes.ts';
 import type { Progress } from './progress.ts';
 import { createRandom, type Random } from './random.ts';
+import { createRefundSubmissions, type RefundSubmissions, refundWave } from './refunds.ts';
 import { sabotage } from './sabotage.ts';
 import { createSubmissions, type Submissions, submitWave } from './submit.ts';
 import { type World, withWorld } from './world.ts';
@@ -43,6 +44,7 @@ export type RunResult = {
   readonly plan: Plan;
   readonly kills: readonly Killed[];
   readonly submissions: Submissions;
+  readonly refunds: RefundSubmissions;
   readonly checked: Checked;
   readonly settling: Settling;
   readonly keys: { readonly seenAgain: number; readonly faultedOnce: number; readonly faultedAgain: number };
@@ -78,7 +80,8 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
     const stopWatching = watch(eyes, progress, world);
     try {
       const submissions = createSubmissions();
-      const kills = await killAndSubmit(world, eyes, plan, submissions, progress);
+      const refunds = createRefundSubmissions();
+      const kills = await killAndSubmit(world, eyes, plan, submissions, refunds, progress);
       const settling = await settle(world, eyes, progress);
       const keys = await countKeys(world);
       const uncleanStops = await stopDaemons(world, progress);
@@ -86,6 +89,7 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
       const checked = await checkEverything(world, eyes.db(), {
         plan,
         submissions,
+        refundSubmissions: refunds,
         jobsMayBeLeft: settling.jobsLeft > 0,
       });
       const { log, unexpectedEnds } = world;
@@ -94,6 +98,7 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
         plan,
         kills,
         submissions,
+        refunds,
         checked,
         settling,
         keys,
@@ -144,15 +149,16 @@ async function killAndSubmit(
   eyes: Eyes,
   plan: Plan,
   submissions: Submissions,
+  refunds: RefundSubmissions,
   progress: Progress,
 ): Promise<readonly Killed[]> {
   const { folder, document, database, mark, log } = world;
-  const context = { folder, document, connection: database.app, mark, log, submissions };
+  const context = { folder, document, connection: database.app, mark, log, submissions, refunds, eyes };
   const random = createRandom(plan.seed ^ 0x5eed);
   const waves: Promise<void>[] = [];
   const kills: Killed[] = [];
   const startWave = (wave: WavePlan): void => {
-    waves.push(submitWave(context, wave));
+    waves.push(submitWave(context, wave), refundWave(context, wave, createRandom(plan.seed + wave.number)));
     void sabotage(world, eyes, wave, random).catch((error: unknown) => log.note('saboteur', String(error)));
   };
   const queue: KillPlan[] = [...plan.kills];

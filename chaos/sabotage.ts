@@ -33,7 +33,7 @@ const MAX_LOOKS = 20;
 export async function sabotage(world: World, eyes: Eyes, wave: WavePlan, random: Random): Promise<void> {
   if (wave.burst !== 'none') {
     const fault: FaultName = wave.burst === 'refusals' ? 'unauthorized' : 'rate_limited';
-    const match = { method: 'POST', path_prefix: '/v1/payment_intents' };
+    const match = { method: 'POST', path_prefix: '/v1/' };
     await world.sandbox.post('faults', { match, sequence: [fault], repeat: BURST_REQUESTS });
     await pause(BURST_MS);
     await world.sandbox.clearFaults();
