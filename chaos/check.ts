@@ -3,7 +3,7 @@ import type { Db } from '../src/core/db/connection.ts';
 import { publicStateOf, type SubState } from '../src/core/operation/operation.ts';
 import { checkLedger, checkWallets, type ExpectedBooks } from './check-books.ts';
 import { checkReplay } from './check-replay.ts';
-import { expectedOfOrder, expectedOfRefund } from './expected-books.ts';
+import { expectedOfOrder, expectedOfPayout, expectedOfRefund } from './expected-books.ts';
 import {
   countDeadLetters,
   countRun,
@@ -14,12 +14,13 @@ import {
   type RunCounts,
 } from './facts.ts';
 import { type Difference, judgeAcceptance, judgeOrder } from './judge.ts';
+import { judgePayouts, listPayoutFacts, type PayoutFact } from './judge-payouts.ts';
 import { countKept, judgeRefundAnswers, judgeRefunds, type RefundMaterial } from './judge-refunds.ts';
 import type { Plan } from './plan.ts';
 import { type Proof, proveJudge } from './prove-judge.ts';
 import { listRefundFacts, listWatchesLeft, type RefundFact } from './refund-facts.ts';
 import type { RefundSubmissions } from './refunds.ts';
-import type { TrueIntent, TrueRefund } from './sandbox.ts';
+import type { TrueIntent, TrueRefund, TrueTransfer } from './sandbox.ts';
 import type { Submissions } from './submit.ts';
 import type { World } from './world.ts';
 
@@ -42,6 +43,13 @@ export type Checked = {
   readonly contradictions: number;
   readonly states: Readonly<Record<string, number>>;
   readonly refunds: RefundCounts;
+  /** Names that more than one transfer paid. */
+  readonly paidTwice: number;
+  readonly payouts: {
+    readonly items: number;
+    readonly moved: number;
+    readonly states: Readonly<Record<string, number>>;
+  };
   /** Succeeded orders of failed payments whose refund was declined. */
   readonly kept: number;
   /** Whether the judge notices when the truth is falsified. */
@@ -69,6 +77,7 @@ type Material = {
   readonly plan: Plan;
   readonly submissions: Submissions;
   readonly refundSubmissions: RefundSubmissions;
+  readonly payoutNames: ReadonlySet<string>;
   readonly jobsMayBeLeft: boolean;
 };
 
@@ -78,19 +87,22 @@ export async function checkEverything(world: World, db: Db, material: Material):
   const intents = await world.sandbox.truth();
   const refunds = await listRefundFacts(db);
   const trueRefunds = await world.sandbox.refunds();
+  const payouts = await listPayoutFacts(db);
+  const transfers = await world.sandbox.transfers();
   const books = { orders, refunds, intents, trueRefunds };
   const payments = plan.waves.flatMap((wave) => wave.payments);
   const differences = [
     ...judgeAcceptance(payments, submissions.answers, orders),
     ...judgeTruth(orders, intents),
     ...judgeRefunds(books),
+    ...judgePayouts(material.payoutNames, payouts, transfers),
     ...judgeRefundAnswers(refundSubmissions, refunds, orders),
     ...judgeWatches(await listWatchesLeft(db)),
   ];
-  const expected = expectBooks(plan, books);
+  const expected = expectBooks(plan, books, payouts, transfers);
   const ledger = await checkLedger(db, expected);
   const wallets = await checkWallets(db, expected);
-  const proof = proveJudge(books, expected.postings);
+  const proof = proveJudge(books, { names: material.payoutNames, payouts, transfers }, expected.postings);
   const contradictions = [...submissions.contradictions, ...refundSubmissions.contradictions];
   const silent = await listSilentSends(db);
   const replay = await checkReplay(db, world.database.owner);
@@ -111,6 +123,12 @@ export async function checkEverything(world: World, db: Db, material: Material):
     contradictions: contradictions.length,
     states: countStates(orders),
     refunds: countRefunds(refunds, trueRefunds),
+    paidTwice: count('paid_twice'),
+    payouts: {
+      items: payouts.length,
+      moved: transfers.filter((one) => one.moved > 0).length,
+      states: countStates(payouts.flatMap(({ subState }) => (subState === null ? [] : [{ subState }]))),
+    },
     kept: countKept(books),
     proof,
     unknownOpen: orders.filter((order) => order.subState === 'unknown').length,
@@ -154,7 +172,12 @@ function judgeTruth(orders: readonly OrderFact[], intents: readonly TrueIntent[]
 }
 
 /** What must be booked, if the sandbox tells the truth. */
-function expectBooks(plan: Plan, material: RefundMaterial): ExpectedBooks {
+function expectBooks(
+  plan: Plan,
+  material: RefundMaterial,
+  payouts: readonly PayoutFact[],
+  transfers: readonly TrueTransfer[],
+): ExpectedBooks {
   const { orders, refunds, intents, trueRefunds } = material;
   const paid = new Set(
     intents.filter((intent) => intent.amount_received > 0).map((intent) => intent.metadata.paygate_order),
@@ -162,10 +185,14 @@ function expectBooks(plan: Plan, material: RefundMaterial): ExpectedBooks {
   const moved = new Set(
     trueRefunds.filter((refund) => refund.moved > 0).map((refund) => refund.metadata.paygate_operation),
   );
+  const paidOut = new Set(
+    transfers.filter((one) => one.moved > 0).map((one) => one.metadata.paygate_operation),
+  );
   const release = plan.releaseAfterDays === 0 ? 'available' : 'pending';
   return {
     postings: [
       ...orders.flatMap((order) => expectedOfOrder(order, paid.has(`ord_${order.orderId}`), release)),
+      ...payouts.flatMap((payout) => expectedOfPayout(payout, paidOut.has(`op_${payout.operationId}`))),
       ...refunds.flatMap((refund) => expectedOfRefund(refund, moved.has(`op_${refund.operationId}`))),
     ],
     anySuccess: paid.size > 0,

@@ -5,6 +5,7 @@
 import { publicStateOf } from '../src/core/operation/operation.ts';
 import { PSP_ACCOUNT } from './child.ts';
 import type { OrderFact } from './facts.ts';
+import type { PayoutFact } from './judge-payouts.ts';
 import type { PostingFact, RefundFact } from './refund-facts.ts';
 
 const RECEIVABLE = `psp:${PSP_ACCOUNT}:receivable`;
@@ -81,6 +82,31 @@ export function expectedOfRefund(refund: RefundFact, isMoved: boolean): readonly
     case 'NOT_STARTED':
     case 'EXECUTING':
       return toPostings(refund, reserved);
+  }
+}
+
+/** The entries of a payout: reserved when it was approved, then paid or put back. */
+export function expectedOfPayout(payout: PayoutFact, isMoved: boolean): readonly PostingFact[] {
+  const { seller, amountMinor, subState } = payout;
+  if (subState === null) return [];
+  const available = `seller:${seller}:available`;
+  const inPayout = `seller:${seller}:in_payout`;
+  const reserved: Pair = ['payout_approved', available, inPayout, amountMinor];
+  switch (publicStateOf(subState)) {
+    case 'SUCCESS':
+      return toPostings(payout, [
+        reserved,
+        ...(isMoved ? [['payout_accepted', inPayout, RECEIVABLE, amountMinor] as const] : []),
+      ]);
+    case 'FAILED':
+      return toPostings(payout, [
+        reserved,
+        ['payout_failed', inPayout, available, amountMinor],
+        ...(isMoved ? [['late_payout', available, RECEIVABLE, amountMinor] as const] : []),
+      ]);
+    case 'NOT_STARTED':
+    case 'EXECUTING':
+      return toPostings(payout, [reserved]);
   }
 }
 

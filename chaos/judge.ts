@@ -17,6 +17,7 @@ export type Difference = {
     | 'refunded_twice'
     | 'over_refunded'
     | 'refunds_missing'
+    | 'paid_twice'
     | 'unexplained'
     | 'imbalance'
     | 'second_attempts';

@@ -1,11 +1,13 @@
 /**
- * Proves that the judge of refunds can fail: falsifies one fact of a run that has just been judged, one way after the
+ * Proves that the judges of refunds and payouts can fail: falsifies one fact of a run that has just been judged, one way after the
  * other, and expects the judge to name it. In memory only; a judge that misses one makes the run worth nothing.
  */
 import { comparePostings } from './expected-books.ts';
 import type { Difference } from './judge.ts';
+import { judgePayouts, type PayoutFact } from './judge-payouts.ts';
 import { judgeRefunds, type RefundMaterial } from './judge-refunds.ts';
 import type { PostingFact } from './refund-facts.ts';
+import type { TrueTransfer } from './sandbox.ts';
 
 export type Proof = {
   /** Falsifications tried: none where the run had no refund to falsify. */
@@ -128,7 +130,11 @@ const FALSIFICATIONS: readonly Falsification[] = [
 ];
 
 /** @param expected what the true truth makes of the books, which is what was found there */
-export function proveJudge(material: RefundMaterial, expected: readonly PostingFact[]): Proof {
+export function proveJudge(
+  material: RefundMaterial,
+  payouts: PayoutMaterial,
+  expected: readonly PostingFact[],
+): Proof {
   let tried = 0;
   const blind: string[] = [];
   const innocent = judgeRefunds(material);
@@ -137,6 +143,10 @@ export function proveJudge(material: RefundMaterial, expected: readonly PostingF
     if (falsified === null) continue;
     tried += 1;
     if (countOf(judgeRefunds(falsified), measure) <= countOf(innocent, measure)) blind.push(name);
+  }
+  for (const [name, measure, falsified] of falsifyPayouts(payouts)) {
+    tried += 1;
+    if (countOf(judgeThem(falsified), measure) <= countOf(judgeThem(payouts), measure)) blind.push(name);
   }
   for (const [name, falsified] of falsifyPostings(expected)) {
     tried += 1;
@@ -178,6 +188,53 @@ function withRefunds(
   if (chosen === undefined) return null;
   const instead = changes.map((change) => ({ ...chosen, ...change }));
   return { ...material, refunds: material.refunds.flatMap((one) => (one === chosen ? instead : [one])) };
+}
+
+export type PayoutMaterial = {
+  readonly names: ReadonlySet<string>;
+  readonly payouts: readonly PayoutFact[];
+  readonly transfers: readonly TrueTransfer[];
+};
+
+function judgeThem({ names, payouts, transfers }: PayoutMaterial): readonly Difference[] {
+  return judgePayouts(names, payouts, transfers);
+}
+
+/** A transfer too many, too few, nobody's, over another amount, to somebody else; a payout that the book forgot. */
+function falsifyPayouts(
+  all: PayoutMaterial,
+): readonly (readonly [string, Difference['measure'], PayoutMaterial])[] {
+  const chosen = all.transfers.find((transfer) => transfer.moved > 0);
+  if (chosen === undefined) return [];
+  const others = all.transfers.filter((transfer) => transfer !== chosen);
+  const instead = (...transfers: readonly TrueTransfer[]): PayoutMaterial => ({
+    ...all,
+    transfers: [...others, ...transfers],
+  });
+  const isChosen = (payout: PayoutFact) => `op_${payout.operationId}` === chosen.metadata.paygate_operation;
+  const again = { ...chosen, id: `${chosen.id}_again` };
+  return [
+    ['a payout is paid twice', 'paid_twice', instead(chosen, again)],
+    ['a payout never reached the sandbox', 'unexplained', instead()],
+    ['a transfer is nobody’s', 'unexplained', instead(chosen, { ...again, metadata: {} })],
+    ['a payout is over another amount', 'unexplained', instead({ ...chosen, amount: chosen.amount - 1 })],
+    ['a payout went to somebody else', 'unexplained', instead({ ...chosen, destination: 'acct_other' })],
+    [
+      'the book forgot a payout',
+      'unexplained',
+      { ...all, payouts: all.payouts.filter((one) => !isChosen(one)) },
+    ],
+    [
+      'a payout moved that the book calls failed',
+      'unexplained',
+      {
+        ...all,
+        payouts: all.payouts.map((one) =>
+          isChosen(one) ? { ...one, subState: 'declined', deadLetter: null } : one,
+        ),
+      },
+    ],
+  ];
 }
 
 /** One entry too few, one twice, one over another amount, one of another account. */

@@ -18,6 +18,7 @@ export function resultJson(result: RunResult, wantedKills: number) {
     refunded_twice: checked.refundedTwice,
     over_refunded: checked.overRefunded,
     refunds_missing: checked.refundsMissing,
+    paid_twice: checked.paidTwice,
     unexplained: checked.unexplained,
     imbalance: checked.imbalance,
     wallet_differences: checked.walletDifferences,
@@ -41,6 +42,10 @@ export function resultJson(result: RunResult, wantedKills: number) {
     refunds_in_doubt: checked.refunds.inDoubt,
     kept_of_failed_payments: checked.kept,
     refund_states: checked.refunds.states,
+    payouts: checked.payouts.items,
+    paid_out_at_sandbox: checked.payouts.moved,
+    payout_states: checked.payouts.states,
+    payer_kills: result.payouts.kills,
     unknown_open: checked.unknownOpen,
     dead_letters: checked.deadLetters,
     resends: checked.counts.resends,
@@ -75,6 +80,7 @@ export function isOk(result: RunResult, wantedKills: number): boolean {
     checked.chargedTwice +
     checked.refundedTwice +
     checked.overRefunded +
+    checked.paidTwice +
     checked.refundsMissing +
     checked.proof.blind.length +
     checked.unexplained +
@@ -124,6 +130,7 @@ export function summaryText(result: RunResult, wantedKills: number): string {
     `  orders             ${json.orders} in ${json.duration_s} s; ${list(json.states)}`,
     `  at the sandbox     ${json.charged_at_sandbox} charged; ${json.ended_under_fire} orders ended while the killing went on`,
     `  refunds            ${json.refunds} asked, ${json.refunds_partial} of them of payments that failed in part; ${list(json.refund_states)}`,
+    `  payouts            ${json.payouts}, ${json.paid_out_at_sandbox} of them paid there; ${list(json.payout_states)}`,
     `  kills that counted ${json.kills} of ${wantedKills} (${list(json.kills_by_kind)})`,
     `  in flight at them  ${json.in_flight_at_kills.least} to ${json.in_flight_at_kills.most}, median ${json.in_flight_at_kills.median}`,
     `  submitters         ${json.submitter_kills} killed, ${json.files_submitted_twice} files submitted twice at once`,
@@ -133,7 +140,8 @@ export function summaryText(result: RunResult, wantedKills: number): string {
     `  settled            ${json.settled} after ${json.settled_s} s`,
     '',
     `  lost ${json.lost}, charged twice ${json.charged_twice}, refunded twice ${json.refunded_twice}, over-refunded ${json.over_refunded},`,
-    `  refunds missing ${json.refunds_missing}, unexplained ${json.unexplained}, imbalance ${json.imbalance},`,
+    `  refunds missing ${json.refunds_missing}, paid twice ${json.paid_twice}, blind checks ${json.blind_checks},`,
+    `  unexplained ${json.unexplained}, imbalance ${json.imbalance},`,
     `  wallet differences ${json.wallet_differences}, replay differences ${json.replay_differences},`,
     `  second attempts ${json.second_attempts}, silent sends ${json.silent_sends}`,
     '',

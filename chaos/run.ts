@@ -6,6 +6,7 @@ import { type Census, inFlightOf, look, lookUntil } from './census.ts';
 import { type Checked, checkEverything } from './check.ts';
 import { type Eyes, openEyes } from './database.ts';
 import { type Killed, killPart } from './kill.ts';
+import { createPayoutSubmissions, type PayoutSubmissions, payoutWave } from './payouts.ts';
 import { type KillPlan, makePlan, type Plan, planKill, type WavePlan } from './plan.ts';
 import { pause } from './processes.ts';
 import type { Progress } from './progress.ts';
@@ -45,6 +46,7 @@ export type RunResult = {
   readonly kills: readonly Killed[];
   readonly submissions: Submissions;
   readonly refunds: RefundSubmissions;
+  readonly payouts: PayoutSubmissions;
   readonly checked: Checked;
   readonly settling: Settling;
   readonly keys: { readonly seenAgain: number; readonly faultedOnce: number; readonly faultedAgain: number };
@@ -81,7 +83,8 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
     try {
       const submissions = createSubmissions();
       const refunds = createRefundSubmissions();
-      const kills = await killAndSubmit(world, eyes, plan, submissions, refunds, progress);
+      const payouts = createPayoutSubmissions();
+      const kills = await killAndSubmit(world, eyes, plan, submissions, refunds, payouts, progress);
       const settling = await settle(world, eyes, progress);
       const keys = await countKeys(world);
       const uncleanStops = await stopDaemons(world, progress);
@@ -90,6 +93,7 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
         plan,
         submissions,
         refundSubmissions: refunds,
+        payoutNames: payouts.names,
         jobsMayBeLeft: settling.jobsLeft > 0,
       });
       const { log, unexpectedEnds } = world;
@@ -99,6 +103,7 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
         kills,
         submissions,
         refunds,
+        payouts,
         checked,
         settling,
         keys,
@@ -150,15 +155,29 @@ async function killAndSubmit(
   plan: Plan,
   submissions: Submissions,
   refunds: RefundSubmissions,
+  payouts: PayoutSubmissions,
   progress: Progress,
 ): Promise<readonly Killed[]> {
   const { folder, document, database, mark, log } = world;
-  const context = { folder, document, connection: database.app, mark, log, submissions, refunds, eyes };
+  const context = {
+    folder,
+    document,
+    connection: database.app,
+    mark,
+    log,
+    submissions,
+    refunds,
+    payouts,
+    eyes,
+  };
   const random = createRandom(plan.seed ^ 0x5eed);
   const waves: Promise<void>[] = [];
   const kills: Killed[] = [];
   const startWave = (wave: WavePlan): void => {
     waves.push(submitWave(context, wave), refundWave(context, wave, createRandom(plan.seed + wave.number)));
+    // What is pending until tomorrow cannot be paid out today.
+    if (plan.releaseAfterDays === 0)
+      waves.push(payoutWave(context, wave, createRandom(plan.seed ^ wave.number)));
     void sabotage(world, eyes, wave, random).catch((error: unknown) => log.note('saboteur', String(error)));
   };
   const queue: KillPlan[] = [...plan.kills];

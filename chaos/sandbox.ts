@@ -75,6 +75,18 @@ const refundSchema = z.object({
 /** A refund as the sandbox's own truth has it; amounts in Stripe's minor unit. */
 export type TrueRefund = z.infer<typeof refundSchema>;
 
+const transferSchema = z.object({
+  id: z.string(),
+  amount: z.number(),
+  currency: z.string(),
+  destination: z.string(),
+  /** What the connected account still has of it. */
+  moved: z.number(),
+  metadata: z.record(z.string(), z.string()),
+});
+/** A transfer as the sandbox's own truth has it; amounts in Stripe's minor unit. */
+export type TrueTransfer = z.infer<typeof transferSchema>;
+
 const keySchema = z.object({ seen: z.number(), faults: z.number() });
 const keysSchema = z.object({ total: z.number(), keys: z.array(keySchema) });
 
@@ -88,6 +100,7 @@ export type Sandbox = {
   post(path: string, body: unknown): Promise<unknown>;
   truth(): Promise<readonly TrueIntent[]>;
   refunds(): Promise<readonly TrueRefund[]>;
+  transfers(): Promise<readonly TrueTransfer[]>;
   /** How often each idempotency key was seen, and hit by a drawn fault. */
   keys(): Promise<readonly z.infer<typeof keySchema>[]>;
   /** Forgets what was queued; drawn faults go on. */
@@ -140,6 +153,7 @@ export async function createSandbox(wishes: SandboxWishes): Promise<Sandbox> {
     post,
     truth: async () => linesOf(await call('GET', 'truth?format=ndjson'), intentSchema),
     refunds: async () => linesOf(await call('GET', 'truth/refunds?format=ndjson'), refundSchema),
+    transfers: async () => linesOf(await call('GET', 'truth/transfers?format=ndjson'), transferSchema),
     keys: async () => keysSchema.parse(JSON.parse(await call('GET', 'keys?limit=1000000'))).keys,
     clearFaults: async () => {
       await call('DELETE', 'faults');

@@ -97,7 +97,7 @@ async function giveOnce(
       const line = JSON.parse(text) as SubmitterLine;
       if (line.kind === 'done') done = true;
       onLine(line);
-      if (line.kind === 'batch' || line.kind === 'refunds') batches += 1;
+      if (line.kind === 'batch' || line.kind === 'refunds' || line.kind === 'payouts') batches += 1;
       if (killAfterBatches !== null && batches === killAfterBatches && !done) {
         killed = true;
         child.signal('SIGKILL');
