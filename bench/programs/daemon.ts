@@ -25,6 +25,7 @@ export async function run(input: DaemonInput): Promise<void> {
         prepare: true,
       },
       pspAccounts: [pspAccount(input.sandboxUrl, input.maxConcurrent)],
+      webhookSecrets: new Map(),
       refunds: { fee: 'proportional', overdraw: 'allowed' },
       payouts: { coolingDays: 3, repeatDays: 7, approvalLimits: new Map() },
       accept: POLICY,

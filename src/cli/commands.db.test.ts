@@ -493,6 +493,7 @@ describe('colours', () => {
 });
 
 test('daemon status says who is alive, and ends with 1 when nobody is', async () => {
+  await db.sql`update ${db.t.daemon} set beat_at = now() where id = 1`;
   expect(await json(['daemon', 'status'])).toMatchObject({ code: 0, out: { daemons: [{ name: 'test/1' }] } });
   await stopDaemon(db, 1n);
   const { code, out } = await run(['daemon', 'status']);

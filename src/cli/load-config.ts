@@ -143,7 +143,8 @@ function isExposed(path: string): boolean {
   return (statSync(path).mode & 0o077) !== 0;
 }
 
-const SECRET_VARIABLE = /^PAYGATE_(?:DATABASE_URL|DATABASE_OWNER_URL|PSP_[A-Z0-9_]+_API_KEY)_FILE$/;
+const SECRET_VARIABLE =
+  /^PAYGATE_(?:DATABASE_URL|DATABASE_OWNER_URL|PSP_[A-Z0-9_]+_(?:API_KEY|WEBHOOK_SECRET))_FILE$/;
 
 /** `PAYGATE_X_FILE=path` gives PAYGATE_X the content of the file. */
 function withSecretFiles(session: Session): Readonly<Record<string, string | undefined>> {

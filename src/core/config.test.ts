@@ -69,6 +69,14 @@ describe('a PSP account', () => {
     const config = read({ psp: { main: STRIPE } }, { PAYGATE_PSP_MAIN_API_KEY: 'sk_test_env' });
     expect(config.pspAccounts).toMatchObject([{ apiKey: 'sk_test_env' }]);
   });
+
+  test('takes webhooks only where there is a secret for them, and the environment comes first', () => {
+    expect(read({ psp: { main: STRIPE } }).webhookSecrets.size).toBe(0);
+    const psp = { main: { ...STRIPE, webhook_secret_file: 'webhook.secret' } };
+    expect(read({ psp }).webhookSecrets.size).toBe(1);
+    const config = read({ psp }, { PAYGATE_PSP_MAIN_WEBHOOK_SECRET: ' whsec_env\n' });
+    expect(config.webhookSecrets.get('main')).toBe('whsec_env');
+  });
 });
 
 describe('routing', () => {

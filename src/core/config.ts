@@ -16,6 +16,8 @@ import type { RuleSet } from './risk/rule-set.ts';
 const accountSettings = {
   /** A file with the secret key, readable by its owner only; or the variable PAYGATE_PSP_<NAME>_API_KEY. */
   api_key_file: z.string().min(1).optional(),
+  /** A file with what the PSP signs its webhooks with; or the variable PAYGATE_PSP_<NAME>_WEBHOOK_SECRET. */
+  webhook_secret_file: z.string().min(1).optional(),
   base_url: z.url({ protocol: /^https?$/ }).optional(),
   max_concurrent: z.int().min(1).max(512).default(32),
   timeout_ms: z.int().min(100).max(120_000).default(30_000),
@@ -133,6 +135,8 @@ export type Config = {
     readonly prepare: boolean;
   };
   readonly pspAccounts: readonly PspAccount[];
+  /** By PSP account: what its webhooks are signed with; accounts without one take none. */
+  readonly webhookSecrets: ReadonlyMap<string, string>;
   readonly accept: AcceptPolicy | null;
   readonly refunds: RefundPolicy;
   readonly payouts: PayoutPolicy;
@@ -188,6 +192,7 @@ export function readConfig(source: ConfigSource): Config {
       prepare: file.database.pooler === 'none',
     },
     pspAccounts,
+    webhookSecrets: toWebhookSecrets(source, file.psp),
     accept: toAcceptPolicy(file, pspAccounts, risk, faults),
     refunds: file.refunds,
     payouts: {
@@ -214,17 +219,37 @@ function invalid(source: ConfigSource, faults: readonly string[]): OperatorError
   });
 }
 
+/** What the environment says, or else the file; empty when neither is given. */
+function readPspSecret(
+  source: ConfigSource,
+  account: string,
+  what: 'API_KEY' | 'WEBHOOK_SECRET',
+  path: string | undefined,
+): string {
+  const fromFile = path === undefined ? '' : source.readSecret(path);
+  return (source.environment[`PAYGATE_PSP_${account.toUpperCase()}_${what}`] ?? fromFile).trim();
+}
+
+function toWebhookSecrets(
+  source: ConfigSource,
+  accounts: Readonly<Record<string, z.infer<typeof pspAccountSchema>>>,
+): ReadonlyMap<string, string> {
+  const secrets = Object.entries(accounts).map(
+    ([name, account]) =>
+      [name, readPspSecret(source, name, 'WEBHOOK_SECRET', account.webhook_secret_file)] as const,
+  );
+  return new Map(secrets.filter(([, secret]) => secret !== ''));
+}
+
 function toPspAccount(
   source: ConfigSource,
   name: string,
   account: z.infer<typeof pspAccountSchema>,
 ): PspAccount {
-  const variable = `PAYGATE_PSP_${name.toUpperCase()}_API_KEY`;
-  const fromFile = account.api_key_file === undefined ? '' : source.readSecret(account.api_key_file);
   const settings = {
     name,
     // Checked by the daemon, which alone needs it: submitting payments works without the secret.
-    apiKey: (source.environment[variable] ?? fromFile).trim(),
+    apiKey: readPspSecret(source, name, 'API_KEY', account.api_key_file),
     baseUrl: account.base_url ?? null,
     maxConcurrent: account.max_concurrent,
     timeoutMs: account.timeout_ms,

@@ -5,15 +5,15 @@
 import { hostname } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import pRetry from 'p-retry';
-import { accountsOf, type Config } from '../core/config.ts';
+import { accountsOf, type Config, pspOf } from '../core/config.ts';
 import { type ConnectionOptions, type Db, listenTo, openBook } from '../core/db/connection.ts';
 import { OperatorError } from '../core/errors.ts';
-import type { PspAccount } from '../core/psp/psp.ts';
+import type { Connector, PspAccount } from '../core/psp/psp.ts';
 import { openConnectors } from '../core/psp/registry.ts';
 import { capabilitiesOf } from '../core/psp/request.ts';
 import { channelOf, getBookKey } from '../core/queue/queue-store.ts';
 import { type Executor, startExecutor } from './executor.ts';
-import { startHttp } from './http/server.ts';
+import { type HttpOptions, startHttp } from './http/server.ts';
 import { type Lease, takeLease } from './lease.ts';
 import { type Log, openLog } from './log.ts';
 import { startMaintenance } from './maintenance.ts';
@@ -49,14 +49,12 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
   const lease = await takeLease(db, name);
   const connectors = await openConnectors(accounts);
   const principal = `daemon:${name}`;
+  const findings = {
+    capabilitiesOf: (account: string) => capabilitiesOf(pspOf(config)(account)),
+    random: Math.random,
+  };
   const executor = startExecutor({
-    context: {
-      db,
-      daemonId: lease.daemonId,
-      principal,
-      capabilitiesOf: (account) => capabilitiesOf(accounts.find((a) => a.name === account)?.psp ?? 'stripe'),
-      random: Math.random,
-    },
+    context: { db, daemonId: lease.daemonId, principal, ...findings },
     lease,
     accounts,
     connectors,
@@ -72,7 +70,10 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
     onWork: executor.wake,
     refunds: { ...refundContext(config), bookKey: await getBookKey(db), principal },
   });
-  const http = await startHttpIfWanted(config, db, log);
+  const http = await startHttpIfWanted(config, db, log, {
+    accounts: webhookAccounts(config, connectors),
+    findings,
+  });
   const rules = config.risk.ruleSet?.version ?? null;
   log.info({ accounts: accounts.map((a) => a.name), http: http?.url ?? null, rules }, 'ready');
 
@@ -149,18 +150,28 @@ function resendDelayMs(accounts: readonly PspAccount[]): number {
   return Math.max(0, ...unsafe.map((account) => account.timeoutMs));
 }
 
-async function startHttpIfWanted(config: Config, db: Db, log: Log) {
+async function startHttpIfWanted(config: Config, db: Db, log: Log, webhooks: HttpOptions['webhooks']) {
   const { accept } = config;
   if (config.http.port === 0 || accept === null) return null;
   return startHttp({
     db,
     policy: accept,
     refunds: refundContext(config),
+    webhooks,
     bookKey: await getBookKey(db),
     host: config.http.host,
     port: config.http.port,
     log,
     principal: 'http:loopback',
+  });
+}
+
+/** The accounts that have a secret to verify webhooks with. */
+function webhookAccounts(config: Config, connectors: ReadonlyMap<string, Connector>) {
+  return config.pspAccounts.flatMap(({ name, psp }) => {
+    const secret = config.webhookSecrets.get(name);
+    const connector = connectors.get(name);
+    return secret === undefined || connector === undefined ? [] : [{ name, psp, secret, connector }];
   });
 }
 

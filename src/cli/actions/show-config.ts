@@ -69,7 +69,7 @@ function settingsOf(config: Config): readonly Setting[] {
     { name: 'database.app_role', value: database.appRole },
     { name: 'database.pool_size', value: String(database.poolSize) },
     { name: 'database.pooler', value: database.prepare ? 'none' : 'transaction' },
-    ...config.pspAccounts.flatMap(accountSettings),
+    ...config.pspAccounts.flatMap((account) => accountSettings(account, config.webhookSecrets)),
     ...acceptSettings(config),
     { name: 'payouts.cooling_days', value: String(config.payouts.coolingDays) },
     { name: 'payouts.repeat_days', value: String(config.payouts.repeatDays) },
@@ -83,7 +83,10 @@ function settingsOf(config: Config): readonly Setting[] {
   ];
 }
 
-function accountSettings(account: Config['pspAccounts'][number]): readonly Setting[] {
+function accountSettings(
+  account: Config['pspAccounts'][number],
+  webhookSecrets: Config['webhookSecrets'],
+): readonly Setting[] {
   const at = `psp.${account.name}`;
   return [
     { name: `${at}.psp`, value: account.psp },
@@ -92,6 +95,12 @@ function accountSettings(account: Config['pspAccounts'][number]): readonly Setti
       value: account.apiKey === '' ? '(none)' : '(set)',
       variable: `PAYGATE_PSP_${account.name.toUpperCase()}_API_KEY`,
       key: `${at}.api_key_file`,
+    },
+    {
+      name: `${at}.webhook_secret`,
+      value: webhookSecrets.has(account.name) ? '(set)' : '(none: takes no webhooks)',
+      variable: `PAYGATE_PSP_${account.name.toUpperCase()}_WEBHOOK_SECRET`,
+      key: `${at}.webhook_secret_file`,
     },
     { name: `${at}.base_url`, value: account.baseUrl ?? "(the PSP's own)" },
     { name: `${at}.max_concurrent`, value: String(account.maxConcurrent) },

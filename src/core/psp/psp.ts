@@ -140,7 +140,7 @@ export type WebhookNews = {
 };
 
 /** What stands in a delivery, or why nothing of it is believed. */
-export type WebhookDelivery =
+type WebhookDelivery =
   | { readonly kind: 'news'; readonly news: readonly WebhookNews[] }
   | { readonly kind: 'refused'; readonly reason: string };
 

@@ -217,9 +217,11 @@ describe('of a PSP that cannot be asked', () => {
 });
 
 describe('the effect of a webhook', () => {
+  const canEnquire = { charge: true, refund: true, payout: true };
+
   test.each([
     ['payment_intent.succeeded', 'unknown', 'looks'],
-    ['payment_intent.succeeded', 'claimed', 'looks'],
+    ['payment_intent.succeeded', 'claimed', 'known'],
     ['payment_intent.succeeded', 'queued', 'known'],
     ['payment_intent.succeeded', 'in_risk_review', 'known'],
     ['payment_intent.succeeded', 'succeeded', 'known'],
@@ -228,8 +230,16 @@ describe('the effect of a webhook', () => {
     ['refund.failed', 'reversed', 'known'],
     ['payment_intent.succeeded', 'declined', 'looks'],
   ] as const)('%s for an operation that is %s: %s', (type, subState, effect) => {
-    expect(effectOf({ type }, { kind: 'refund', subState })).toBe(effect);
-    expect(effectOf({ type }, null)).toBe('not_ours');
+    const event = { type, says: null };
+    expect(effectOf(event, { kind: 'refund', subState }, canEnquire)).toBe(effect);
+    expect(effectOf(event, null, canEnquire)).toBe('not_ours');
+  });
+
+  test('is none where it says nothing and nobody can be asked', () => {
+    const event = { type: 'CAPTURE_FAILED', says: null };
+    const named = { kind: 'charge', subState: 'succeeded' } as const;
+    expect(effectOf(event, named, canEnquire)).toBe('looks');
+    expect(effectOf(event, named, { ...canEnquire, charge: false })).toBe('known');
   });
 });
 

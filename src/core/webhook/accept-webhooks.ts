@@ -10,7 +10,7 @@ import { applyFindings } from '../operation/apply-findings.ts';
 import type { Finding, FindingContext } from '../operation/verdict.ts';
 import { laneOf } from '../queue/job.ts';
 import { notifyLane, recheckOperations } from '../queue/queue-store.ts';
-import { attemptOf, effectOf, type WebhookEvent } from './webhook.ts';
+import { attemptOf, type CanEnquire, effectOf, type WebhookEvent } from './webhook.ts';
 import {
   insertWebhooks,
   listNamedAttempts,
@@ -47,7 +47,8 @@ export async function acceptWebhooks(
         .filter((operation) => operation.pspAccount === pspAccount)
         .map((operation) => [operation.operationId, operation]),
     );
-    const rows = events.map((event) => toRow(pspAccount, event, named));
+    const { canEnquire } = context.capabilitiesOf(pspAccount);
+    const rows = events.map((event) => toRow(pspAccount, event, named, canEnquire));
     const fresh = await insertWebhooks(tx, rows);
     const looked = events.filter((event, i) => fresh.has(event.eventId) && rows[i]!.effect === 'looks');
     const told = oneEach(looked.filter((event) => event.says !== null));
@@ -71,6 +72,7 @@ function toRow(
   pspAccount: string,
   event: WebhookEvent,
   named: ReadonlyMap<bigint, NamedOperation>,
+  canEnquire: CanEnquire,
 ): NewWebhook {
   const operation = event.operationId === null ? null : (named.get(event.operationId) ?? null);
   return {
@@ -78,7 +80,7 @@ function toRow(
     eventId: event.eventId,
     type: event.type,
     operationId: operation === null ? null : operation.operationId,
-    effect: effectOf(event, operation),
+    effect: effectOf(event, operation, canEnquire),
   };
 }
 

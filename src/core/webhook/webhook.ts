@@ -23,6 +23,9 @@ export type WebhookEffect = 'looks' | 'known' | 'not_ours';
 /** The operation that a webhook names, as it stands. */
 export type Named = { readonly kind: OperationKind; readonly subState: SubState };
 
+/** Of which kinds of operations the event's PSP can be asked. */
+export type CanEnquire = Readonly<Record<OperationKind, boolean>>;
+
 /** An attempt of the operation that an event names. */
 export type NamedAttempt = { readonly attemptNumber: number; readonly pspReference: string | null };
 
@@ -48,10 +51,18 @@ const MAY_UNDO = /fail|revers|return|cancel|expire|updated/i;
  * Whether it is worth a look: always while the operation is open or in doubt; when it had ended, only for what may
  * change that. Every charge brings a "succeeded" of its own, which tells nothing.
  */
-export function effectOf(event: Pick<WebhookEvent, 'type'>, named: Named | null): WebhookEffect {
+export function effectOf(
+  event: Pick<WebhookEvent, 'type' | 'says'>,
+  named: Named | null,
+  canEnquire: CanEnquire,
+): WebhookEffect {
   if (named === null) return 'not_ours';
+  // It says nothing by itself, and there is nobody to ask.
+  if (event.says === null && !canEnquire[named.kind]) return 'known';
   // It was never sent: whatever this is, it is not about what we are going to ask for.
   if (named.subState === 'queued' || named.subState === 'in_risk_review') return 'known';
+  // The answer is under way.
+  if (event.says === null && named.subState === 'claimed') return 'known';
   if (!isEnded(named.subState)) return 'looks';
   if (named.subState === 'succeeded') return MAY_UNDO.test(event.type) ? 'looks' : 'known';
   return named.subState === 'reversed' ? 'known' : 'looks';

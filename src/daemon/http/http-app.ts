@@ -100,6 +100,7 @@ const ADDRESSES: readonly { readonly path: RegExp; readonly allow: string }[] = 
   { path: /^\/v1\/payments\/[^/]+\/retry$/, allow: 'POST' },
   { path: /^\/v1\/refunds$/, allow: 'POST' },
   { path: /^\/v1\/refunds\/[^/]+$/, allow: 'GET, HEAD' },
+  { path: /^\/v1\/webhooks\/[^/]+$/, allow: 'POST' },
   { path: /^\/(?:livez|readyz)$/, allow: 'GET, HEAD' },
 ];
 

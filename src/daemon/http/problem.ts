@@ -10,6 +10,7 @@ const PROBLEMS = {
   invalid_json: [400, 'The body is not JSON'],
   invalid_url: [400, 'The address is not valid'],
   invalid_http: [400, 'The request is not HTTP'],
+  webhook_refused: [400, 'The webhook is not believed'],
   not_found: [404, 'Not found'],
   method_not_allowed: [405, 'The method is not allowed here'],
   request_timeout: [408, 'The request did not arrive in time'],
@@ -101,6 +102,11 @@ export const NOT_FOUND: Problem = { code: 'not_found', detail: 'There is nothing
 export const NO_SUCH_PAYMENT: Problem = { code: 'not_found', detail: 'There is no payment with this id.' };
 
 export const NO_SUCH_REFUND: Problem = { code: 'not_found', detail: 'There is no refund with this id.' };
+/** A PSP delivers again for days: time to set it right. */
+export const NO_WEBHOOKS: Problem = {
+  code: 'not_found',
+  detail: 'No account of such a PSP takes webhooks. Set webhook_secret_file in its [psp.NAME] table.',
+};
 export const NO_SUCH_ORDER: Problem = { code: 'not_found', detail: 'The payment has no such order.' };
 
 export const SHUTTING_DOWN: Problem = {

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import type { Db } from '../../core/db/connection.ts';
-import { OperatorError, TransientError } from '../../core/errors.ts';
+import { OperatorError } from '../../core/errors.ts';
 import { formatId, parseId } from '../../core/ids.ts';
 import type { AcceptPolicy } from '../../core/payment/accept-payments.ts';
 import { paymentView } from '../../core/payment/payment-answer.ts';
@@ -25,6 +25,8 @@ import { KEY_HEADER, readPaymentBody, readRetryBody } from './payment-body.ts';
 import { type PaymentResponse, paymentResponse, retryResponse } from './payment-response.ts';
 import { invalidRequest, NO_SUCH_PAYMENT, NO_SUCH_REFUND, OVERLOADED } from './problem.ts';
 import { refundResponse } from './refund-response.ts';
+import { addWebhookRoute, type WebhookOptions } from './webhook-routes.ts';
+import { within } from './within.ts';
 
 /** Longer than the wait for somebody else's commit, shorter than the patience of usual clients (ms). */
 const ANSWER_TIMEOUT_MS = 15_000;
@@ -37,6 +39,7 @@ export type HttpOptions = {
   readonly db: Db;
   readonly policy: AcceptPolicy;
   readonly refunds: Pick<RefundContext, 'policy' | 'accountOf'>;
+  readonly webhooks: Pick<WebhookOptions, 'accounts' | 'findings'>;
   /** The book's own part of every key at a PSP. */
   readonly bookKey: string;
   /** 127.0.0.1, ::1 or localhost. */
@@ -81,6 +84,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   addPaymentRoutes(app, options, accept);
   addRefundRoutes(app, options);
   addRetryRoute(app, options);
+  addWebhookRoute(app, { ...options.webhooks, db: options.db, log: options.log });
   addHealthRoutes(app, options);
   const port = await listen(app, host, options.port);
   options.log.info({ host, port }, 'http listening');
@@ -178,23 +182,6 @@ function addHealthRoutes(app: App, options: HttpOptions): void {
     await within(timeoutMs, listPaymentRows(options.db, []));
     return sendJson(reply, 200, ok);
   });
-}
-
-/**
- * The result, or a TransientError when it takes longer: the work goes on without its caller. (Fastify's own
- * handlerTimeout ends with the body of the request, on Node 24, and so never meets a POST.)
- */
-async function within<T>(timeoutMs: number, work: PromiseLike<T>): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new TransientError('database_timeout', `no answer of the database in ${timeoutMs} ms`)),
-    timeoutMs,
-  );
-  try {
-    return await Promise.race([work, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function logResponse(log: Log, response: PaymentResponse): void {

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import type { Db } from '../../core/db/connection.ts';
 import { type Currency, parseCurrency } from '../../core/money.ts';
 import type { AcceptPolicy } from '../../core/payment/accept-payments.ts';
+import { capabilitiesOf } from '../../core/psp/request.ts';
 import { openLog } from '../log.ts';
 import { type HttpOptions, type HttpServer, startHttp } from './server.ts';
 
@@ -28,6 +29,10 @@ export function startTestServer(db: Db, changes: Partial<HttpOptions> = {}): Pro
     db,
     policy: POLICY,
     refunds: { policy: { fee: 'proportional', overdraw: 'allowed' }, accountOf: () => ({ psp: 'stripe' }) },
+    webhooks: {
+      accounts: [],
+      findings: { capabilitiesOf: () => capabilitiesOf('stripe'), random: () => 0.5 },
+    },
     bookKey: BOOK_KEY,
     host: '127.0.0.1',
     port: 0,
@@ -78,7 +83,8 @@ export function call(server: HttpServer, what: Call): Promise<Answer> {
       response.on('error', reject);
       response.on('end', () => {
         const text = Buffer.concat(chunks).toString();
-        const json = text === '' ? {} : (JSON.parse(text) as Record<string, unknown>);
+        const isJson = /json/.test(response.headers['content-type'] ?? '');
+        const json = text === '' || !isJson ? {} : (JSON.parse(text) as Record<string, unknown>);
         resolve({ status: response.statusCode ?? 0, headers: response.headers, text, json });
       });
     });
