@@ -10,8 +10,8 @@ import { CHILD_FLAG } from './processes.ts';
 const USAGE = `npm run chaos -- [--orders 5000] [--kills 30] [--seed 7] [--daemons 3] [--json] [--logs FOLDER]
 npm run chaos -- --scenario sigstop [--seed 7] [--json] [--logs FOLDER]
 
-Exit code 0: nothing lost, charged, refunded or paid out twice, unexplained or out of balance, and every kill found orders in flight.
-1: it did not hold; the differences are named. 2: wrong arguments.`;
+Exit code 0: nothing lost, charged, refunded or paid out twice, unexplained or out of balance, and every kill found
+orders in flight. 1: it did not hold; the differences are named. 2: wrong arguments.`;
 
 /** The daemons run from here. */
 const BUILT = new URL('../dist/cli/main.js', import.meta.url);
