@@ -51,7 +51,9 @@ export async function payoutWave(context: PayoutsContext, wave: WavePlan, random
       onLine: () => undefined,
     });
   };
-  await Promise.all([give(wave.submitterKills), wave.mode === 'once' ? null : give([])]);
+  // Killed between the submission and the approval.
+  const kills = random.chance(0.6) ? [1] : [];
+  await Promise.all([give(kills), wave.mode === 'once' ? null : give([])]);
   for (const line of lines) payouts.names.add(line.name);
 }
 

@@ -137,16 +137,17 @@ export function proveJudge(
 ): Proof {
   let tried = 0;
   const blind: string[] = [];
-  const innocent = judgeRefunds(material);
+  // A book with a fault may have it just where the truth would be falsified; such a run has failed anyway.
+  if (judgeRefunds(material).length + judgeThem(payouts).length > 0) return { tried: 0, blind: [] };
   for (const { name, measure, falsify } of FALSIFICATIONS) {
     const falsified = falsify(material);
     if (falsified === null) continue;
     tried += 1;
-    if (countOf(judgeRefunds(falsified), measure) <= countOf(innocent, measure)) blind.push(name);
+    if (!names(judgeRefunds(falsified), measure)) blind.push(name);
   }
   for (const [name, measure, falsified] of falsifyPayouts(payouts)) {
     tried += 1;
-    if (countOf(judgeThem(falsified), measure) <= countOf(judgeThem(payouts), measure)) blind.push(name);
+    if (!names(judgeThem(falsified), measure)) blind.push(name);
   }
   for (const [name, falsified] of falsifyPostings(expected)) {
     tried += 1;
@@ -155,8 +156,8 @@ export function proveJudge(
   return { tried, blind };
 }
 
-function countOf(differences: readonly Difference[], measure: Difference['measure']): number {
-  return differences.filter((one) => one.measure === measure).length;
+function names(differences: readonly Difference[], measure: Difference['measure']): boolean {
+  return differences.some((one) => one.measure === measure);
 }
 
 function moved(material: RefundMaterial) {

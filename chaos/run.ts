@@ -12,7 +12,7 @@ import { pause } from './processes.ts';
 import type { Progress } from './progress.ts';
 import { createRandom, type Random } from './random.ts';
 import { createRefundSubmissions, type RefundSubmissions, refundWave } from './refunds.ts';
-import { sabotage } from './sabotage.ts';
+import { falsifyTruth, sabotage } from './sabotage.ts';
 import { createSubmissions, type Submissions, submitWave } from './submit.ts';
 import { type World, withWorld } from './world.ts';
 
@@ -38,6 +38,7 @@ export type RunWishes = {
   readonly orders: number;
   readonly kills: number;
   readonly daemons: number;
+  readonly truth: 'kept' | 'falsified';
   readonly logFolder: string | null;
 };
 
@@ -88,6 +89,7 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
       const settling = await settle(world, eyes, progress);
       const keys = await countKeys(world);
       const uncleanStops = await stopDaemons(world, progress);
+      if (wishes.truth === 'falsified') await falsifyTruth(world);
       progress.say('checking the books against the truth of the sandbox');
       const checked = await checkEverything(world, eyes.db(), {
         plan,
