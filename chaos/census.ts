@@ -9,6 +9,8 @@ export type Census = {
   readonly orders: number;
   readonly ended: number;
   readonly jobs: number;
+  /** Payments that have ended, and of which nobody has looked yet what to give back. */
+  readonly watches: number;
   /** Grows with everything that happens. */
   readonly lastEvent: bigint;
 };
@@ -35,12 +37,20 @@ async function ask(db: Db): Promise<Census> {
         join ${t.daemon} d on d.id = j.daemon_id
        where j.state = 'leased'
        group by d.name`,
-    sql<{ orders: number; ended: number; jobs: number; lastEvent: bigint }[]>`
-      select (select count(*) from ${t.operation})::integer as orders,
+    sql<{ orders: number; ended: number; jobs: number; watches: number; lastEvent: bigint }[]>`
+      select (select count(*) from ${t.operation} where kind = 'charge')::integer as orders,
              (select count(*) from ${t.operation}
-               where sub_state in ('succeeded', 'declined', 'rejected', 'risk_blocked', 'canceled', 'expired')
+               where kind = 'charge' and sub_state in ('succeeded', 'declined', 'rejected', 'risk_blocked', 'canceled', 'expired')
              )::integer as ended,
              (select count(*) from ${t.job})::integer as jobs,
+             (select count(*)
+                from ${t.partialWatch} w
+               where not exists (select 1
+                                   from ${t.operation} o
+                                  where o.payment_id = w.payment_id
+                                    and o.kind = 'charge'
+                                    and o.sub_state not in ('succeeded', 'declined', 'rejected', 'risk_blocked',
+                                                            'canceled', 'expired', 'reversed')))::integer as watches,
              (select coalesce(max(id), 0) from ${t.event}) as last_event`,
   ]);
   // A daemon's name ends with its process number.

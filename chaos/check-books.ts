@@ -1,47 +1,48 @@
-/** Recomputes ledger and wallets from the postings in its own way, and compares them with the orders. */
+/** Recomputes ledger and wallets from the postings in its own way, and compares them with the sandbox's truth. */
 import type { Db } from '../src/core/db/connection.ts';
 import { verifyLedger } from '../src/core/ledger/verify-ledger.ts';
 import { listWallets, type Wallet } from '../src/core/wallet/wallet-store.ts';
-import { PSP_ACCOUNT } from './child.ts';
-import type { OrderFact } from './facts.ts';
+import { balancesOf, comparePostings, spendable } from './expected-books.ts';
+import { listPostingFacts, type PostingFact } from './refund-facts.ts';
 
 const PAGE = 1_000;
 
-/** Differences of the ledger: its own verification, and receivable and suspense against the orders. */
-export async function checkLedger(db: Db, orders: readonly OrderFact[]): Promise<readonly string[]> {
+/** What the sandbox's truth makes of the books. */
+export type ExpectedBooks = {
+  readonly postings: readonly PostingFact[];
+  /** Whether any money moved at all. */
+  readonly anySuccess: boolean;
+};
+
+/** Differences of the ledger: its own verification, every line against the truth, and the balances of our own accounts. */
+export async function checkLedger(db: Db, expected: ExpectedBooks): Promise<readonly string[]> {
   const verification = await verifyLedger(db);
   const found = verification.faults.map(
     (fault) =>
       `${fault.code} ${fault.subject} ${fault.currency ?? ''}: ${fault.expected}, found ${fault.found}`,
   );
-  const anySuccess = orders.some((order) => order.subState === 'succeeded');
-  if (verification.verdict === 'empty' && anySuccess) found.push('the ledger is empty');
-  const wanted = new Map<string, bigint>();
-  for (const order of orders) {
-    const entries = order.successEntries + order.suspenseEntries;
-    if (entries === 0) continue;
-    add(wanted, order.currency, BigInt(entries) * order.amountMinor);
-  }
-  const booked = await sumPostings(db, `psp:${PSP_ACCOUNT}:receivable`);
-  found.push(...differences(wanted, booked).map((line) => `receivable ${line}`));
-  return found;
+  if (verification.verdict === 'empty' && expected.anySuccess) found.push('the ledger is empty');
+  const wanted = [...balancesOf(expected.postings)].filter(([key]) => !key.startsWith('seller:'));
+  return [
+    ...found,
+    ...comparePostings(expected.postings, await listPostingFacts(db)),
+    ...differences(new Map(wanted), await readOwnBalances(db)).map((line) => `balance ${line}`),
+  ];
 }
 
 function add(sums: Map<string, bigint>, key: string, amount: bigint): void {
   sums.set(key, (sums.get(key) ?? 0n) + amount);
 }
 
-/** Debits less credits of one account per currency, from the postings. */
-async function sumPostings(db: Db, code: string): Promise<ReadonlyMap<string, bigint>> {
+/** Credits less debits of every account that is no seller's, as the book keeps its balance. */
+async function readOwnBalances(db: Db): Promise<ReadonlyMap<string, bigint>> {
   const { t } = db;
-  const rows = await db.sql<{ currency: string; total: bigint }[]>`
-    select a.currency,
-           sum(case when p.debit_id = a.id then p.amount_minor else -p.amount_minor end)::bigint as total
+  const rows = await db.sql<{ account: string; total: bigint }[]>`
+    select a.code || ' ' || a.currency as account, b.credits - b.debits as total
       from ${t.account} a
-      join ${t.posting} p on a.id in (p.debit_id, p.credit_id)
-     where a.code = ${code}
-     group by a.currency`;
-  return new Map(rows.map((row) => [row.currency, row.total]));
+      join ${t.accountBalance} b on b.account_id = a.id
+     where a.family <> 'seller'`;
+  return new Map(rows.map((row) => [row.account, row.total]));
 }
 
 /** Every key whose two sums differ; a missing one is zero. */
@@ -55,25 +56,23 @@ function differences(
     .map((key) => `${key}: ${wanted.get(key) ?? 0n} wanted, ${found.get(key) ?? 0n} found`);
 }
 
-/** Wallets against the postings, purpose by purpose, and their totals against the orders that succeeded. */
-export async function checkWallets(db: Db, orders: readonly OrderFact[]): Promise<readonly string[]> {
+/** Wallets against the postings, purpose by purpose, and against what the sandbox's truth makes of them. */
+export async function checkWallets(db: Db, expected: ExpectedBooks): Promise<readonly string[]> {
   const wallets = await listAllWallets(db);
   const shown = new Map<string, bigint>();
-  const totals = new Map<string, bigint>();
+  const byTruth = new Map<string, bigint>();
   for (const wallet of wallets) {
+    const { seller, currency } = wallet;
     for (const [purpose, amount] of purposesOf(wallet)) {
-      if (amount !== 0n) add(shown, `${wallet.seller} ${wallet.currency} ${purpose}`, amount);
+      if (amount === 0n) continue;
+      add(shown, `${seller} ${currency} ${purpose}`, amount);
+      add(byTruth, `${spendable(`seller:${seller}:${purpose}`)} ${currency}`, amount);
     }
-    if (wallet.totalMinor !== 0n) add(totals, `${wallet.seller} ${wallet.currency}`, wallet.totalMinor);
   }
-  const owed = new Map<string, bigint>();
-  for (const order of orders) {
-    if (order.subState !== 'succeeded' || order.amountMinor === order.feeMinor) continue;
-    add(owed, `${order.seller} ${order.currency}`, order.amountMinor - order.feeMinor);
-  }
+  const owed = [...balancesOf(expected.postings)].filter(([key]) => key.startsWith('seller:'));
   return [
     ...differences(await recomputeWallets(db), shown).map((line) => `wallet against postings: ${line}`),
-    ...differences(owed, totals).map((line) => `wallet against orders: ${line}`),
+    ...differences(new Map(owed), byTruth).map((line) => `wallet against the truth: ${line}`),
   ];
 }
 

@@ -1,16 +1,28 @@
 /**
- * What the run's own kinds of process do: the sandbox, and a submitter of one file. (Daemons are started by the
- * command line, as anybody would.) Each gets its job as one JSON argument and leaves when its parent is gone.
+ * What the run's own kinds of process do: the sandbox, and what submits a file of payments or of refunds. (Daemons are
+ * started by the command line, as anybody would.) Each gets its job as one JSON argument and leaves when its parent is
+ * gone.
  */
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { readConfig } from '../src/core/config.ts';
+import { accountsOf, readConfig } from '../src/core/config.ts';
 import { type ConnectionOptions, type Db, openBook, transact } from '../src/core/db/connection.ts';
+import { formatId } from '../src/core/ids.ts';
+import type { Currency } from '../src/core/money.ts';
 import { type AcceptContext, fingerprint } from '../src/core/payment/accept-payments.ts';
 import { type PaymentFile, parsePaymentFile } from '../src/core/payment/parse-payment-file.ts';
 import type { FilePayment } from '../src/core/payment/payment-collector.ts';
 import { markBatchSubmitted, openBatch } from '../src/core/payment/payment-store.ts';
 import { type SubmitResult, submitPayments } from '../src/core/payment/submit-payments.ts';
+import { type ApprovalContext, approveItems, startApproval } from '../src/core/payout/approve-payouts.ts';
+import type { PayoutRequest } from '../src/core/payout/payout.ts';
+import { submitPayouts } from '../src/core/payout/submit-payouts.ts';
 import { getBookKey } from '../src/core/queue/queue-store.ts';
+import type { RefundContext } from '../src/core/refund/accept-refunds.ts';
+import type { RefundRequest } from '../src/core/refund/refund.ts';
+import { readRefundRequest } from '../src/core/refund/refund-request.ts';
+import { submitRefunds } from '../src/core/refund/submit-refunds.ts';
+import { createSeller } from '../src/core/seller/change-seller.ts';
 import type { SandboxOptions } from '../src/daemon/sandbox/main.ts';
 
 export type ChildJob =
@@ -20,12 +32,41 @@ export type ChildJob =
       readonly document: unknown;
       readonly connection: ConnectionOptions;
       readonly file: string;
+    }
+  | {
+      /** `refunder`: JSON, batches of {@link RefundBody}. `payer`: JSON, {@link PayoutLine}s. */
+      readonly role: 'refunder' | 'payer';
+      readonly document: unknown;
+      readonly connection: ConnectionOptions;
+      readonly file: string;
     };
+
+/** A payout of the run. */
+export type PayoutLine = {
+  readonly name: string;
+  readonly seller: string;
+  readonly currency: string;
+  readonly amountMinor: string;
+};
+
+/** A refund as it is asked for, in JSON as over HTTP. */
+export type RefundBody = {
+  readonly refund_id: string;
+  readonly payment_order_id: string;
+  readonly amount?: string;
+};
+
+/** `id`: ours, null for a refusal. */
+export type RefundAnswer = { readonly name: string; readonly kind: string; readonly id: string | null };
+
+type FileJob = Extract<ChildJob, { role: 'refunder' | 'payer' }>;
 
 /** What a submitter prints, one JSON line per batch, as soon as the batch is committed. */
 export type SubmitterLine =
   | { readonly kind: 'batch'; readonly payments: readonly (readonly [checkout: string, payment: string])[] }
   | { readonly kind: 'refused'; readonly checkout: string; readonly why: string }
+  | { readonly kind: 'refunds'; readonly answers: readonly RefundAnswer[] }
+  | { readonly kind: 'payouts' }
   | { readonly kind: 'done' };
 
 /** The PSP account of the run. The key opens nothing but the sandbox. */
@@ -52,6 +93,10 @@ export async function runChild(job: ChildJob): Promise<void> {
     }
     case 'submitter':
       return submit(job);
+    case 'refunder':
+      return askRefunds(job);
+    case 'payer':
+      return payOut(job);
   }
 }
 
@@ -120,6 +165,91 @@ async function submitFile(
     await pause(SUBMIT_PAUSE_MS);
   }
   await transact(db, (tx) => markBatchSubmitted(tx, batch.id, principal));
+}
+
+/** The whole file, batch by batch; what was asked before is answered the same again. */
+async function askRefunds(job: FileJob): Promise<void> {
+  const batches = JSON.parse(await readFile(job.file, 'utf8')) as readonly (readonly RefundBody[])[];
+  const config = configOf(job.document);
+  const db = await openBook({ connection: job.connection, book: 'paygate', max: 2 });
+  try {
+    const context: RefundContext = {
+      policy: config.refunds,
+      bookKey: await getBookKey(db),
+      principal: 'chaos refunder',
+      accountOf: accountsOf(config),
+    };
+    for (const batch of batches) {
+      const results = await submitRefunds(db, context, batch.map(readBody));
+      const answers = results.map((result, i) => ({
+        name: batch[i]!.refund_id,
+        kind: result.kind,
+        id: 'refund' in result ? formatId('refund', result.refund.id) : null,
+      }));
+      print({ kind: 'refunds', answers } satisfies SubmitterLine);
+      await pause(SUBMIT_PAUSE_MS);
+    }
+    print({ kind: 'done' } satisfies SubmitterLine);
+  } finally {
+    await db.close();
+  }
+}
+
+/**
+ * Registers the sellers, submits the file and approves every batch of it that is not through: whoever was killed before
+ * us may have left one at any point.
+ */
+async function payOut(job: FileJob): Promise<void> {
+  const lines = JSON.parse(await readFile(job.file, 'utf8')) as readonly PayoutLine[];
+  const config = configOf(job.document);
+  const db = await openBook({ connection: job.connection, book: 'paygate', max: 2 });
+  const principal = 'chaos payer';
+  try {
+    for (const { seller } of lines) {
+      const destination = `acct_${Buffer.from(seller).toString('hex')}`.slice(0, 40);
+      const place = { pspAccount: PSP_ACCOUNT, destination };
+      await createSeller(db, { seller, place, reason: 'the chaos run pays it', principal });
+    }
+    const sha256 = createHash('sha256').update(job.file).digest('hex');
+    const submission = { principal, pspAccount: PSP_ACCOUNT, sha256, source: job.file };
+    await submitPayouts(db, submission, lines.map(readLine));
+    print({ kind: 'payouts' } satisfies SubmitterLine);
+    await pause(SUBMIT_PAUSE_MS);
+    const context: ApprovalContext = {
+      policy: config.payouts,
+      bookKey: await getBookKey(db),
+      principal,
+      accountOf: accountsOf(config),
+    };
+    for (const batchId of await listOpenBatches(db, job.file)) {
+      const start = await startApproval(db, context, batchId, 'approve');
+      if (start.kind === 'second_person_needed')
+        throw new Error(`payout batch ${batchId} is not ours to approve`);
+      if (start.kind === 'ended') continue;
+      const run = { signal: new AbortController().signal, onProgress: () => undefined };
+      await approveItems(db, context, start.batch, run);
+    }
+    print({ kind: 'done' } satisfies SubmitterLine);
+  } finally {
+    await db.close();
+  }
+}
+
+function readLine({ name, seller, currency, amountMinor }: PayoutLine, index: number): PayoutRequest {
+  const money = { amountMinor: BigInt(amountMinor), currency: currency as Currency };
+  return { line: index + 1, itemRef: name, seller, money, destination: null, memo: null };
+}
+
+async function listOpenBatches(db: Db, source: string): Promise<readonly bigint[]> {
+  const rows = await db.sql<{ id: bigint }[]>`
+    select id from ${db.t.payoutBatch} where source = ${source} and state in ('draft', 'approving') order by id`;
+  return rows.map((row) => row.id);
+}
+
+function readBody(body: RefundBody): RefundRequest {
+  const reading = readRefundRequest(body);
+  if (reading.kind === 'ok') return reading.request;
+  throw new Error(`the planned refund is bad: ${JSON.stringify(reading.faults[0])}`);
 }
 
 async function submitSome(db: Db, context: AcceptContext, payments: readonly FilePayment[]): Promise<void> {

@@ -53,7 +53,7 @@ export async function listOrderFacts(db: Db): Promise<readonly OrderFact[]> {
            coalesce(b.suspense_entries, 0) as suspense_entries
       from ${t.paymentOrder} po
       join ${t.payment} p on p.id = po.payment_id
-      join ${t.operation} o on o.payment_order_id = po.id
+      join ${t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
       left join tries a on a.operation_id = o.id
       left join letters d on d.operation_id = o.id
       left join ${t.job} j on j.operation_id = o.id

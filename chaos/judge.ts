@@ -11,7 +11,16 @@ import type { TrueIntent } from './sandbox.ts';
 
 /** What is wrong, by the measure of the result that it counts into. */
 export type Difference = {
-  readonly measure: 'lost' | 'charged_twice' | 'unexplained' | 'imbalance' | 'second_attempts';
+  readonly measure:
+    | 'lost'
+    | 'charged_twice'
+    | 'refunded_twice'
+    | 'over_refunded'
+    | 'refunds_missing'
+    | 'paid_twice'
+    | 'unexplained'
+    | 'imbalance'
+    | 'second_attempts';
   readonly what: string;
 };
 

@@ -7,11 +7,12 @@ import { parseArgs } from 'node:util';
 import type { ChildJob } from './child.ts';
 import { CHILD_FLAG } from './processes.ts';
 
-const USAGE = `npm run chaos -- [--orders 5000] [--kills 30] [--seed 7] [--daemons 3] [--json] [--logs FOLDER]
+const USAGE = `npm run chaos -- [--orders 5000] [--kills 30] [--seed 7] [--daemons 3] [--json] [--logs FOLDER] [--falsify]
 npm run chaos -- --scenario sigstop [--seed 7] [--json] [--logs FOLDER]
 
-Exit code 0: nothing lost, charged twice, unexplained or out of balance, and every kill found orders in flight.
-1: it did not hold; the differences are named. 2: wrong arguments.`;
+Exit code 0: nothing lost, charged, refunded or paid out twice, unexplained or out of balance, and every kill found
+orders in flight. 1: it did not hold; the differences are named. 2: wrong arguments.
+--falsify moves money at the sandbox behind everybody's back when the run is over: the judge must name it (exit code 1).`;
 
 /** The daemons run from here. */
 const BUILT = new URL('../dist/cli/main.js', import.meta.url);
@@ -25,6 +26,7 @@ type Wishes = {
   readonly orders: number;
   readonly kills: number;
   readonly daemons: number;
+  readonly truth: 'kept' | 'falsified';
   readonly json: boolean;
   readonly scenario: 'sigstop' | null;
   readonly logFolder: string | null;
@@ -91,6 +93,7 @@ function readWishes(args: readonly string[]): Wishes | string {
         kills: { type: 'string', default: '30' },
         seed: { type: 'string', default: '1' },
         daemons: { type: 'string', default: '3' },
+        falsify: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         scenario: { type: 'string' },
         logs: { type: 'string' },
@@ -103,6 +106,7 @@ function readWishes(args: readonly string[]): Wishes | string {
       orders: readNumber('orders', values.orders, 1, 1_000_000),
       kills: readNumber('kills', values.kills, 0, 10_000),
       daemons: readNumber('daemons', values.daemons, 2, MAX_DAEMONS),
+      truth: values.falsify ? 'falsified' : 'kept',
       json: values.json,
       scenario: values.scenario ?? null,
       logFolder: values.logs ?? null,

@@ -15,6 +15,10 @@ export function resultJson(result: RunResult, wantedKills: number) {
     kills: counted.length,
     lost: checked.lost,
     charged_twice: checked.chargedTwice,
+    refunded_twice: checked.refundedTwice,
+    over_refunded: checked.overRefunded,
+    refunds_missing: checked.refundsMissing,
+    paid_twice: checked.paidTwice,
     unexplained: checked.unexplained,
     imbalance: checked.imbalance,
     wallet_differences: checked.walletDifferences,
@@ -22,6 +26,8 @@ export function resultJson(result: RunResult, wantedKills: number) {
     second_attempts: checked.secondAttempts,
     silent_sends: checked.silentSends,
     contradictory_answers: checked.contradictions,
+    blind_checks: checked.proof.blind.length,
+    falsifications_noticed: checked.proof.tried - checked.proof.blind.length,
     ok: isOk(result, wantedKills),
     duration_s: result.durationS,
     kills_by_kind: countBy(counted.map((killed) => killed.kind)),
@@ -30,6 +36,16 @@ export function resultJson(result: RunResult, wantedKills: number) {
     ended_under_fire: settling.endedBefore,
     states: checked.states,
     charged_at_sandbox: checked.chargedIntents,
+    refunds: checked.refunds.asked,
+    refunds_partial: checked.refunds.partials,
+    refunded_at_sandbox: checked.refunds.moved,
+    refunds_in_doubt: checked.refunds.inDoubt,
+    kept_of_failed_payments: checked.kept,
+    refund_states: checked.refunds.states,
+    payouts: checked.payouts.items,
+    paid_out_at_sandbox: checked.payouts.moved,
+    payout_states: checked.payouts.states,
+    payer_kills: result.payouts.kills,
     unknown_open: checked.unknownOpen,
     dead_letters: checked.deadLetters,
     resends: checked.counts.resends,
@@ -40,6 +56,10 @@ export function resultJson(result: RunResult, wantedKills: number) {
     requests_seen_again: keys.seenAgain,
     requests_with_a_fault: keys.faultedOnce,
     requests_with_several_faults: keys.faultedAgain,
+    refunds_answered: result.refunds.answers.size,
+    refunds_refused: result.refunds.refusals.size,
+    refunds_answered_again: result.refunds.repeats,
+    refunder_kills: result.refunds.kills,
     submitter_kills: submissions.submitterKills,
     files_submitted_twice: submissions.filesTwice,
     events: checked.events,
@@ -52,12 +72,17 @@ export function resultJson(result: RunResult, wantedKills: number) {
   };
 }
 
-/** The seven measures are zero, nothing was silent or contradicted, and the kills were real. */
+/** All measures are zero, nothing was silent or contradicted, and the kills were real. */
 export function isOk(result: RunResult, wantedKills: number): boolean {
   const { checked } = result;
   const bad =
     checked.lost +
     checked.chargedTwice +
+    checked.refundedTwice +
+    checked.overRefunded +
+    checked.paidTwice +
+    checked.refundsMissing +
+    checked.proof.blind.length +
     checked.unexplained +
     checked.imbalance +
     checked.walletDifferences +
@@ -104,6 +129,8 @@ export function summaryText(result: RunResult, wantedKills: number): string {
     '',
     `  orders             ${json.orders} in ${json.duration_s} s; ${list(json.states)}`,
     `  at the sandbox     ${json.charged_at_sandbox} charged; ${json.ended_under_fire} orders ended while the killing went on`,
+    `  refunds            ${json.refunds} asked, ${json.refunds_partial} of them of payments that failed in part; ${list(json.refund_states)}`,
+    `  payouts            ${json.payouts}, ${json.paid_out_at_sandbox} of them paid there; ${list(json.payout_states)}`,
     `  kills that counted ${json.kills} of ${wantedKills} (${list(json.kills_by_kind)})`,
     `  in flight at them  ${json.in_flight_at_kills.least} to ${json.in_flight_at_kills.most}, median ${json.in_flight_at_kills.median}`,
     `  submitters         ${json.submitter_kills} killed, ${json.files_submitted_twice} files submitted twice at once`,
@@ -112,7 +139,9 @@ export function summaryText(result: RunResult, wantedKills: number): string {
     `  open               ${json.unknown_open} unknown; dead letters: ${list(json.dead_letters)}`,
     `  settled            ${json.settled} after ${json.settled_s} s`,
     '',
-    `  lost ${json.lost}, charged twice ${json.charged_twice}, unexplained ${json.unexplained}, imbalance ${json.imbalance},`,
+    `  lost ${json.lost}, charged twice ${json.charged_twice}, refunded twice ${json.refunded_twice}, over-refunded ${json.over_refunded},`,
+    `  refunds missing ${json.refunds_missing}, paid twice ${json.paid_twice}, blind checks ${json.blind_checks},`,
+    `  unexplained ${json.unexplained}, imbalance ${json.imbalance},`,
     `  wallet differences ${json.wallet_differences}, replay differences ${json.replay_differences},`,
     `  second attempts ${json.second_attempts}, silent sends ${json.silent_sends}`,
     '',

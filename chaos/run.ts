@@ -6,11 +6,13 @@ import { type Census, inFlightOf, look, lookUntil } from './census.ts';
 import { type Checked, checkEverything } from './check.ts';
 import { type Eyes, openEyes } from './database.ts';
 import { type Killed, killPart } from './kill.ts';
+import { createPayoutSubmissions, type PayoutSubmissions, payoutWave } from './payouts.ts';
 import { type KillPlan, makePlan, type Plan, planKill, type WavePlan } from './plan.ts';
 import { pause } from './processes.ts';
 import type { Progress } from './progress.ts';
 import { createRandom, type Random } from './random.ts';
-import { sabotage } from './sabotage.ts';
+import { createRefundSubmissions, type RefundSubmissions, refundWave } from './refunds.ts';
+import { falsifyTruth, sabotage } from './sabotage.ts';
 import { createSubmissions, type Submissions, submitWave } from './submit.ts';
 import { type World, withWorld } from './world.ts';
 
@@ -36,6 +38,7 @@ export type RunWishes = {
   readonly orders: number;
   readonly kills: number;
   readonly daemons: number;
+  readonly truth: 'kept' | 'falsified';
   readonly logFolder: string | null;
 };
 
@@ -43,6 +46,8 @@ export type RunResult = {
   readonly plan: Plan;
   readonly kills: readonly Killed[];
   readonly submissions: Submissions;
+  readonly refunds: RefundSubmissions;
+  readonly payouts: PayoutSubmissions;
   readonly checked: Checked;
   readonly settling: Settling;
   readonly keys: { readonly seenAgain: number; readonly faultedOnce: number; readonly faultedAgain: number };
@@ -78,14 +83,19 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
     const stopWatching = watch(eyes, progress, world);
     try {
       const submissions = createSubmissions();
-      const kills = await killAndSubmit(world, eyes, plan, submissions, progress);
+      const refunds = createRefundSubmissions();
+      const payouts = createPayoutSubmissions();
+      const kills = await killAndSubmit(world, eyes, plan, submissions, refunds, payouts, progress);
       const settling = await settle(world, eyes, progress);
       const keys = await countKeys(world);
       const uncleanStops = await stopDaemons(world, progress);
+      if (wishes.truth === 'falsified') await falsifyTruth(world);
       progress.say('checking the books against the truth of the sandbox');
       const checked = await checkEverything(world, eyes.db(), {
         plan,
         submissions,
+        refundSubmissions: refunds,
+        payoutNames: payouts.names,
         jobsMayBeLeft: settling.jobsLeft > 0,
       });
       const { log, unexpectedEnds } = world;
@@ -94,6 +104,8 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
         plan,
         kills,
         submissions,
+        refunds,
+        payouts,
         checked,
         settling,
         keys,
@@ -144,15 +156,30 @@ async function killAndSubmit(
   eyes: Eyes,
   plan: Plan,
   submissions: Submissions,
+  refunds: RefundSubmissions,
+  payouts: PayoutSubmissions,
   progress: Progress,
 ): Promise<readonly Killed[]> {
   const { folder, document, database, mark, log } = world;
-  const context = { folder, document, connection: database.app, mark, log, submissions };
+  const context = {
+    folder,
+    document,
+    connection: database.app,
+    mark,
+    log,
+    submissions,
+    refunds,
+    payouts,
+    eyes,
+  };
   const random = createRandom(plan.seed ^ 0x5eed);
   const waves: Promise<void>[] = [];
   const kills: Killed[] = [];
   const startWave = (wave: WavePlan): void => {
-    waves.push(submitWave(context, wave));
+    waves.push(submitWave(context, wave), refundWave(context, wave, createRandom(plan.seed + wave.number)));
+    // What is pending until tomorrow cannot be paid out today.
+    if (plan.releaseAfterDays === 0)
+      waves.push(payoutWave(context, wave, createRandom(plan.seed ^ wave.number)));
     void sabotage(world, eyes, wave, random).catch((error: unknown) => log.note('saboteur', String(error)));
   };
   const queue: KillPlan[] = [...plan.kills];
@@ -198,7 +225,8 @@ async function settle(world: World, eyes: Eyes, progress: Progress): Promise<Set
     const now = performance.now();
     const seconds = Math.round((now - startedAt) / 1000);
     if (census !== null) {
-      if (census.jobs === 0) return { end: 'queue_empty', endedBefore, seconds, jobsLeft: 0 };
+      if (census.jobs === 0 && census.watches === 0)
+        return { end: 'queue_empty', endedBefore, seconds, jobsLeft: 0 };
       if (census.lastEvent !== moved.event) moved = { event: census.lastEvent, at: now };
     }
     const jobsLeft = census?.jobs ?? -1;

@@ -1,8 +1,10 @@
 /**
  * Faults beyond the drawn ones: the same fault several times on one order's request, and bursts that refuse
- * everybody. Steers the sandbox only. What it queues is forgotten when the sandbox is killed: so be it.
+ * everybody. Steers the sandbox only. What it queues is forgotten when the sandbox is killed: so be it. On wish it also
+ * falsifies the sandbox's truth at the end, to prove that the judge can fail.
  */
 import type { FaultRates } from '../src/daemon/sandbox/faults.ts';
+import { SANDBOX_KEY } from './child.ts';
 import type { Eyes } from './database.ts';
 import type { WavePlan } from './plan.ts';
 import { pause } from './processes.ts';
@@ -33,7 +35,7 @@ const MAX_LOOKS = 20;
 export async function sabotage(world: World, eyes: Eyes, wave: WavePlan, random: Random): Promise<void> {
   if (wave.burst !== 'none') {
     const fault: FaultName = wave.burst === 'refusals' ? 'unauthorized' : 'rate_limited';
-    const match = { method: 'POST', path_prefix: '/v1/payment_intents' };
+    const match = { method: 'POST', path_prefix: '/v1/' };
     await world.sandbox.post('faults', { match, sequence: [fault], repeat: BURST_REQUESTS });
     await pause(BURST_MS);
     await world.sandbox.clearFaults();
@@ -45,6 +47,39 @@ export async function sabotage(world: World, eyes: Eyes, wave: WavePlan, random:
     const sequence = Array.from({ length: random.between(2, 4) }, () => fault);
     await world.sandbox.post('faults', { match: { key }, sequence });
   }
+}
+
+/**
+ * Moves money at the sandbox behind everybody's back, when the run is over: a refund that fails after it succeeded, one
+ * that nobody asked for, a transfer that comes back, and one made twice. The judge must name each.
+ */
+export async function falsifyTruth({ sandbox, log }: World): Promise<void> {
+  const refunds = (await sandbox.refunds()).filter((refund) => refund.moved > 0);
+  const [first, again] = (await sandbox.transfers()).filter((transfer) => transfer.moved > 0);
+  const isRefunded = new Set(refunds.map((refund) => refund.payment_intent));
+  const kept = (await sandbox.truth()).find((one) => one.amount_received > 0 && !isRefunded.has(one.id));
+  const write = async (path: string, body: Readonly<Record<string, string>>): Promise<void> => {
+    const response = await fetch(`${sandbox.url}/v1/${path}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${SANDBOX_KEY}`, connection: 'close' },
+      body: new URLSearchParams(body),
+    });
+    if (!response.ok) throw new Error(`the truth could not be falsified: ${await response.text()}`);
+  };
+  if (refunds[0] !== undefined) await sandbox.post(`refunds/${refunds[0].id}/move`, { to: 'failed' });
+  if (kept !== undefined) await write('refunds', { payment_intent: kept.id });
+  if (first !== undefined) await sandbox.post(`transfers/${first.id}/reverse`, {});
+  if (again !== undefined) {
+    const { amount, currency, destination, metadata } = again;
+    const operation = metadata.paygate_operation ?? '';
+    await write('transfers', {
+      amount: String(amount),
+      currency,
+      destination,
+      'metadata[paygate_operation]': operation,
+    });
+  }
+  log.note('saboteur', 'falsified the truth of the sandbox: this run must not be ok');
 }
 
 /** The key of an order that waits in the queue and was never sent; null when there is none for a while. */

@@ -60,6 +60,33 @@ const intentSchema = z.object({
 /** A payment intent as the sandbox's own truth has it; amounts in Stripe's minor unit. */
 export type TrueIntent = z.infer<typeof intentSchema>;
 
+const refundSchema = z.object({
+  id: z.string(),
+  payment_intent: z.string(),
+  amount: z.number(),
+  currency: z.string(),
+  status: z.string(),
+  /** Has reached the buyer and stayed there. */
+  moved: z.number(),
+  /** The same with what is under way. */
+  held: z.number(),
+  metadata: z.record(z.string(), z.string()),
+});
+/** A refund as the sandbox's own truth has it; amounts in Stripe's minor unit. */
+export type TrueRefund = z.infer<typeof refundSchema>;
+
+const transferSchema = z.object({
+  id: z.string(),
+  amount: z.number(),
+  currency: z.string(),
+  destination: z.string(),
+  /** What the connected account still has of it. */
+  moved: z.number(),
+  metadata: z.record(z.string(), z.string()),
+});
+/** A transfer as the sandbox's own truth has it; amounts in Stripe's minor unit. */
+export type TrueTransfer = z.infer<typeof transferSchema>;
+
 const keySchema = z.object({ seen: z.number(), faults: z.number() });
 const keysSchema = z.object({ total: z.number(), keys: z.array(keySchema) });
 
@@ -72,6 +99,8 @@ export type Sandbox = {
   leave(ms: number): Promise<void>;
   post(path: string, body: unknown): Promise<unknown>;
   truth(): Promise<readonly TrueIntent[]>;
+  refunds(): Promise<readonly TrueRefund[]>;
+  transfers(): Promise<readonly TrueTransfer[]>;
   /** How often each idempotency key was seen, and hit by a drawn fault. */
   keys(): Promise<readonly z.infer<typeof keySchema>[]>;
   /** Forgets what was queued; drawn faults go on. */
@@ -122,10 +151,9 @@ export async function createSandbox(wishes: SandboxWishes): Promise<Sandbox> {
       await post('outage', { ms });
     },
     post,
-    truth: async () => {
-      const lines = (await call('GET', 'truth?format=ndjson')).split('\n').filter((line) => line !== '');
-      return lines.map((line) => intentSchema.parse(JSON.parse(line)));
-    },
+    truth: async () => linesOf(await call('GET', 'truth?format=ndjson'), intentSchema),
+    refunds: async () => linesOf(await call('GET', 'truth/refunds?format=ndjson'), refundSchema),
+    transfers: async () => linesOf(await call('GET', 'truth/transfers?format=ndjson'), transferSchema),
     keys: async () => keysSchema.parse(JSON.parse(await call('GET', 'keys?limit=1000000'))).keys,
     clearFaults: async () => {
       await call('DELETE', 'faults');
@@ -135,6 +163,11 @@ export async function createSandbox(wishes: SandboxWishes): Promise<Sandbox> {
       await post('config', { rates: {}, get_rates: {}, latency_ms: 0 });
     },
   };
+}
+
+function linesOf<T>(text: string, schema: z.ZodType<T>): readonly T[] {
+  const lines = text.split('\n').filter((line) => line !== '');
+  return lines.map((line) => schema.parse(JSON.parse(line)));
 }
 
 async function launch(wishes: SandboxWishes, port: number): Promise<{ child: Child; port: number }> {

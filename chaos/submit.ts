@@ -5,7 +5,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ConnectionOptions } from '../src/core/db/connection.ts';
-import type { SubmitterLine } from './child.ts';
+import type { ChildJob, SubmitterLine } from './child.ts';
 import type { LogBook } from './log-book.ts';
 import { csvOf, type WavePlan } from './plan.ts';
 import { pause, startChild } from './processes.ts';
@@ -53,39 +53,57 @@ export async function submitWave(context: SubmitContext, wave: WavePlan): Promis
 }
 
 async function submitFile(context: SubmitContext, file: string, kills: readonly number[]): Promise<void> {
-  for (let run = 0; run < MAX_RUNS; run += 1) {
-    const result = await runSubmitter(context, file, kills[run] ?? null);
-    if (result === 'done') {
-      context.submissions.filesDone += 1;
-      return;
-    }
-    if (result === 'killed') context.submissions.submitterKills += 1;
-    else await pause(AGAIN_AFTER_MS);
-  }
-  throw new Error(`${file} could not be submitted in ${MAX_RUNS} runs`);
+  const { document, connection, submissions } = context;
+  submissions.submitterKills += await giveUntilDone(context, {
+    job: { role: 'submitter', document, connection, file },
+    kills,
+    onLine: (line) => noteLine(submissions, line),
+  });
+  submissions.filesDone += 1;
 }
 
-async function runSubmitter(
-  context: SubmitContext,
-  file: string,
+type Giving = {
+  readonly job: Exclude<ChildJob, { role: 'sandbox' }>;
+  /** The process is killed after so many batches, once per number. */
+  readonly kills: readonly number[];
+  readonly onLine: (line: SubmitterLine) => void;
+};
+
+/** Starts the same process again and again until it has come to its end. @returns how often it was killed */
+export async function giveUntilDone(
+  context: Pick<SubmitContext, 'mark' | 'log'>,
+  giving: Giving,
+): Promise<number> {
+  let killed = 0;
+  for (let run = 0; run < MAX_RUNS; run += 1) {
+    const result = await giveOnce(context, giving, giving.kills[run] ?? null);
+    if (result === 'done') return killed;
+    if (result === 'killed') killed += 1;
+    else await pause(AGAIN_AFTER_MS);
+  }
+  throw new Error(`${giving.job.file} could not be submitted in ${MAX_RUNS} runs`);
+}
+
+async function giveOnce(
+  { mark, log }: Pick<SubmitContext, 'mark' | 'log'>,
+  { job, onLine }: Giving,
   killAfterBatches: number | null,
 ): Promise<'done' | 'killed' | 'failed'> {
-  const { document, connection, mark, log } = context;
   let batches = 0;
   let done = false;
   let killed = false;
-  const child = startChild({ role: 'submitter', document, connection, file }, mark, {
+  const child = startChild(job, mark, {
     onStdout: (text) => {
       const line = JSON.parse(text) as SubmitterLine;
       if (line.kind === 'done') done = true;
-      noteLine(context.submissions, line);
-      if (line.kind === 'batch') batches += 1;
+      onLine(line);
+      if (line.kind === 'batch' || line.kind === 'refunds' || line.kind === 'payouts') batches += 1;
       if (killAfterBatches !== null && batches === killAfterBatches && !done) {
         killed = true;
         child.signal('SIGKILL');
       }
     },
-    onStderr: (text) => log.count('submitter', text, 'submitter failed, given its file again'),
+    onStderr: (text) => log.count(job.role, text, `${job.role} failed, given its file again`),
   });
   await child.ended;
   if (done) return 'done';
