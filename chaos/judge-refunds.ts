@@ -82,13 +82,17 @@ function judgeRefund(
 /** Succeeded here if and only if the buyer has it; failed only where nothing can move any more; else a named doubt. */
 function explain(refund: RefundFact, own: readonly TrueRefund[]): string | null {
   const there = own.length === 0 ? 'nothing there' : own.map((one) => `${one.id} ${one.status}`).join(', ');
+  const codes = refund.deadLetter?.split(', ') ?? [];
   switch (publicStateOf(refund.subState)) {
     case 'SUCCESS':
       return own.some((one) => one.moved > 0) ? null : `succeeded here, ${there}`;
     case 'FAILED':
       // A decline is a refund there that came to nothing; where there is none, nobody can have declined it.
       if (refund.subState === 'declined' && own.length === 0) return 'declined here, nothing there';
-      if (refund.deadLetter !== null || own.every((one) => one.held === 0)) return null;
+      if (refund.subState === 'declined' && !codes.includes('refund_declined')) {
+        return 'declined here, and no person is told';
+      }
+      if (codes.some((code) => code !== 'refund_declined') || own.every((one) => one.held === 0)) return null;
       return `${refund.subState} here, ${there}`;
     case 'NOT_STARTED':
     case 'EXECUTING':

@@ -86,8 +86,13 @@ const FALSIFICATIONS: readonly Falsification[] = [
     measure: 'unexplained',
     falsify: (all) =>
       withRefunds(all, (refund) => refund.subState === 'succeeded', [
-        { subState: 'declined', deadLetter: null },
+        { subState: 'declined', deadLetter: 'refund_declined' },
       ]),
+  },
+  {
+    name: 'no person is told of a refund that was declined',
+    measure: 'unexplained',
+    falsify: (all) => withRefunds(all, (refund) => refund.subState === 'declined', [{ deadLetter: null }]),
   },
   {
     name: 'a refund hangs without a job and without a letter',

@@ -35,6 +35,7 @@ export type Step =
 
 export type DeadLetterCode =
   | 'rejected'
+  | 'refund_declined'
   | 'unknown_unresolved'
   | 'enquiry_failed'
   | 'rescued_too_often'

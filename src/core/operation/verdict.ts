@@ -114,17 +114,30 @@ export function judge(
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
   const step =
     right === 'held' ? nextStep(context, base) : isEnded(subState) ? ({ kind: 'end' } as const) : null;
-  const contradiction = outcome.contradicted
-    ? { code: 'contradicting_evidence' as const, reason: 'the PSP said that it moved and that it did not' }
-    : null;
   return {
     ...base,
     step,
     subState,
     attemptState: attemptStateOf(outcome.kind),
     entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : releaseEntries(subject, subState),
-    letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : contradiction,
+    letter:
+      step?.kind === 'bury'
+        ? { code: step.code, reason: step.reason }
+        : letterOfEnd(subject, outcome, subState),
   };
+}
+
+/** What a person must hear of an operation that is not buried; null: nothing. */
+function letterOfEnd(subject: Subject, outcome: Outcome, subState: SubState): Verdict['letter'] {
+  if (outcome.contradicted) {
+    return { code: 'contradicting_evidence', reason: 'the PSP said that it moved and that it did not' };
+  }
+  // Somebody was promised this money, also where paygate itself asked for the refund.
+  if (subject.kind === 'refund' && subState === 'declined') {
+    const why = outcome.reason ?? 'no reason given';
+    return { code: 'refund_declined', reason: `the buyer's money was not given back: ${why}` };
+  }
+  return null;
 }
 
 /** The operation has ended, or goes on with a later attempt: either way this attempt decides nothing any more. */

@@ -198,7 +198,7 @@ describe('a refund', () => {
     expect(await wallet(seller)).toEqual({ pending: 0n, available: 675n, inRefund: 0n });
     expect(await standingOf(book.db, operationId)).toMatchObject({
       entries: ['refund_reserved', 'refund_failed', 'late_refund'],
-      deadLetters: ['late_success'],
+      deadLetters: ['refund_declined', 'late_success'],
     });
   });
 });
