@@ -157,6 +157,20 @@ describe('news of a refund that was done', () => {
     expect(new Set(fences).size).toBe(3);
   });
 
+  test('that comes while it is asked for is not taken, and not lost: the PSP delivers it again', async () => {
+    const { account, operationId } = await refunded();
+    const daemon = await startTestDaemon(book.db);
+    await deliver(account, news(operationId, { type: 'refund.updated' }));
+    const task = await claimOne(daemon, account);
+    const failed = news(operationId, { type: 'refund.failed' });
+    await expect(deliver(account, failed)).rejects.toMatchObject({ code: 'webhook_busy' });
+    // The answer is of before the news.
+    await record(daemon, task, REPLY.succeeded);
+    expect(await deliver(account, failed)).toEqual({ fresh: 1, looks: 1 });
+    await record(daemon, await claimOne(daemon, account), REPLY.declined);
+    expect((await standingOf(book.db, operationId)).subState).toBe('reversed');
+  });
+
   test('when the PSP cannot be asked is asked again, in the end by a person', async () => {
     const { account, operationId } = await refunded();
     await deliver(account, news(operationId, { type: 'refund.failed' }));

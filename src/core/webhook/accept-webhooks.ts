@@ -5,14 +5,15 @@
  */
 import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Tx, transact } from '../db/connection.ts';
-import { Bug } from '../errors.ts';
+import { Bug, OperatorError } from '../errors.ts';
 import { applyFindings } from '../operation/apply-findings.ts';
 import type { Finding, FindingContext } from '../operation/verdict.ts';
 import { laneOf } from '../queue/job.ts';
 import { notifyLane, recheckOperations } from '../queue/queue-store.ts';
-import { attemptOf, type CanEnquire, effectOf, type WebhookEvent } from './webhook.ts';
+import { attemptOf, type CanEnquire, effectOf, mayUndo, type WebhookEvent } from './webhook.ts';
 import {
   insertWebhooks,
+  listHeld,
   listNamedAttempts,
   listNamedOperations,
   type NamedOperation,
@@ -31,6 +32,7 @@ export type WebhooksAccepted = {
 
 /**
  * Once it returns, the events are committed and may be acknowledged.
+ * @throws OperatorError `webhook_busy`: nothing was stored, deliver it again
  * @param pspAccount whose secret verified them; events about operations of another account are not ours
  */
 export async function acceptWebhooks(
@@ -59,12 +61,34 @@ export async function acceptWebhooks(
       tx,
       asked.flatMap((event) => event.operationId ?? []),
     );
+    await refuseWhatIsLost(tx, asked, named, new Set(checked));
     if (checked.length > 0) {
       const data = JSON.stringify({ operations: checked.map(String) });
       await insertEvents(tx, context.principal, [{ kind: 'operations_rechecked', paymentId: null, data }]);
       await notifyLane(tx, laneOf(pspAccount, 'online'));
     }
     return { fresh: fresh.size, looks: findings.length + checked.length };
+  });
+}
+
+/**
+ * A daemon is at work on the operation and may have its answer already, of before the news; stored now, the event would
+ * never be looked at. The PSP delivers it again.
+ */
+async function refuseWhatIsLost(
+  tx: Tx,
+  asked: readonly WebhookEvent[],
+  named: ReadonlyMap<bigint, NamedOperation>,
+  checked: ReadonlySet<bigint>,
+): Promise<void> {
+  const lost = asked.flatMap((event) => {
+    const operation = named.get(event.operationId!);
+    if (operation === undefined || checked.has(operation.operationId)) return [];
+    return mayUndo(event, operation) ? [operation.operationId] : [];
+  });
+  if (lost.length === 0 || (await listHeld(tx, lost)).length === 0) return;
+  throw new OperatorError('webhook_busy', 'The operation is being worked on; deliver the webhook again.', {
+    kind: 'failed',
   });
 }
 

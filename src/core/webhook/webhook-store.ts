@@ -35,6 +35,15 @@ export async function listNamedAttempts(
      order by operation_id, number`;
 }
 
+/** Those of them that a daemon works on at this moment. */
+export async function listHeld(tx: Tx, operationIds: readonly bigint[]): Promise<readonly bigint[]> {
+  const rows = await tx.sql<{ operationId: bigint }[]>`
+    select operation_id
+      from ${tx.t.job}
+     where operation_id = any(${list(operationIds)}::bigint[]) and state = 'leased'`;
+  return rows.map((row) => row.operationId);
+}
+
 export type NewWebhook = {
   readonly pspAccount: string;
   readonly eventId: string;

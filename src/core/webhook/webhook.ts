@@ -61,9 +61,14 @@ export function effectOf(
   if (event.says === null && !canEnquire[named.kind]) return 'known';
   // It was never sent: whatever this is, it is not about what we are going to ask for.
   if (named.subState === 'queued' || named.subState === 'in_risk_review') return 'known';
-  // The answer is under way.
-  if (event.says === null && named.subState === 'claimed') return 'known';
+  // The answer is under way, and tells all but what undoes it.
+  if (event.says === null && named.subState === 'claimed' && !mayUndo(event, named)) return 'known';
   if (!isEnded(named.subState)) return 'looks';
   if (named.subState === 'succeeded') return MAY_UNDO.test(event.type) ? 'looks' : 'known';
   return named.subState === 'reversed' ? 'known' : 'looks';
+}
+
+/** News that an answer under way cannot be relied on to tell: the PSP repeats its first answer to a repeated request. */
+export function mayUndo(event: Pick<WebhookEvent, 'type'>, named: Pick<Named, 'kind'>): boolean {
+  return named.kind !== 'charge' && MAY_UNDO.test(event.type);
 }

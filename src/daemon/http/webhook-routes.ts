@@ -3,6 +3,7 @@
  * of a body is believed before its signature is verified, on the bytes as they came.
  */
 import type { Db } from '../../core/db/connection.ts';
+import { OperatorError } from '../../core/errors.ts';
 import { parseId } from '../../core/ids.ts';
 import type { FindingContext } from '../../core/operation/verdict.ts';
 import type { Connector, PspAccount, WebhookHeaders, WebhookNews } from '../../core/psp/psp.ts';
@@ -60,6 +61,9 @@ export function addWebhookRoute(app: App, options: WebhookOptions): void {
           const work = storeDelivery(options, delivery);
           const taken = await within(ANSWER_TIMEOUT_MS, work);
           log.debug({ account: delivery.account, ...taken }, 'webhook taken');
+        } catch (error) {
+          if (!(error instanceof OperatorError && error.code === 'webhook_busy')) throw error;
+          return sendProblem(reply, OVERLOADED);
         } finally {
           inHand -= 1;
         }
