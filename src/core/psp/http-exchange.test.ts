@@ -76,7 +76,7 @@ describe('a complete answer', () => {
       sockets.add(socket);
       socket.write(answer(`{"nth":${nth}}`, 'X-Thing: ü\r\n'));
     });
-    const exchange = open(port);
+    const exchange = open(port, { maxSockets: 1 });
     expect(await exchange.exchange(post())).toMatchObject({
       kind: 'answered',
       statusCode: 200,
@@ -251,13 +251,18 @@ describe('a request that may have arrived', () => {
   });
 
   test('a kept-alive socket that the server resets when it is used again', async () => {
+    let seen = 0;
     const port = await serve((socket, nth) => {
+      seen = nth;
       if (nth === 1) socket.write(answer('{}'));
       else socket.resetAndDestroy();
     });
     const exchange = open(port, { maxSockets: 1 });
     expect(await exchange.exchange(post())).toMatchObject({ kind: 'answered' });
     expect(await exchange.exchange(post())).toMatchObject({ kind: 'failed', sent: 'maybe' });
+    // It is never sent again by itself, not even on a socket that looks as if it had been closed before.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(seen).toBe(2);
   });
 
   test('the pool is closed while the answer is awaited', async () => {

@@ -2,17 +2,19 @@
  * One HTTP request and its complete answer under one absolute deadline, over kept-alive sockets, with an honest
  * word on whether any byte of the request may have left. Never retries, never redirects, never parses.
  */
-import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import http from 'node:http';
-import https from 'node:https';
-import type { Socket } from 'node:net';
+import { type Dispatcher, Pool } from 'undici';
 import { unreachable } from '../errors.ts';
 
 /**
- * How long an idle socket is kept, in ms. Must be set, or Node ignores the server's `Keep-Alive: timeout=` hint
- * and writes into sockets that the server is closing; a write into a closed socket is an unknown outcome.
+ * How long an idle socket is kept, in ms, unless the server's `Keep-Alive: timeout=` hint is shorter: a write into
+ * a socket that the server is closing is an unknown outcome.
  */
 const IDLE_SOCKET_MS = 30_000;
+/** A connection that does not come about in this time (ms, with TLS) is given up: nothing was sent then. */
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** Names in lower case; a list where the server sent a name several times. */
+type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
 
 export type ExchangeRequest = {
   readonly method: string;
@@ -32,7 +34,7 @@ export type ExchangeResult =
   | {
       readonly kind: 'answered';
       readonly statusCode: number;
-      readonly headers: IncomingHttpHeaders;
+      readonly headers: AnswerHeaders;
       readonly body: string;
     }
   /** `never`: no byte of this request was written to a connected socket. `maybe`: it may have arrived. */
@@ -54,17 +56,32 @@ type Phase = 'waiting_for_socket' | 'connecting' | 'sending' | 'reading_answer';
  * @param maxSockets connections at once; further requests wait, within their deadline
  */
 export function createHttpExchange(baseUrl: URL, maxSockets: number): HttpExchange {
-  const secure = baseUrl.protocol === 'https:';
-  const agentOptions = { keepAlive: true, maxSockets, maxFreeSockets: maxSockets, timeout: IDLE_SOCKET_MS };
-  const target = {
-    // URL keeps the brackets of an IPv6 address; sockets want it without.
-    host: baseUrl.hostname.replace(/^\[|\]$/g, ''),
-    port: baseUrl.port === '' ? (secure ? 443 : 80) : Number(baseUrl.port),
-    agent: secure ? new https.Agent(agentOptions) : new http.Agent(agentOptions),
-  };
-  const request = secure ? https.request : http.request;
+  const pool = new Pool(baseUrl.origin, {
+    connections: maxSockets,
+    // One request on a socket at a time, and nothing is ever sent again by itself.
+    pipelining: 1,
+    allowH2: false,
+    connect: { timeout: CONNECT_TIMEOUT_MS },
+    keepAliveTimeout: IDLE_SOCKET_MS,
+    keepAliveMaxTimeout: IDLE_SOCKET_MS,
+    // The deadline of a request is absolute and ours; these two measure pauses.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
   const underWay = new Set<Exchange>();
+  /** In the order in which they came; a set, because one that gives up leaves from the middle. */
+  const waiting = new Set<Exchange>();
   let closed = false;
+  const finish = (exchange: Exchange): void => {
+    if (waiting.delete(exchange) || !underWay.delete(exchange)) return;
+    const [next] = waiting;
+    if (next !== undefined) begin(next);
+  };
+  const begin = (exchange: Exchange): void => {
+    waiting.delete(exchange);
+    underWay.add(exchange);
+    exchange.dispatchOn(pool);
+  };
   return {
     exchange(wanted) {
       if (closed) {
@@ -72,104 +89,113 @@ export function createHttpExchange(baseUrl: URL, maxSockets: number): HttpExchan
       }
       return new Promise((resolve) => {
         const exchange = new Exchange(wanted, (result) => {
-          underWay.delete(exchange);
+          finish(exchange);
           resolve(result);
         });
-        underWay.add(exchange);
-        exchange.start(() =>
-          request({ ...target, method: wanted.method, path: wanted.path, headers: wanted.headers }),
-        );
+        if (underWay.size < maxSockets) begin(exchange);
+        else waiting.add(exchange);
       });
     },
     close() {
       closed = true;
-      for (const exchange of underWay) exchange.giveUp('the connection pool was closed');
-      target.agent.destroy();
+      for (const exchange of [...waiting, ...underWay]) exchange.giveUp('the connection pool was closed');
+      void pool.destroy();
     },
   };
 }
 
-/** The state of one request. A class and not closures: thousands of these are made a second. */
-class Exchange {
+/** The state of one request, and what undici tells of it. A class and not closures: thousands of these are made a second. */
+class Exchange implements Dispatcher.DispatchHandler {
   private readonly wanted: ExchangeRequest;
   private readonly settleWith: (result: ExchangeResult) => void;
+  private readonly timer: NodeJS.Timeout;
   private phase: Phase = 'waiting_for_socket';
   private settled = false;
-  private clientRequest: ClientRequest | null = null;
-  private timer: NodeJS.Timeout | undefined;
+  private controller: Dispatcher.DispatchController | null = null;
+  private statusCode = 0;
+  private headers: AnswerHeaders = {};
   private readonly chunks: Buffer[] = [];
   private bytes = 0;
 
   constructor(wanted: ExchangeRequest, settleWith: (result: ExchangeResult) => void) {
     this.wanted = wanted;
     this.settleWith = settleWith;
+    this.timer = setTimeout(() => this.giveUp(this.whyTimedOut()), wanted.deadlineMs);
   }
 
-  start(open: () => ClientRequest): void {
-    let clientRequest: ClientRequest;
+  dispatchOn(pool: Pool): void {
+    const { method, path, headers, body } = this.wanted;
+    this.phase = 'connecting';
     try {
-      clientRequest = open();
+      pool.dispatch(
+        {
+          method: method as Dispatcher.HttpMethod,
+          path,
+          headers: headers as Record<string, string | string[]>,
+          body: body === '' ? null : body,
+        },
+        this,
+      );
     } catch (error) {
-      // Node refuses header values and paths with control characters before it looks for a socket.
+      // Header values and paths with control characters are refused before a socket is looked for.
       this.fail(`the request cannot be sent: ${messageOf(error)}`);
-      return;
     }
-    this.clientRequest = clientRequest;
-    this.timer = setTimeout(() => this.giveUp(this.whyTimedOut()), this.wanted.deadlineMs);
-    clientRequest.on('socket', (socket) => this.onSocket(socket));
-    clientRequest.on('response', (response) => this.onResponse(response));
-    clientRequest.on('error', (error) => this.fail(messageOf(error)));
-    clientRequest.on('close', () => this.fail('the connection was closed without an answer'));
-    clientRequest.end(this.wanted.body);
   }
 
   giveUp(reason: string): void {
-    // Settled first: destroying makes the request emit an error of its own.
+    // Settled first: aborting makes the request report an error of its own.
     this.fail(reason);
-    this.clientRequest?.destroy();
+    this.controller?.abort(new Error(reason));
   }
 
   /**
-   * Node holds the request back until a new socket is connected (and, with TLS, trusted), so until then nothing
-   * left. A reused socket is connected already: from here on anything may have been written to it.
+   * Called when a connected (and, with TLS, trusted) socket is there, before the first byte is written: from here on
+   * anything may have been written to it. One that was given up while it waited for its connection is not sent any more.
    */
-  private onSocket(socket: Socket & { secureConnecting?: boolean }): void {
-    if (!socket.connecting && socket.secureConnecting !== true) {
-      this.phase = 'sending';
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    if (this.settled || this.phase !== 'connecting') {
+      controller.abort(new Error('given up before it was sent'));
       return;
     }
-    this.phase = 'connecting';
-    socket.once(socket.secureConnecting === true ? 'secureConnect' : 'connect', () => {
-      if (this.phase === 'connecting') this.phase = 'sending';
+    this.controller = controller;
+    this.phase = 'sending';
+  }
+
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    statusCode: number,
+    headers: AnswerHeaders,
+  ): void {
+    // Informational: the answer is still to come.
+    if (statusCode < 200) return;
+    this.phase = 'reading_answer';
+    this.statusCode = statusCode;
+    this.headers = headers;
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.bytes += chunk.length;
+    if (this.bytes > this.wanted.maxBodyBytes) {
+      this.giveUp(`the answer is longer than ${this.wanted.maxBodyBytes} bytes`);
+      return;
+    }
+    this.chunks.push(chunk);
+  }
+
+  onResponseEnd(): void {
+    const [only] = this.chunks;
+    const body = this.chunks.length === 1 && only !== undefined ? only : Buffer.concat(this.chunks);
+    this.settle({
+      kind: 'answered',
+      statusCode: this.statusCode,
+      headers: this.headers,
+      body: body.toString('utf8'),
     });
   }
 
-  private onResponse(response: IncomingMessage): void {
-    this.phase = 'reading_answer';
-    response.on('data', (chunk: Buffer) => {
-      this.bytes += chunk.length;
-      if (this.bytes > this.wanted.maxBodyBytes) {
-        this.giveUp(`the answer is longer than ${this.wanted.maxBodyBytes} bytes`);
-        return;
-      }
-      this.chunks.push(chunk);
-    });
-    response.on('end', () => {
-      if (!response.complete) {
-        this.fail('the answer was cut off');
-        return;
-      }
-      const [only] = this.chunks;
-      const body = this.chunks.length === 1 && only !== undefined ? only : Buffer.concat(this.chunks);
-      this.settle({
-        kind: 'answered',
-        statusCode: response.statusCode ?? 0,
-        headers: response.headers,
-        body: body.toString('utf8'),
-      });
-    });
-    response.on('error', (error) => this.fail(`the answer was cut off: ${messageOf(error)}`));
-    response.on('close', () => this.fail('the answer was cut off'));
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    const reason = messageOf(error);
+    this.fail(this.phase === 'reading_answer' ? `the answer was cut off: ${reason}` : reason);
   }
 
   private whyTimedOut(): string {
