@@ -15,14 +15,12 @@ import {
   buryHeldJobs,
   closeDeadLetters,
   endHeldJobs,
-  endJobsFromOutside,
   lockJobs,
   type OpenJob,
   openDeadLetters,
-  raiseFences,
   rescheduleHeldJobs,
-  wakeJobs,
 } from '../queue/queue-store.ts';
+import { endJobsFromOutside, raiseFences, wakeJobs } from '../queue/rescue-store.ts';
 import type { DeadLetterCode } from './decide.ts';
 import type { Evidence, Outcome } from './evidence.ts';
 import { isEnded, type SubState } from './operation.ts';
