@@ -1,0 +1,22 @@
+-- A payout that the PSP says has reached the seller is paid; until now it stayed accepted for ever. Both lists of words
+-- get one more, whatever else stands in them.
+
+create function add_word(table_name text, constraint_name text, word text) returns void
+  language plpgsql set search_path from current as $$
+declare
+  definition text;
+begin
+  select pg_get_constraintdef(c.oid) into strict definition
+    from pg_constraint c
+   where c.conrelid = table_name::regclass
+     and c.conname = constraint_name;
+  if definition not like '%''succeeded''::text%' then
+    raise exception 'constraint % of % is not a list of words: %', constraint_name, table_name, definition;
+  end if;
+  execute format('alter table %I drop constraint %I', table_name, constraint_name);
+  execute format('alter table %I add constraint %I %s', table_name, constraint_name,
+                 replace(definition, '''succeeded''::text', format('''succeeded''::text, %L::text', word)));
+end $$;
+select add_word('operation', 'operation_sub_state_check', 'paid');
+select add_word('evidence', 'evidence_kind_check', 'paid');
+drop function add_word;
