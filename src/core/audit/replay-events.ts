@@ -83,6 +83,8 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return payouts.endPayoutBatch(tx, event.at, data);
     case 'risk_reviewed':
       return rebuild.applyReview(tx, event, data);
+    case 'risk_counters_pruned':
+      return rebuild.pruneCounters(tx, data.through);
     default:
       return unreachable(event.kind);
   }

@@ -278,18 +278,20 @@ export async function nextDueInMs(on: Queryable, lanes: readonly string[]): Prom
   return row?.ms ?? null;
 }
 
-/** Closes open dead letters of operations that evidence or a person has settled. */
+/** Closes open dead letters (all, or those of one code) of operations that evidence or a person has settled. */
 export async function closeDeadLetters(
   tx: Tx,
   operationIds: readonly bigint[],
-  closing: { principal: string; reason: string },
+  closing: { principal: string; reason: string; code?: string },
 ): Promise<void> {
   if (operationIds.length === 0) return;
-  await tx.sql`
+  const { sql } = tx;
+  await sql`
     update ${tx.t.deadLetter}
        set state = 'resolved', closed_at = now(), closed_by = ${closing.principal}, close_reason = ${closing.reason}
      where operation_id = any(${list(operationIds)}::bigint[])
-       and state = 'open'`;
+       and state = 'open'
+       ${closing.code === undefined ? sql`` : sql`and code = ${closing.code}`}`;
 }
 
 /** New jobs of new operations, due now. */

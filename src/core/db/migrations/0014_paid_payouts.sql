@@ -20,3 +20,11 @@ end $$;
 select add_word('operation', 'operation_sub_state_check', 'paid');
 select add_word('evidence', 'evidence_kind_check', 'paid');
 drop function add_word;
+
+-- Counters that no rule's window can reach are pruned, oldest first; the database itself keeps those that one can.
+create index risk_counter_by_age on risk_counter (minute, key, currency);
+create trigger risk_counter_keeps_its_window before delete on risk_counter
+  for each row when (old.minute > now() - interval '31 days') execute function refuse_change();
+create trigger risk_counter_is_not_truncated before truncate on risk_counter
+  for each statement execute function refuse_change();
+grant delete on risk_counter, risk_key to {{app_role}};
