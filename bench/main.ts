@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { OperatorError } from '../src/core/errors.ts';
 import type { Benchmark, BenchReport } from './benchmark.ts';
 import { accept } from './benchmarks/accept.ts';
+import { dlq } from './benchmarks/dlq.ts';
 import { executor, executorHttp } from './benchmarks/executor.ts';
 import { ledger } from './benchmarks/ledger.ts';
 import { pickup } from './benchmarks/pickup.ts';
@@ -16,7 +17,16 @@ import { renderReport } from './render-report.ts';
 import { openServer } from './server.ts';
 import { writeResults } from './write-results.ts';
 
-const BENCHMARKS: readonly Benchmark[] = [executor, executorHttp, queue, ledger, accept, pickup, recovery];
+const BENCHMARKS: readonly Benchmark[] = [
+  executor,
+  executorHttp,
+  queue,
+  ledger,
+  accept,
+  pickup,
+  recovery,
+  dlq,
+];
 const DEFAULT_RUNS = 3;
 const MAX_RUNS = 50;
 const EXIT_USAGE = 2;

@@ -28,3 +28,33 @@ create trigger risk_counter_keeps_its_window before delete on risk_counter
 create trigger risk_counter_is_not_truncated before truncate on risk_counter
   for each statement execute function refuse_change();
 grant delete on risk_counter, risk_key to {{app_role}};
+
+-- Letters are looked for among a million of them: what they are looked for by stands on the letter itself, copied from
+-- its operation, where it never changes.
+alter table dead_letter add column psp_account text, add column currency text, add column amount_minor bigint;
+update dead_letter d
+   set psp_account = o.psp_account, currency = o.currency, amount_minor = o.amount_minor
+  from operation o
+ where o.id = d.operation_id;
+alter table dead_letter
+  alter column psp_account set not null,
+  alter column currency set not null,
+  alter column amount_minor set not null;
+
+create function copy_operation_to_letter() returns trigger
+  language plpgsql set search_path from current as $$
+begin
+  select o.psp_account, o.currency, o.amount_minor into new.psp_account, new.currency, new.amount_minor
+    from operation o
+   where o.id = new.operation_id;
+  return new;
+end $$;
+create trigger dead_letter_knows_its_operation before insert on dead_letter
+  for each row execute function copy_operation_to_letter();
+
+create index dead_letter_by_code on dead_letter (code, opened_at, id);
+create index dead_letter_by_fingerprint on dead_letter (fingerprint, opened_at, id);
+create index dead_letter_by_account on dead_letter (psp_account, opened_at, id);
+create index dead_letter_by_amount on dead_letter (currency, amount_minor);
+create index dead_letter_by_age on dead_letter (opened_at, id);
+create index dead_letter_by_end on dead_letter (state, opened_at, id) where state <> 'open';
