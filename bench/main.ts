@@ -9,6 +9,7 @@ import { accept } from './benchmarks/accept.ts';
 import { dlq } from './benchmarks/dlq.ts';
 import { executor, executorHttp } from './benchmarks/executor.ts';
 import { ledger } from './benchmarks/ledger.ts';
+import { mixed } from './benchmarks/mixed.ts';
 import { pickup } from './benchmarks/pickup.ts';
 import { queue } from './benchmarks/queue.ts';
 import { recovery } from './benchmarks/recovery.ts';
@@ -26,6 +27,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   pickup,
   recovery,
   dlq,
+  mixed,
 ];
 const DEFAULT_RUNS = 3;
 const MAX_RUNS = 50;
