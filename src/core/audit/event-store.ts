@@ -18,6 +18,7 @@ type EventKind =
   | 'refund_accepted'
   | 'operations_rechecked'
   | 'dead_letter_replayed'
+  | 'dead_letter_resolved'
   | 'order_retried'
   | 'operation_canceled'
   | 'seller_changed'

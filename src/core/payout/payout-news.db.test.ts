@@ -163,6 +163,20 @@ describe('observations in any order', () => {
     },
   );
 
+  test('at the same time: one return is booked, and the wallet is right', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const one = await sent(round % 2 === 0 ? PAID : REPLY.unknown);
+      const news = [RETURNED, PAID, RETURNED, REPLY.succeeded, RETURNED];
+      await Promise.all(news.map((reply) => learn(one.operationId, reply)));
+      expect((await standingOf(book.db, one.operationId)).entries).toEqual([
+        'payout_approved',
+        'payout_accepted',
+        'payout_returned',
+      ]);
+      expect(await money(one)).toEqual([10_000n, 0n, 10_000n]);
+    }
+  });
+
   test('a return that nobody saw leave is booked as both, and an older look adds nothing', async () => {
     const one = await sent(RETURNED);
     expect(await stateOf(one.operationId)).toBe('returned');

@@ -157,7 +157,7 @@ export async function closeLettersAs(
   tx: Tx,
   ids: readonly bigint[],
   closing: {
-    readonly state: 'replayed' | 'discarded';
+    readonly state: 'replayed' | 'resolved' | 'discarded';
     readonly principal: string;
     readonly reason: string;
   },
