@@ -6,8 +6,10 @@ import { parseArgs } from 'node:util';
 import { OperatorError } from '../src/core/errors.ts';
 import type { Benchmark, BenchReport } from './benchmark.ts';
 import { accept } from './benchmarks/accept.ts';
+import { dlq } from './benchmarks/dlq.ts';
 import { executor, executorHttp } from './benchmarks/executor.ts';
 import { ledger } from './benchmarks/ledger.ts';
+import { mixed } from './benchmarks/mixed.ts';
 import { pickup } from './benchmarks/pickup.ts';
 import { queue } from './benchmarks/queue.ts';
 import { recovery } from './benchmarks/recovery.ts';
@@ -16,7 +18,17 @@ import { renderReport } from './render-report.ts';
 import { openServer } from './server.ts';
 import { writeResults } from './write-results.ts';
 
-const BENCHMARKS: readonly Benchmark[] = [executor, executorHttp, queue, ledger, accept, pickup, recovery];
+const BENCHMARKS: readonly Benchmark[] = [
+  executor,
+  executorHttp,
+  queue,
+  ledger,
+  accept,
+  pickup,
+  recovery,
+  dlq,
+  mixed,
+];
 const DEFAULT_RUNS = 3;
 const MAX_RUNS = 50;
 const EXIT_USAGE = 2;

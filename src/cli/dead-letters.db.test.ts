@@ -7,6 +7,7 @@ import type { Task } from '../core/operation/execute-operations.ts';
 import { claimTasks } from '../core/operation/execute-operations.ts';
 import { createTestHost, type TestHostOptions } from '../testing/cli-host.ts';
 import {
+  applyOutside,
   claim,
   makeDue,
   money,
@@ -413,5 +414,49 @@ describe('taking back', () => {
       err: { error: { code: 'already_claimed' } },
     });
     expect(await json(['payments', 'cancel', 'ord_999999', '--reason', 'x'])).toMatchObject({ code: 1 });
+  });
+});
+
+describe('dlq resolve', () => {
+  const args = (letter: string) => ['dlq', 'resolve', letter, '--reason', 'paid by other means'];
+
+  test('closes a letter about something that has ended, with its reason, and nothing else', async () => {
+    const [id] = await letters(['nope']);
+    const { code, out } = await run([...args(id!), '-o', 'json']);
+    expect(code).toBe(0);
+    await expect(out.replaceAll(/_\d+/g, '_<n>')).toMatchFileSnapshot(`${GOLDEN}/dlq-resolve.json`);
+    expect((await json(['dlq', 'show', id!])).out).toMatchObject({
+      state: 'resolved',
+      close_reason: 'paid by other means',
+      sub_state: 'rejected',
+    });
+    const [{ events }] = await book.db.sql<[{ events: number }]>`
+      select count(*)::integer as events from ${book.db.t.event} where kind = 'dead_letter_resolved'`;
+    expect(events).toBe(1);
+    expect(await json(args(id!))).toMatchObject({ code: 5, err: { error: { code: 'dead_letter_closed' } } });
+  });
+
+  test('is refused for what is in doubt, for a letter that is not there, and without a reason', async () => {
+    const [id] = await letters(['lost']);
+    expect(await json(args(id!))).toMatchObject({ code: 5, err: { error: { code: 'not_over' } } });
+    expect(await stateOf(id!)).toBe('open');
+    expect(await json(args('dl_99999'))).toMatchObject({ code: 1 });
+    expect(await json(['dlq', 'resolve', id!])).toMatchObject({ code: 2 });
+  });
+
+  test('is refused for money in suspense: that needs a decision', async () => {
+    const [id] = await letters(['nope']);
+    const [row] = await book.db.sql<{ operationId: bigint }[]>`
+      select operation_id from ${book.db.t.deadLetter} where id = ${id!.slice(3)}`;
+    const { operationId } = row!;
+    await applyOutside(book.db, [
+      { operationId, attemptNumber: 1, source: 'enquiry', reply: REPLY.succeeded, held: null },
+    ]);
+    const [late] = await book.db.sql<{ id: bigint }[]>`
+      select id from ${book.db.t.deadLetter} where operation_id = ${operationId} and code = 'late_success'`;
+    expect(await json(args(`dl_${late!.id}`))).toMatchObject({
+      code: 5,
+      err: { error: { code: 'needs_a_decision' } },
+    });
   });
 });

@@ -31,6 +31,7 @@ describe('help', () => {
     ['help-payments-cancel', ['help', 'payments', 'cancel']],
     ['help-dlq-list', ['help', 'dlq', 'list']],
     ['help-dlq-replay', ['help', 'dlq', 'replay']],
+    ['help-dlq-resolve', ['help', 'dlq', 'resolve']],
     ['help-dlq-discard', ['help', 'dlq', 'discard']],
     ['help-risk', ['help', 'risk']],
     ['help-risk-review', ['help', 'risk', 'review']],

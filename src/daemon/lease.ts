@@ -4,7 +4,7 @@
  */
 import type { Db } from '../core/db/connection.ts';
 import { BEAT_EVERY_MS, LEASE_MS, MIN_LEASE_LEFT_MS } from '../core/queue/job.ts';
-import { beat, insertDaemon, stopDaemon } from '../core/queue/queue-store.ts';
+import { beat, insertDaemon, stopDaemon } from '../core/queue/rescue-store.ts';
 
 export type Lease = {
   /** Changes when the daemon had been declared dead and registered anew. */

@@ -1,8 +1,12 @@
-/** What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews. */
+/**
+ * What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews,
+ * forgets old counters.
+ */
 import type { Db } from '../core/db/connection.ts';
 import { rescueOperations } from '../core/operation/rescue-operations.ts';
 import type { RefundContext } from '../core/refund/accept-refunds.ts';
 import { refundPartials } from '../core/refund/refund-partials.ts';
+import { pruneRiskCounters } from '../core/risk/prune-counters.ts';
 import { expireReviews } from '../core/risk/review-payments.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
 import type { Log } from './log.ts';
@@ -15,6 +19,8 @@ const RELEASE_EVERY_MS = 5_000;
 const PARTIALS_EVERY_MS = 1_000;
 /** Risk reviews that nobody decided in time are rejected this often (ms). */
 const EXPIRE_EVERY_MS = 10_000;
+/** Counters that no rule can ask about any more are looked for this often (ms). */
+const PRUNE_EVERY_MS = 60_000;
 /** Rounds in a row, so that a large backlog does not starve the rest. */
 const MAX_ROUNDS = 20;
 
@@ -61,8 +67,15 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
       log.warn({ rejected }, 'rejected payments that nobody reviewed in time');
     }
   });
+  const stopPruning = repeat('risk counters', PRUNE_EVERY_MS, log, async () => {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const pruned = await pruneRiskCounters(db, principal);
+      if (pruned === 0) return;
+      log.info({ pruned }, 'forgot counters that no rule can ask about any more');
+    }
+  });
   return async () => {
-    await Promise.all([stopRescue(), stopRelease(), stopPartials(), stopExpiry()]);
+    await Promise.all([stopRescue(), stopRelease(), stopPartials(), stopExpiry(), stopPruning()]);
   };
 }
 

@@ -27,7 +27,8 @@ import type { Connector, EnquiryReply, Reply } from '../core/psp/psp.ts';
 import { capabilitiesOf } from '../core/psp/request.ts';
 import type { Routing } from '../core/psp/route.ts';
 import { laneOf } from '../core/queue/job.ts';
-import { getBookKey, insertDaemon } from '../core/queue/queue-store.ts';
+import { getBookKey } from '../core/queue/queue-store.ts';
+import { insertDaemon } from '../core/queue/rescue-store.ts';
 import { createTestDatabase, type TestDatabase } from './test-database.ts';
 
 export type TestBook = {

@@ -26,6 +26,7 @@ import { startProgress } from '../progress.ts';
 import { requireReason } from '../require-reason.ts';
 import { refuseDryRun, type Session } from '../session.ts';
 import { countText, requireId } from '../words.ts';
+import { exitCodeOfFollowedPayouts, followPayouts } from './follow-payouts.ts';
 import { type Planned, planBlocks, planJson, planText, totalsOf } from './payout-plan.ts';
 import { requirePspAccount } from './psp-account.ts';
 import { batchResult, requireBatch } from './read-payouts.ts';
@@ -33,19 +34,28 @@ import { batchResult, requireBatch } from './read-payouts.ts';
 /** Drafts read in one query. */
 const PAGE = 5_000;
 
-/** Exit 0 approved or approved before, 1 some items refused, 5 not confirmed or a second person needed. */
+export type ApproveFlags = {
+  readonly mode: 'approve' | 'resume';
+  /** How long to follow the payouts (s); null: not at all. */
+  readonly waitS: number | null;
+};
+
+/**
+ * Exit 0 approved or approved before, 1 some items refused, 5 not confirmed or a second person needed; with --wait also 1
+ * for payouts that were not paid and 4 for those that are not settled.
+ */
 export async function approvePayoutsCommand(
   session: Session,
   text: string,
-  mode: 'approve' | 'resume',
+  flags: ApproveFlags,
 ): Promise<number> {
+  const { mode } = flags;
   const id = requireId('payoutBatch', text);
   return withBook(session, async (book) => {
     const batch = await requireBatch(book.db, id);
     if (batch.state === 'approved' || batch.state === 'canceled') {
       session.note(`${nameOf(batch)} is ${batch.state}; nothing to do.`);
-      await session.print(await batchResult(book.db, batch));
-      return EXIT.done;
+      return finish(session, book, batch, flags);
     }
     if (mode === 'approve' && batch.state === 'draft') {
       const planned = await planOf(book, batch);
@@ -55,7 +65,7 @@ export async function approvePayoutsCommand(
       if (session.globals.dryRun) return sayDryRun(session, batch, planned);
       await confirmTotal(session, totalsOf(planned.requests), 'stdin', 'approve');
     } else refuseDryRun(session);
-    return approve(session, book, batch, mode);
+    return approve(session, book, batch, flags);
   });
 }
 
@@ -119,7 +129,7 @@ async function approve(
   session: Session,
   book: Book,
   batch: PayoutBatch,
-  mode: 'approve' | 'resume',
+  flags: ApproveFlags,
 ): Promise<number> {
   const { config, principal } = book;
   const context: ApprovalContext = {
@@ -131,7 +141,7 @@ async function approve(
   const { interrupt } = session.host;
   // From here on a signal stops between two transactions, so that what is said at the end is true.
   interrupt.takeOver();
-  const start = await startApproval(book.db, context, batch.id, mode);
+  const start = await startApproval(book.db, context, batch.id, flags.mode);
   if (start.kind === 'second_person_needed') throw secondPersonNeeded(batch, start.currencies);
   const drafts = start.kind === 'approving' ? start.drafts : 0;
   const progress = startProgress(session, { label: 'decided', noun: 'payout', total: drafts });
@@ -149,7 +159,7 @@ async function approve(
   } finally {
     await progress.end();
   }
-  return report(session, book, batch, tally, end);
+  return report(session, book, batch, { tally, end }, flags);
 }
 
 /** What was approved stays approved: the message says how to go on. */
@@ -177,22 +187,36 @@ function interruptedBy(error: unknown, book: Book, batch: PayoutBatch, tally: Ap
 
 async function report(
   session: Session,
-  { db }: Book,
+  book: Book,
   batch: PayoutBatch,
-  tally: ApprovalTally,
-  end: 'complete' | 'stopped',
+  { tally, end }: { readonly tally: ApprovalTally; readonly end: 'complete' | 'stopped' },
+  flags: ApproveFlags,
 ): Promise<number> {
-  const now = await findPayoutBatch(db, batch.id);
-  await session.print(await batchResult(db, now ?? batch));
+  const now = (await findPayoutBatch(book.db, batch.id)) ?? batch;
   if (end === 'stopped') {
+    await session.print(await batchResult(book.db, now));
     session.note(`Interrupted. Go on, nothing is paid twice: paygate payouts resume ${nameOf(batch)}`);
     return exitCodeOfSignal(session.host.interrupt.signal.reason);
   }
-  if (tally.refused === 0) return EXIT.done;
+  if (tally.refused === 0) return finish(session, book, now, flags);
+  const code = await finish(session, book, now, flags);
   session.note(
     `${countText(tally.refused, 'payout')} refused. Correct them and submit them again under the same names.`,
   );
-  return EXIT.answerIsNo;
+  return code === EXIT.done ? EXIT.answerIsNo : code;
+}
+
+/** Follows the payouts where that is wanted, then says how the batch stands. */
+async function finish(
+  session: Session,
+  { db }: Book,
+  batch: PayoutBatch,
+  { waitS }: ApproveFlags,
+): Promise<number> {
+  session.host.interrupt.takeOver();
+  const followed = waitS === null ? null : await followPayouts(session, db, batch, waitS);
+  await session.print(await batchResult(db, batch));
+  return followed === null ? EXIT.done : exitCodeOfFollowedPayouts(session, batch.id, followed);
 }
 
 /** Exit 0 also where nothing of it was a draft any more. */

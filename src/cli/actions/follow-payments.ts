@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Db } from '../../core/db/connection.ts';
 import { isEnded, publicStateOf, type SubState } from '../../core/operation/operation.ts';
 import { listOrderStates, type OrderState } from '../../core/payment/payment-progress-store.ts';
-import { listLiveDaemons } from '../../core/queue/queue-store.ts';
+import { listLiveDaemons } from '../../core/queue/rescue-store.ts';
 import { EXIT } from '../exit-codes.ts';
 import { startProgress } from '../progress.ts';
 import type { Session } from '../session.ts';

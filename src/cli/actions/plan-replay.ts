@@ -10,7 +10,7 @@ import {
   type ReplayAction,
   type ReplayPlan,
 } from '../../core/operation/letter-plan.ts';
-import { listStandings } from '../../core/operation/reopening-store.ts';
+import { listStandings, type Standing } from '../../core/operation/reopening-store.ts';
 import type { ReplayResult } from '../../core/operation/replay-dead-letters.ts';
 import { capabilitiesOf } from '../../core/psp/request.ts';
 import type { DeadLetter } from '../../core/queue/dead-letter-store.ts';
@@ -25,6 +25,9 @@ import {
   totalsJson,
   totalsText,
 } from '../words.ts';
+
+/** Operations looked up in one query. */
+const PAGE = 1_000;
 
 /** A letter that was chosen, what was planned for it, and what became of it. */
 type LetterReplay = {
@@ -54,7 +57,9 @@ export async function planReplay(
     .filter((letter) => letter.state === 'open')
     .toSorted((left, right) => (left.id < right.id ? -1 : 1));
   const operationIds = [...new Set(open.map((letter) => letter.operationId))];
-  const standings = operationIds.length === 0 ? [] : await listStandings(on, operationIds);
+  const standings: Standing[] = [];
+  for (let start = 0; start < operationIds.length; start += PAGE)
+    standings.push(...(await listStandings(on, operationIds.slice(start, start + PAGE))));
   const psp = pspOf(config);
   const planned: readonly PlannedReplay[] = planReplays(open, standings, action, (name) =>
     capabilitiesOf(psp(name)),
@@ -138,7 +143,21 @@ export function letterViews(outlook: ReplayOutlook, results: ReadonlyMap<bigint,
   });
 }
 
-export function letterTable(outlook: ReplayOutlook, results: ReadonlyMap<bigint, ReplayResult>): Block {
+/** @param maxRows longer ones begin with what was refused, which a person must see */
+export function letterTable(
+  all: ReplayOutlook,
+  results: ReadonlyMap<bigint, ReplayResult>,
+  maxRows: number,
+): Block {
+  const isRefused = (one: LetterReplay) =>
+    one.plan.kind === 'refused' || results.get(one.letter.id)?.kind === 'refused';
+  const refusedFirst = (letters: ReplayOutlook['letters']) => [
+    ...letters.filter(isRefused),
+    ...letters.filter((one) => !isRefused(one)),
+  ];
+  const { letters } = all;
+  const outlook =
+    letters.length <= maxRows ? all : { ...all, letters: refusedFirst(letters).slice(0, maxRows) };
   const views = letterViews(outlook, results);
   return {
     kind: 'table',

@@ -2,6 +2,7 @@
 import { OperatorError } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
 import { type Currency, type Money, toMoneyJson } from '../../core/money.ts';
+import { isEnded } from '../../core/operation/operation.ts';
 import { isoTime } from '../../core/payment/payment-answer.ts';
 import {
   ANY_LETTER,
@@ -195,6 +196,10 @@ function adviceOn(letter: DeadLetter): readonly Block[] {
     kind: 'line',
     text: `What trying again would do: paygate dlq replay ${formatId('deadLetter', letter.id)}`,
   };
+  if (isOver(letter)) {
+    const text = `When it is dealt with: paygate dlq resolve ${formatId('deadLetter', letter.id)} --reason "…"`;
+    return [replay, { kind: 'line', text }];
+  }
   const resolve = resolveCommand(letter);
   if (!isInDoubt || resolve === null) return [replay];
   return [
@@ -208,6 +213,12 @@ function adviceOn(letter: DeadLetter): readonly Block[] {
       text: `  ${resolve} --as succeeded|failed --evidence "what you saw and where"`,
     },
   ];
+}
+
+/** Its operation has ended; what is in suspense still waits for a decision. */
+function isOver({ subState, code, operationKind }: DeadLetter): boolean {
+  const isUndecided = code === 'quarantined' || (operationKind === 'charge' && /_success$/.test(code));
+  return isEnded(subState) && !isUndecided;
 }
 
 function resolveCommand(letter: DeadLetter): string | null {

@@ -264,6 +264,7 @@ function batchTable(views: readonly BatchView[]): Block {
 function toneOfPayout(state: PayoutState): Tone | null {
   switch (state) {
     case 'accepted':
+    case 'paid':
       return 'good';
     case 'refused':
     case 'failed':

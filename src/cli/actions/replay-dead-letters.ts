@@ -19,7 +19,7 @@ import { type Book, withBook } from '../open-book.ts';
 import { startProgress } from '../progress.ts';
 import { requireReason } from '../require-reason.ts';
 import type { Session } from '../session.ts';
-import { countText, totalsCode } from '../words.ts';
+import { countText, moneyOf, sumUp, totalsCode } from '../words.ts';
 import { chooseLetters, isUnchosen, type LetterFlags } from './choose-dead-letters.ts';
 import { warnWithoutDaemon } from './follow-payments.ts';
 import {
@@ -42,7 +42,11 @@ export type ReplayFlags = LetterFlags & {
 };
 
 /** Letters of one command; the same again goes on. */
-const MAX_LETTERS = 1_000;
+const MAX_LETTERS = 20_000;
+/** Letters read in one query. */
+const PAGE = 1_000;
+/** Rows of the table that a person is shown; `-o json` has them all. */
+const MAX_ROWS = 200;
 
 /**
  * Exit 0 all replayed, shown, or nothing to do; 1 a named letter is not there, or a canary is a dead letter again;
@@ -57,7 +61,7 @@ export async function replayDeadLettersCommand(session: Session, flags: ReplayFl
     );
   }
   return withBook(session, async (book) => {
-    const chosen = await listDeadLetters(book.db, { ...choice, beforeId: null, limit: MAX_LETTERS });
+    const chosen = await readAll(book, choice);
     requireAll(choice, chosen);
     const outlook = await planReplay(book.db, book.config, chosen, flags.action);
     session.note(outlookText(outlook));
@@ -69,6 +73,18 @@ export async function replayDeadLettersCommand(session: Session, flags: ReplayFl
     await confirm(session, outlook);
     return replay(session, book, outlook, flags, reason);
   });
+}
+
+/** Page by page, newest first, up to the limit. */
+async function readAll({ db }: Book, choice: DeadLetterChoice): Promise<readonly DeadLetter[]> {
+  const chosen: DeadLetter[] = [];
+  for (let beforeId: bigint | null = null; chosen.length < MAX_LETTERS; ) {
+    const page: readonly DeadLetter[] = await listDeadLetters(db, { ...choice, beforeId, limit: PAGE });
+    chosen.push(...page);
+    if (page.length < PAGE) break;
+    beforeId = page.at(-1)!.id;
+  }
+  return chosen;
 }
 
 /** A filter may leave out what was named; nothing else may be missing. */
@@ -152,7 +168,10 @@ function exitCodeOfReplay(
   results: ReadonlyMap<bigint, ReplayResult>,
   end: ReplayEnd,
 ): number {
-  const left = `${countText(outlook.ready.length - results.size, 'letter')} left`;
+  const open = outlook.ready
+    .filter(({ letter }) => !results.has(letter.id))
+    .map(({ letter }) => moneyOf(letter));
+  const left = `${countText(open.length, 'letter')} left (${totalsCode(sumUp(open))})`;
   switch (end) {
     case 'complete': {
       const isRefused = outlook.refused.length > 0 || [...results.values()].some((r) => r.kind === 'refused');
@@ -181,10 +200,14 @@ async function print(
   { state }: { readonly state: ReplayEnd | 'dry_run' | 'nothing_to_replay' },
 ): Promise<void> {
   const letters = letterViews(outlook, results);
+  if (letters.length > MAX_ROWS)
+    session.note(
+      `The table shows ${MAX_ROWS} of ${countText(letters.length, 'letter')}, refused ones first; -o json has all.`,
+    );
   const replayed = [...results.values()].filter((result) => result.kind === 'replayed').length;
   await session.print({
     json: { state, ...outlookJson(outlook), replayed, letters },
     records: letters,
-    blocks: [letterTable(outlook, results)],
+    blocks: [letterTable(outlook, results, MAX_ROWS)],
   });
 }

@@ -11,6 +11,7 @@ import type { Session } from '../session.ts';
 import { chargeBatch, reviewLargePayments } from './demo-charges.ts';
 import { paySellers } from './demo-payouts.ts';
 import { refundOrders } from './demo-refunds.ts';
+import { repairAndReplay } from './demo-repair.ts';
 import { reportDemo } from './demo-report.ts';
 import { writeSettings } from './demo-settings.ts';
 import { openShop, type Shop, sandboxUrlOf } from './demo-shop.ts';
@@ -56,6 +57,7 @@ async function play(stage: Stage, db: Db, shop: Shop): Promise<void> {
   await reviewLargePayments(stage, db);
   const batch = await paySellers(stage, db, shop.folder);
   await waitForQueue(db);
+  await repairAndReplay(stage, db, sandboxUrlOf(shop.port));
   // A refund that follows a payment's end could come between the two sides of the comparison.
   await stage.stop('daemon');
   await stage.run(['refunds', 'list', '--limit', String(REFUNDS_SHOWN)]);
@@ -87,6 +89,6 @@ Look around:
   npx paygate ledger entries --limit 5
   npx paygate dlq list
   npx paygate sellers list
-  npx paygate payouts list --status accepted
+  npx paygate payouts list --status paid
 Charge for real: see "Use it for real" in README.md.`;
 }

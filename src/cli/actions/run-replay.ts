@@ -58,7 +58,8 @@ async function moveAll(
   results: Map<bigint, ReplayResult>,
 ): Promise<'all' | 'stopped'> {
   const size = Math.min(MAX_REPLAYS, Math.max(1, Math.floor(run.perSecond / STEPS_PER_SECOND)));
-  const pauseMs = (size * 1_000) / run.perSecond;
+  const stepMs = (size * 1_000) / run.perSecond;
+  let dueMs = performance.now();
   for (let start = 0; start < letterIds.length; start += size) {
     if (run.signal.aborted) return 'stopped';
     const step = letterIds.slice(start, start + size);
@@ -67,7 +68,11 @@ async function moveAll(
     }
     run.onProgress(results.size);
     const isLast = start + size >= letterIds.length;
-    if (!isLast) await sleep(pauseMs, undefined, { signal: run.signal }).catch(() => undefined);
+    // From when the step began: its own time belongs to the rate. A step that took longer is not caught up with.
+    dueMs = Math.max(dueMs + stepMs, performance.now());
+    const pauseMs = dueMs - performance.now();
+    if (!isLast && pauseMs > 0)
+      await sleep(pauseMs, undefined, { signal: run.signal }).catch(() => undefined);
   }
   return 'all';
 }

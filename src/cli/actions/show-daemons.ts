@@ -2,12 +2,8 @@
 
 import { isoTime } from '../../core/payment/payment-answer.ts';
 import { countOpenDeadLetters } from '../../core/queue/dead-letter-store.ts';
-import {
-  countLanes,
-  type LaneCount,
-  type LiveDaemon,
-  listLiveDaemons,
-} from '../../core/queue/queue-store.ts';
+import { countLanes, type LaneCount } from '../../core/queue/queue-store.ts';
+import { type LiveDaemon, listLiveDaemons } from '../../core/queue/rescue-store.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
 import type { Block } from '../render/table.ts';

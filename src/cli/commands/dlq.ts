@@ -17,6 +17,7 @@ export function registerDlq(program: CommandUnknownOpts, launch: Launch): void {
       ),
     );
   registerReplay(dlq, launch);
+  registerResolve(dlq, launch);
   registerDiscard(dlq, launch);
 }
 
@@ -115,6 +116,27 @@ function registerReplay(dlq: CommandUnknownOpts, launch: Launch): void {
           perSecond: rate,
         });
       }),
+    );
+}
+
+const RESOLVE_HELP = `
+For what has ended and was dealt with elsewhere: a refund that was paid by other means, a payout that
+came back, two answers that were cleared up. It closes the letter and changes nothing else. What is in
+doubt is ended by evidence (payments resolve, payouts resolve), what can go on by dlq replay.
+
+Example:
+  paygate dlq resolve dl_4 --reason "paid by bank transfer, ticket 311"`;
+
+function registerResolve(dlq: CommandUnknownOpts, launch: Launch): void {
+  dlq
+    .command('resolve')
+    .argument('<id>', 'dl_4')
+    .description('close a letter about something that has ended and was dealt with; needs --reason')
+    .addHelpText('after', RESOLVE_HELP)
+    .action((id) =>
+      launch(async (session) =>
+        (await import('../actions/resolve-dead-letter.ts')).resolveDeadLetterCommand(session, id),
+      ),
     );
 }
 

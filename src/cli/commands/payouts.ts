@@ -2,7 +2,7 @@
 import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import { PAYOUT_STATES } from '../../core/payout/payout.ts';
 import type { Launch } from '../launch.ts';
-import { DEFAULT_LIMIT, nounCommand, readLimit } from './options.ts';
+import { DEFAULT_LIMIT, nounCommand, readLimit, readWhole } from './options.ts';
 
 /** Adds the commands to the program; `launch` runs what an action does. */
 export function registerPayouts(program: CommandUnknownOpts, launch: Launch): void {
@@ -14,9 +14,9 @@ export function registerPayouts(program: CommandUnknownOpts, launch: Launch): vo
 }
 
 const SUBMIT_HELP = `
-One payout per row. Columns: item_ref, seller, amount, currency; optional destination, memo. The
-whole file is checked first; nothing is stored from a file with bad rows. Submitting stores
-drafts and moves nothing: payouts approve does.
+One payout per row. Columns, or keys of one JSON object per line: item_ref, seller, amount,
+currency; optional destination, memo. The whole file is checked first; nothing is stored from a
+file with bad rows. Submitting stores drafts and moves nothing: payouts approve does.
 
 item_ref names a payout for ever: whatever file it stands in again, it is paid once. It is free
 again only where its payout was refused, canceled or definitely failed, so that a corrected file
@@ -29,7 +29,7 @@ Examples:
 function registerSubmit(payouts: CommandUnknownOpts, launch: Launch): void {
   payouts
     .command('submit')
-    .argument('<file>', 'CSV file; - is standard input')
+    .argument('<file>', 'CSV or NDJSON file; - is standard input')
     .description('check a payout file, show what it would pay, and store it as drafts')
     .option('--psp-account <name>', 'our account that pays; default: the default account')
     .addHelpText('after', SUBMIT_HELP)
@@ -43,6 +43,10 @@ function registerSubmit(payouts: CommandUnknownOpts, launch: Launch): void {
     );
 }
 
+/** Longest wait for the end of payouts (s): a day. */
+const MAX_WAIT_S = 86_400;
+const DEFAULT_WAIT_S = 900;
+
 const APPROVE_HELP = `
 Shows the plan and every wallet before and after, has the total typed (or --confirm), reserves
 the wallets and queues the payouts. Above payouts.approval_limit of the configuration it takes
@@ -51,26 +55,46 @@ that is not the register's is refused item by item; the others are paid. The sam
 where it was interrupted.
 
 Example:
-  paygate payouts approve pob_17 --confirm 48210.55EUR`;
+  paygate payouts approve pob_17 --confirm 48210.55EUR --wait`;
 
 function registerApproval(payouts: CommandUnknownOpts, launch: Launch): void {
   payouts
     .command('approve')
     .argument('<batch>', 'pob_17')
     .description('reserve the wallets of a batch and let it be paid')
+    .option('--wait', 'follow to the end: then exit 1 when not all are paid, 4 when unknown')
+    .option(
+      '--wait-timeout <seconds>',
+      'give up following after this long',
+      (text) => readWhole(text, 1, MAX_WAIT_S),
+      DEFAULT_WAIT_S,
+    )
     .addHelpText('after', APPROVE_HELP)
-    .action((batch) =>
+    .action((batch, flags) =>
       launch(async (session) =>
-        (await import('../actions/approve-payouts.ts')).approvePayoutsCommand(session, batch, 'approve'),
+        (await import('../actions/approve-payouts.ts')).approvePayoutsCommand(session, batch, {
+          mode: 'approve',
+          waitS: flags.wait === true ? flags.waitTimeout : null,
+        }),
       ),
     );
   payouts
     .command('resume')
     .argument('<batch>', 'pob_17')
     .description('go on with an approval that was interrupted')
-    .action((batch) =>
+    .option('--wait', 'follow to the end: then exit 1 when not all are paid, 4 when unknown')
+    .option(
+      '--wait-timeout <seconds>',
+      'give up following after this long',
+      (text) => readWhole(text, 1, MAX_WAIT_S),
+      DEFAULT_WAIT_S,
+    )
+    .action((batch, flags) =>
       launch(async (session) =>
-        (await import('../actions/approve-payouts.ts')).approvePayoutsCommand(session, batch, 'resume'),
+        (await import('../actions/approve-payouts.ts')).approvePayoutsCommand(session, batch, {
+          mode: 'resume',
+          waitS: flags.wait === true ? flags.waitTimeout : null,
+        }),
       ),
     );
   payouts

@@ -18,6 +18,7 @@ type EventKind =
   | 'refund_accepted'
   | 'operations_rechecked'
   | 'dead_letter_replayed'
+  | 'dead_letter_resolved'
   | 'order_retried'
   | 'operation_canceled'
   | 'seller_changed'
@@ -26,7 +27,8 @@ type EventKind =
   | 'payout_batch_approved'
   | 'payouts_decided'
   | 'payout_batch_ended'
-  | 'risk_reviewed';
+  | 'risk_reviewed'
+  | 'risk_counters_pruned';
 
 export type NewEvent = {
   readonly kind: EventKind;

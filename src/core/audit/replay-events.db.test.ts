@@ -255,9 +255,13 @@ async function payouts(): Promise<void> {
   );
   await pay(book.db, account, [...requests, payoutRequest(frozen, '1.00'), payoutRequest(seller, '500.00')]);
   const daemon = await startTestDaemon(book.db);
-  const tasks = await claimTasks(daemon.context, `${account}/batch`, 5, scriptedConnector([]));
+  const tasks = await claimTasks(daemon.context, `${account}/batch`, 6, scriptedConnector([]));
+  const arrived = { ...REPLY.succeeded, arrived: true } as const;
+  await record(daemon, tasks[4]!, { ...REPLY.declined, cameBack: true });
+  await record(daemon, tasks[5]!, { ...arrived, reason: 'a part came back' });
   for (const [i, kind] of (['succeeded', 'rejected', 'unknown', 'succeeded'] as const).entries())
     await record(daemon, tasks[i]!, REPLY[kind]);
+  await record(daemon, tasks[0]!, arrived);
   await record(daemon, tasks[3]!, REPLY.declined);
   // The second one was rejected: its name is passed on.
   const again = await submit(book.db, account, [requests[1]!, payoutRequest(seller, '2.00')]);

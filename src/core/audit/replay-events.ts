@@ -65,6 +65,9 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
     case 'dead_letter_replayed':
     case 'order_retried':
       return rebuild.applyReopening(tx, event.at, data);
+    // Letters are for people: no row that is rebuilt depends on one that was closed.
+    case 'dead_letter_resolved':
+      return;
     case 'operation_canceled':
       await rebuild.applyCancellation(tx, event.at, data);
       return rebuild.addEntries(tx, event.at, data.entries);
@@ -83,6 +86,8 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return payouts.endPayoutBatch(tx, event.at, data);
     case 'risk_reviewed':
       return rebuild.applyReview(tx, event, data);
+    case 'risk_counters_pruned':
+      return rebuild.pruneCounters(tx, data.through);
     default:
       return unreachable(event.kind);
   }

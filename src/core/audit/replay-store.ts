@@ -73,6 +73,17 @@ export async function addPayment(tx: Tx, event: Happened, data: AcceptedPayment)
   if (risk !== undefined) await addRisk(tx, event.at, String(p.id), risk);
 }
 
+/** Forgets counters up to the last one that was pruned, in the order of their pruning. */
+export async function pruneCounters(
+  tx: Tx,
+  through: { readonly minute: string; readonly key: string; readonly currency: string },
+): Promise<void> {
+  await tx.sql`
+    delete from ${tx.t.riskCounter}
+     where (minute, key, currency)
+           <= (${through.minute}::timestamptz, decode(${through.key}, 'hex'), ${through.currency}::text)`;
+}
+
 async function addRisk(tx: Tx, at: string, paymentId: string, risk: AcceptedRisk): Promise<void> {
   await tx.sql`
     insert into ${tx.t.riskAssessment} (payment_id, rules_version, decision, shadow_decision, hits, assessed_at)

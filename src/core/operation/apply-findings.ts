@@ -15,14 +15,12 @@ import {
   buryHeldJobs,
   closeDeadLetters,
   endHeldJobs,
-  endJobsFromOutside,
   lockJobs,
   type OpenJob,
   openDeadLetters,
-  raiseFences,
   rescheduleHeldJobs,
-  wakeJobs,
 } from '../queue/queue-store.ts';
+import { endJobsFromOutside, raiseFences, wakeJobs } from '../queue/rescue-store.ts';
 import type { DeadLetterCode } from './decide.ts';
 import type { Evidence, Outcome } from './evidence.ts';
 import { isEnded, type SubState } from './operation.ts';
@@ -158,6 +156,7 @@ async function settleJobs(tx: Tx, principal: string, verdicts: readonly Verdict[
   const outside = verdicts.filter((v) => v.right === 'outside');
   const over = outside.filter((v) => v.step?.kind === 'end').map((v) => v.subject.operationId);
   const explained = held.filter(endsDoubtOfPerson).map((v) => v.subject.operationId);
+  const givenBack = verdicts.filter(isLateRefund).map((v) => v.subject.operationId);
   const settled = await together([
     endHeldJobs(tx, ended),
     rescheduleHeldJobs(tx, again),
@@ -167,6 +166,11 @@ async function settleJobs(tx: Tx, principal: string, verdicts: readonly Verdict[
     closeDeadLetters(tx, [...over, ...explained], { principal, reason: 'settled by evidence' }).then(
       () => [],
     ),
+    closeDeadLetters(tx, givenBack, {
+      principal,
+      reason: 'the PSP gave the money back after all',
+      code: 'refund_declined',
+    }).then(() => []),
     openDeadLetters(
       tx,
       verdicts.filter((v) => v.letter !== null && v.step?.kind !== 'bury').map(letterOf),
@@ -174,6 +178,11 @@ async function settleJobs(tx: Tx, principal: string, verdicts: readonly Verdict[
   ]);
   if (settled.flat().length !== held.length)
     throw new Bug('a locked job changed hands inside the transaction');
+}
+
+/** What a person was told of a refund ("not given back") is not true any more; the late success has a letter of its own. */
+function isLateRefund({ subject, letter }: Verdict): boolean {
+  return subject.kind === 'refund' && letter?.code === 'late_success';
 }
 
 /** A job that was made because of news, for an operation that waited for a person, and found the end of it. */

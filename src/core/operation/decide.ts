@@ -42,6 +42,7 @@ export type DeadLetterCode =
   | 'late_success'
   | 'surplus_success'
   | 'reversed_after_success'
+  | 'moved_amiss'
   | 'contradicting_evidence'
   | 'quarantined';
 
@@ -58,6 +59,7 @@ export function decide(situation: Situation): Step {
   const { outcome } = situation;
   switch (outcome.kind) {
     case 'succeeded':
+    case 'paid':
     case 'declined':
     case 'reversed':
       return { kind: 'end' };

@@ -5,6 +5,7 @@ import { type Evidence, type EvidenceKind, type EvidenceSource, merge, weightOf 
 /** Exhaustive by type: a new kind or source does not compile before it stands here. */
 const KINDS: Readonly<Record<EvidenceKind, true>> = {
   succeeded: true,
+  paid: true,
   declined: true,
   rejected: true,
   pending: true,
@@ -72,9 +73,11 @@ describe('merge', () => {
   test('a success is never turned back but by its reversal, and never missed', () => {
     fc.assert(
       fc.property(fc.array(anyItem, { minLength: 1, maxLength: 15 }), (items) => {
-        const moved = items.some((item) => item.kind === 'succeeded');
+        const moved = items.some((item) => weightOf(item.kind) === 'moved');
+        const paid = items.some((item) => item.kind === 'paid');
         const reversed = items.some((item) => item.kind === 'reversed');
-        expect(merge(items).kind === 'succeeded').toBe(moved && !reversed);
+        expect(['succeeded', 'paid'].includes(merge(items).kind)).toBe(moved && !reversed);
+        expect(merge(items).kind === 'paid').toBe(paid && !reversed);
         expect(merge(items).kind === 'reversed').toBe(reversed);
       }),
     );

@@ -11,8 +11,8 @@ import type { EnquiryReply } from '../psp/psp.ts';
  */
 export type EvidenceSource = 'reply' | 'late_reply' | 'lapse' | 'enquiry' | 'webhook' | 'person';
 
-/** What a PSP can answer, and `reversed`: it had succeeded, and the PSP took it back. */
-export type EvidenceKind = EnquiryReply['kind'] | 'reversed';
+/** What a PSP can answer; `paid`: it succeeded and the seller has it; `reversed`: it had succeeded and came back. */
+export type EvidenceKind = EnquiryReply['kind'] | 'paid' | 'reversed';
 
 export type Evidence = {
   readonly source: EvidenceSource;
@@ -25,6 +25,7 @@ export type Evidence = {
 export type Outcome = {
   readonly kind:
     | 'succeeded'
+    | 'paid'
     | 'declined'
     | 'rejected'
     | 'pending'
@@ -55,6 +56,7 @@ export function weightOf(kind: EvidenceKind): Weight {
     case 'reversed':
       return 'reversed';
     case 'succeeded':
+    case 'paid':
       return 'moved';
     case 'declined':
       return 'refused';
@@ -84,13 +86,14 @@ export function merge(evidence: readonly Evidence[]): Outcome {
   const last = (weight: Weight) => evidence.findLast((item) => weightOf(item.kind) === weight);
   const reversed = last('reversed');
   if (reversed !== undefined) return outcome(reversed, 'reversed', false);
-  const moved = last('moved');
+  // That the seller has it stays true, whatever older look comes in after it.
+  const moved = evidence.findLast((item) => item.kind === 'paid') ?? last('moved');
   const refused = last('refused');
   const conclusive = moved ?? refused;
   if (conclusive !== undefined) {
     return outcome(
       conclusive,
-      moved !== undefined ? 'succeeded' : 'declined',
+      moved === undefined ? 'declined' : moved.kind === 'paid' ? 'paid' : 'succeeded',
       moved !== undefined && refused !== undefined,
     );
   }
@@ -130,6 +133,8 @@ export type AttemptState =
 /** The attempt's state for an outcome; an attempt that did nothing yet stays open to be sent again. */
 export function attemptStateOf(outcomeKind: Outcome['kind']): AttemptState {
   switch (outcomeKind) {
+    case 'paid':
+      return 'succeeded';
     case 'succeeded':
     case 'declined':
     case 'rejected':

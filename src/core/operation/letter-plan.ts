@@ -72,7 +72,9 @@ function decisionNeeded(code: string, standing: Standing): string | null {
     case 'surplus_success':
       return 'the PSP moved the money and it is in suspense: decide whether the order takes it or the buyer gets it back';
     case 'refund_declined':
-      return 'the PSP will not give this money back: refund under another name (paygate refunds create), or pay the buyer by other means and discard the letter';
+      return 'the PSP will not give this money back: refund under another name (paygate refunds create), or pay the buyer by other means; then paygate dlq resolve';
+    case 'moved_amiss':
+      return `the PSP moved other money than was asked for: look ${formatId('operation', standing.operationId)} up there, then correct the books`;
     case 'contradicting_evidence':
       return `the PSP said two things: look ${formatId('operation', standing.operationId)} up there, then correct the books`;
     default:

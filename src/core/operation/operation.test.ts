@@ -27,22 +27,23 @@ describe('the transition table', () => {
     const head = ['', ...OPERATION_EVENTS].map(cell).join('').trimEnd();
     expect(`\n${[head, ...lines].join('\n')}\n`).toMatchInlineSnapshot(`
       "
-                         claimed            succeeded          declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error       reversed           canceled           retried
-      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -                  -                  canceled           -
-      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      claimed            -                  succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -                  -                  -
-      pending_psp        pending_psp        succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -                  -                  -
-      awaiting_customer  awaiting_customer  succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -                  -                  -
-      retry_wait         claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -                  -                  -
-      unknown            unknown            succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -                  -                  -
-      held_config        claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -                  -                  -
-      succeeded          -                  -                  -                  -                  -                  -                  -                  -                  -                  reversed           -                  -
-      declined           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      expired            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      reversed           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+                         claimed            succeeded          paid               declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error       reversed           canceled           retried
+      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  canceled           -
+      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      claimed            -                  succeeded          paid               declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        reversed           -                  -
+      pending_psp        pending_psp        succeeded          paid               declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  reversed           -                  -
+      awaiting_customer  awaiting_customer  succeeded          paid               declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  reversed           -                  -
+      retry_wait         claimed            succeeded          paid               declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        reversed           -                  -
+      unknown            unknown            succeeded          paid               declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  reversed           -                  -
+      held_config        claimed            succeeded          paid               declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        reversed           -                  -
+      succeeded          -                  -                  paid               -                  -                  -                  -                  -                  -                  -                  reversed           -                  -
+      paid               -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  reversed           -                  -
+      declined           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      expired            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      reversed           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
       "
     `);
   });
@@ -57,11 +58,14 @@ describe('the transition table', () => {
   });
 
   test.each(ENDED)(
-    '%s has ended: nothing that happens leads out of it, but a success that the PSP takes back',
+    '%s has ended: nothing that happens leads out of it, but a payout that arrives, and what the PSP takes back',
     (state) => {
       const happens = OPERATION_EVENTS.filter((event) => event !== 'retried');
       expect(happens.map((event) => transition(state, event))).toEqual(
-        happens.map((event) => (state === 'succeeded' && event === 'reversed' ? 'reversed' : null)),
+        happens.map((event) => {
+          if (event === 'reversed' && (state === 'succeeded' || state === 'paid')) return 'reversed';
+          return event === 'paid' && state === 'succeeded' ? 'paid' : null;
+        }),
       );
     },
   );

@@ -17,6 +17,7 @@ export const SUB_STATES = [
   'unknown',
   'held_config',
   'succeeded',
+  'paid',
   'declined',
   'rejected',
   'risk_blocked',
@@ -39,6 +40,7 @@ export function publicStateOf(subState: SubState): PublicState {
     case 'held_config':
       return 'EXECUTING';
     case 'succeeded':
+    case 'paid':
       return 'SUCCESS';
     case 'declined':
     case 'rejected':
@@ -77,6 +79,7 @@ export function isEnded(subState: SubState): boolean {
 export const OPERATION_EVENTS = [
   'claimed',
   'succeeded',
+  'paid',
   'declined',
   'rejected',
   'pending',
@@ -93,6 +96,8 @@ export type OperationEvent = (typeof OPERATION_EVENTS)[number];
 
 const FROM_A_CALL = {
   succeeded: 'succeeded',
+  paid: 'paid',
+  reversed: 'reversed',
   declined: 'declined',
   rejected: 'rejected',
   pending: 'pending_psp',
@@ -105,6 +110,8 @@ const FROM_A_CALL = {
 /** After doubt or a pending answer only evidence about the attempt moves on; a claim shows nothing new. */
 const FROM_DOUBT = {
   succeeded: 'succeeded',
+  paid: 'paid',
+  reversed: 'reversed',
   declined: 'declined',
   pending: 'pending_psp',
   awaiting_customer: 'awaiting_customer',
@@ -125,7 +132,9 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
   pending_psp: { ...FROM_DOUBT, claimed: 'pending_psp' },
   awaiting_customer: { ...FROM_DOUBT, claimed: 'awaiting_customer' },
   // The PSP can take back what it had done: a refund that fails after all, a payout that is returned.
-  succeeded: { reversed: 'reversed' },
+  succeeded: { paid: 'paid', reversed: 'reversed' },
+  // Of payouts only: the seller has it, as far as the PSP can tell.
+  paid: { reversed: 'reversed' },
   declined: FROM_A_DEFINITIVE_NO,
   rejected: FROM_A_DEFINITIVE_NO,
   risk_blocked: {},

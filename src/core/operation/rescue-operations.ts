@@ -14,7 +14,7 @@ import {
   type RescuedJob,
   rescueJobs,
   takeBackJobs,
-} from '../queue/queue-store.ts';
+} from '../queue/rescue-store.ts';
 import { insertEvidence, markLapsed } from './operation-store.ts';
 
 export type Rescue = {

@@ -14,6 +14,7 @@ import {
   type AttemptState,
   attemptStateOf,
   type Evidence,
+  type EvidenceKind,
   type EvidenceSource,
   isOpenAttempt,
   merge,
@@ -108,7 +109,8 @@ export function judge(
       letter,
     };
   }
-  if (hasEnded(subject)) return afterTheEnd(context, base, knownBefore);
+  const amiss = letterOfAmiss(finding, subject, evidence, known);
+  if (hasEnded(subject)) return afterTheEnd(context, base, { contradicted: knownBefore, amiss });
   const subState = transition(subject.subState, outcome.kind);
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
@@ -119,12 +121,23 @@ export function judge(
     step,
     subState,
     attemptState: attemptStateOf(outcome.kind),
-    entries: outcome.kind === 'succeeded' ? [successEntry(subject)] : releaseEntries(subject, subState),
+    entries: entriesOf(subject, outcome, subState),
     letter:
       step?.kind === 'bury'
         ? { code: step.code, reason: step.reason }
-        : letterOfEnd(subject, outcome, subState),
+        : (letterOfEnd(subject, outcome, subState) ?? amiss),
   };
+}
+
+/** What the books say of an attempt that was open; of one that moved and came back unseen, both. */
+function entriesOf(subject: Subject, outcome: Outcome, subState: SubState): readonly NewEntry[] {
+  if (hasMoved(outcome)) return [successEntry(subject)];
+  if (outcome.kind === 'reversed') return [successEntry(subject), reversalEntry(subject)];
+  return releaseEntries(subject, subState);
+}
+
+function hasMoved({ kind }: Outcome): boolean {
+  return kind === 'succeeded' || kind === 'paid';
 }
 
 /** What a person must hear of an operation that is not buried; null: nothing. */
@@ -137,7 +150,27 @@ function letterOfEnd(subject: Subject, outcome: Outcome, subState: SubState): Ve
     const why = outcome.reason ?? 'no reason given';
     return { code: 'refund_declined', reason: `the buyer's money was not given back: ${why}` };
   }
-  return null;
+  return outcome.kind === 'reversed' ? letterOfReversal(subject, outcome) : null;
+}
+
+function letterOfReversal(subject: Subject, outcome: Outcome) {
+  return {
+    code: 'reversed_after_success' as const,
+    reason: `the PSP took back a ${subject.kind} that it had reported as done: ${outcome.reason ?? 'no reason given'}`,
+  };
+}
+
+/** A payout that the PSP made, but not as it was asked to (part of it came back, two carry its key): told once. */
+function letterOfAmiss(
+  finding: Finding,
+  subject: Subject,
+  evidence: NewEvidence | null,
+  known: readonly Evidence[],
+): Verdict['letter'] {
+  if (subject.kind !== 'payout' || finding.source === 'person') return null;
+  if (evidence === null || evidence.reason === null || weightOf(evidence.kind) !== 'moved') return null;
+  const { reason } = evidence;
+  return known.some((item) => item.reason === reason) ? null : { code: 'moved_amiss', reason };
 }
 
 /** The operation has ended, or goes on with a later attempt: either way this attempt decides nothing any more. */
@@ -182,19 +215,27 @@ function toEvidence(
 ): NewEvidence {
   const late = finding.held !== null && right !== 'held' && finding.source === 'reply';
   const { kind: said, ...rest } = reply;
-  // A refund can fail and a payout can come back after they were done; a charge that was done is contradicted.
-  const undone = said === 'declined' && subject.kind !== 'charge' && subject.subState === 'succeeded';
-  const kind = undone ? 'reversed' : said;
   return {
     operationId: finding.operationId,
     attemptNumber: finding.attemptNumber,
     source: late ? 'late_reply' : finding.source,
-    kind,
+    kind: evidenceKindOf(subject, reply),
     reason: storable('reason' in reply ? reply.reason : null),
     pspReference: storable('pspReference' in reply ? reply.pspReference : null),
     detail: JSON.stringify(rest),
     fence: finding.held?.fence ?? null,
   };
+}
+
+/**
+ * A refund can fail and a payout can come back after they were done, also where we had not heard that they were; a
+ * charge that was done is contradicted.
+ */
+function evidenceKindOf(subject: Subject, reply: EnquiryReply): EvidenceKind {
+  if (subject.kind === 'payout' && reply.kind === 'succeeded' && reply.arrived) return 'paid';
+  if (subject.kind === 'charge' || reply.kind !== 'declined') return reply.kind;
+  const cameBack = subject.kind === 'payout' && reply.cameBack === true;
+  return cameBack || publicStateOf(subject.subState) === 'SUCCESS' ? 'reversed' : 'declined';
 }
 
 /** A PSP's text of any kind must never be the reason that its answer is lost: PostgreSQL takes no NUL. */
@@ -209,7 +250,7 @@ function storable(text: string | null | undefined): string | null {
 function afterTheEnd(
   context: FindingContext,
   base: Omit<Verdict, 'step' | 'subState' | 'attemptState' | 'entries' | 'letter'>,
-  knownBefore: boolean,
+  before: { readonly contradicted: boolean; readonly amiss: Verdict['letter'] },
 ): Verdict {
   const { subject, outcome } = base;
   const step = base.right === 'held' ? lookAgain(context, base) : null;
@@ -219,11 +260,11 @@ function afterTheEnd(
     subState: subject.subState,
     attemptState: subject.attemptState,
     entries: [],
-    letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : null,
+    letter: step?.kind === 'bury' ? { code: step.code, reason: step.reason } : before.amiss,
   };
   const end = isEnded(subject.subState) ? subject.subState : subject.attemptState;
   const bookedBefore = ['succeeded', 'succeeded_surplus', 'reversed'].includes(subject.attemptState);
-  if (outcome.kind === 'succeeded' && !bookedBefore) {
+  if (hasMoved(outcome) && !bookedBefore) {
     const surplus = publicStateOf(subject.subState) === 'SUCCESS';
     const booked = subject.kind === 'charge' ? 'it is in suspense' : 'it is booked to the seller';
     return {
@@ -243,13 +284,12 @@ function afterTheEnd(
       subState: next,
       attemptState: 'reversed',
       entries: [reversalEntry(subject)],
-      letter: {
-        code: 'reversed_after_success',
-        reason: `the PSP took back a ${subject.kind} that it had reported as done: ${outcome.reason ?? 'no reason given'}`,
-      },
+      letter: letterOfReversal(subject, outcome),
     };
   }
-  if (outcome.contradicted && !knownBefore) {
+  const paid = outcome.kind === 'paid' ? transition(subject.subState, 'paid') : null;
+  if (paid !== null) return { ...unchanged, subState: paid };
+  if (outcome.contradicted && !before.contradicted) {
     const reason = `the order ended as ${end}, and evidence says otherwise`;
     return { ...unchanged, letter: { code: 'contradicting_evidence', reason } };
   }

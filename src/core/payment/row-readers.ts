@@ -142,8 +142,21 @@ function csvFault(error: CsvError, line: number): FileFault {
 
 const LINE_FEED = 0x0a;
 
-/** NDJSON: one object per line. */
+/** The rows of a payment file in NDJSON. */
 export function createJsonReader(intake: Intake): RowReader {
+  return createObjectReader({
+    ...intake,
+    takeObject: (object, line) => takeRow(intake, line, rowOfObject(object), () => bodyOfObject(object)),
+  });
+}
+
+/** What the NDJSON reader hands its objects to. */
+export type ObjectSink = Pick<Intake, 'skipBlank' | 'isStopped' | 'refuse'> & {
+  readonly takeObject: (object: Readonly<Record<string, unknown>>, line: number) => void;
+};
+
+/** NDJSON: one object per line. */
+export function createObjectReader(intake: ObjectSink): RowReader {
   let nextLine = 1;
   let carried: Buffer[] = [];
 
@@ -161,7 +174,7 @@ export function createJsonReader(intake: Intake): RowReader {
       const message = 'is not one JSON object; write each object whole on a line of its own';
       intake.refuse(line, 'not_json', message);
     } else {
-      takeRow(intake, line, rowOfObject(object), () => bodyOfObject(object));
+      intake.takeObject(object, line);
     }
   };
 

@@ -99,6 +99,44 @@ describe('a payout file', () => {
     expect(await faultsOf(text)).toEqual(faults);
   });
 
+  test('may be one JSON object per line, with the columns’ names as keys', async () => {
+    const csv = `${HEADER}p-1,Café Zoë,40.00,EUR,acct_1,"March, final"\np-2,海の店,1200,JPY,,\n`;
+    const ndjson = [
+      '{"item_ref":"p-1","seller":"Café Zoë","amount":"40.00","currency":"EUR","destination":"acct_1","memo":"March, final"}',
+      '',
+      '{"currency":"JPY","amount":"1200","seller":"海の店","item_ref":"p-2"}',
+    ];
+    const one = await parsePayoutFile(Buffer.from(csv));
+    const other = await parsePayoutFile(Buffer.from(`\ufeff${ndjson.join('\n')}`));
+    if (one.kind === 'bad' || other.kind === 'bad') throw new Error('a file is bad');
+    const unplaced = (file: typeof one) => file.payouts.map(({ line, ...payout }) => payout);
+    expect(unplaced(other)).toEqual(unplaced(one));
+    expect(other.payouts.map((payout) => payout.line)).toEqual([1, 3]);
+  });
+
+  test('of JSON with bad rows gives every fault with its line and key', async () => {
+    const good = '{"item_ref":"p-1","seller":"s","amount":"1.00","currency":"EUR"}';
+    const rows = [
+      good,
+      '{"item_ref":"p-2","seller":"s","amount":1.5,"currency":"EUR","iban":"x"}',
+      '{"item_ref":"p-3","seller":"s","amount":"1.005","currency":"EUR"}',
+      '{"item_ref":"p-4"',
+      good,
+      '[1]',
+      '{"item_ref":"p-7","seller":"4111 1111 1111 1111","amount":"1.00","currency":"EUR"}',
+    ];
+    expect(await faultsOf(rows.join('\n'))).toEqual([
+      [2, 'amount', 'wrong_type'],
+      [2, 'iban', 'unknown_key'],
+      [3, 'amount', 'too_many_decimals'],
+      [4, null, 'not_json'],
+      [5, 'item_ref', 'duplicate_item_ref'],
+      [6, null, 'not_json'],
+      [7, 'seller', expect.stringMatching(/card/)],
+    ]);
+    expect(await faultsOf(`[${good}]`)).toEqual([[1, null, 'json_array']]);
+  });
+
   test('that is no text, or has too many rows, is refused', async () => {
     expect(await faultsOf(Buffer.from([0x50, 0x4b, 0x03, 0x04]))).toEqual([[null, null, 'not_text']]);
     const rows = Array.from({ length: MAX_PAYOUT_ROWS + 1 }, (_, i) => `p-${i},s,1.00,EUR,,\n`).join('');

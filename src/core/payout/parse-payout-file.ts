@@ -1,15 +1,21 @@
 /**
- * Reads a payout file (CSV) whole. All or nothing: with one bad row it gives every fault and no payout. Touches no
+ * Reads a payout file (CSV or NDJSON) whole. All or nothing: with one bad row it gives every fault and no payout. Touches no
  * database and sends nothing.
  */
 import { createHash } from 'node:crypto';
 import type { Currency } from '../money.ts';
 import { chunksOf, createByteGuard } from '../payment/file-bytes.ts';
 import { createFaultList, type FaultList, type FileFault } from '../payment/file-fault.ts';
-import { createCellReader, delimiterOf } from '../payment/row-readers.ts';
+import { createCellReader, createObjectReader, delimiterOf } from '../payment/row-readers.ts';
 import { shownText } from '../shown-text.ts';
 import type { PayoutRequest } from './payout.ts';
-import { type PayoutLayout, readPayoutHeader, readPayoutRow } from './payout-row.ts';
+import {
+  type PayoutLayout,
+  type PayoutReading,
+  readPayoutHeader,
+  readPayoutObject,
+  readPayoutRow,
+} from './payout-row.ts';
 
 export type PayoutFile =
   | {
@@ -83,6 +89,9 @@ const TOO_LARGE: FileFault = {
 type Rows = {
   readonly payouts: PayoutRequest[];
   readonly takeCells: (cells: readonly string[], line: number) => 'go_on' | 'stop';
+  readonly takeObject: (object: Readonly<Record<string, unknown>>, line: number) => 'go_on' | 'stop';
+  /** A row that is nothing that could be read. */
+  readonly refuse: (line: number, code: string, message: string) => void;
   readonly count: () => number;
 };
 
@@ -107,21 +116,31 @@ function createRows(faults: FaultList): Rows {
     }
     payouts.push(payout);
   };
+  const takeRow = (read: () => PayoutReading, line: number): 'go_on' | 'stop' => {
+    count += 1;
+    if (count > MAX_PAYOUT_ROWS) {
+      const message = `the file has more than ${MAX_PAYOUT_ROWS} rows; split it`;
+      faults.add({ line, column: null, code: 'too_many_rows', message });
+      return 'stop';
+    }
+    const reading = read();
+    if (reading.kind === 'ok') takePayout(reading.payout, line);
+    else reading.faults.forEach(faults.add);
+    return 'go_on';
+  };
   return {
     payouts,
     count: () => count,
     takeCells: (cells, line) => {
-      if (layout === null) return takeHeader(cells, line);
+      const known = layout;
+      return known === null
+        ? takeHeader(cells, line)
+        : takeRow(() => readPayoutRow(cells, known, line), line);
+    },
+    takeObject: (object, line) => takeRow(() => readPayoutObject(object, line), line),
+    refuse: (line, code, message) => {
       count += 1;
-      if (count > MAX_PAYOUT_ROWS) {
-        const message = `the file has more than ${MAX_PAYOUT_ROWS} rows; split it`;
-        faults.add({ line, column: null, code: 'too_many_rows', message });
-        return 'stop';
-      }
-      const reading = readPayoutRow(cells, layout, line);
-      if (reading.kind === 'ok') takePayout(reading.payout, line);
-      else reading.faults.forEach(faults.add);
-      return 'go_on';
+      faults.add({ line, column: null, code, message });
     },
   };
 }
@@ -138,20 +157,28 @@ async function readRows(bytes: Buffer, rows: Rows, faults: FaultList): Promise<v
     return;
   }
   let stopped = false;
-  const reader = createCellReader(
-    {
-      skipBlank: () => undefined,
-      isStopped: () => stopped,
-      stop: (...why) => {
-        if (!stopped) why.forEach(faults.add);
-        stopped = true;
-      },
-      takeCells: (cells, line) => {
-        if (rows.takeCells(cells, line) === 'stop') stopped = true;
-      },
+  const isJson = firstLine.startsWith('{');
+  if (firstLine.startsWith('[')) {
+    const message = 'is a JSON array; write one object per line (NDJSON)';
+    faults.add({ line: 1, column: null, code: 'json_array', message });
+    return;
+  }
+  const sink = {
+    skipBlank: () => undefined,
+    isStopped: () => stopped,
+    stop: (...why: readonly FileFault[]) => {
+      if (!stopped) why.forEach(faults.add);
+      stopped = true;
     },
-    delimiterOf(firstLine),
-  );
+    takeCells: (cells: readonly string[], line: number) => {
+      if (rows.takeCells(cells, line) === 'stop') stopped = true;
+    },
+    takeObject: (object: Readonly<Record<string, unknown>>, line: number) => {
+      if (rows.takeObject(object, line) === 'stop') stopped = true;
+    },
+    refuse: rows.refuse,
+  };
+  const reader = isJson ? createObjectReader(sink) : createCellReader(sink, delimiterOf(firstLine));
   for await (const chunk of chunksOf(text)) {
     if (stopped) return;
     await reader.write(chunk);

@@ -106,6 +106,30 @@ export async function sumUpBatch(on: Queryable, batchId: bigint): Promise<readon
      order by 1, 2, 3`;
 }
 
+export type BatchStanding = {
+  readonly state: ItemState;
+  readonly subState: SubState | null;
+  /** No job, and an open dead letter: nothing moves it on but a person, or evidence that comes by itself. */
+  readonly needsPerson: boolean;
+  readonly items: number;
+};
+
+/** How far the items of a batch are, in a few rows. */
+export async function listBatchStandings(on: Queryable, batchId: bigint): Promise<readonly BatchStanding[]> {
+  const { sql, t } = on;
+  return sql<BatchStanding[]>`
+    select i.state, ${t.shownSubState}(o.sub_state, j.state) as sub_state,
+           j.operation_id is null
+             and exists (select 1 from ${t.deadLetter} d where d.operation_id = o.id and d.state = 'open')
+             as needs_person,
+           count(*)::integer as items
+      from ${t.payoutItem} i
+      left join ${t.operation} o on o.id = i.operation_id
+      left join ${t.job} j on j.operation_id = i.operation_id
+     where i.batch_id = ${batchId}
+     group by 1, 2, 3`;
+}
+
 export type BatchFilter = {
   readonly beforeId: bigint | null;
   readonly state: PayoutBatch['state'] | null;

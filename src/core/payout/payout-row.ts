@@ -62,7 +62,24 @@ export function readPayoutRow(cells: readonly string[], layout: PayoutLayout, li
     const message = `has ${cells.length} cells and the header ${layout.cellCount}; is a cell with a delimiter not quoted?`;
     return { kind: 'bad', faults: [{ line, column: null, code: 'wrong_cell_count', message }] };
   }
-  const cell = (column: Column) => cells[layout.indexOf[column]] ?? '';
+  return readPayout((column) => cells[layout.indexOf[column]] ?? '', line);
+}
+
+/** Reads an object of an NDJSON file: the columns' names are its keys, and every value is a text. */
+export function readPayoutObject(object: Readonly<Record<string, unknown>>, line: number): PayoutReading {
+  const faults = Object.entries(object).flatMap(([name, value]): readonly FileFault[] => {
+    if (!isColumn(name)) {
+      const message = `is not a key of a payout; keys: ${COLUMNS_IN_WORDS}`;
+      return [{ line, column: shownText(name).slice(1, -1), code: 'unknown_key', message }];
+    }
+    if (typeof value === 'string') return [];
+    return [{ line, column: name, code: 'wrong_type', message: 'must be a text: "12.50"' }];
+  });
+  if (faults.length > 0) return { kind: 'bad', faults };
+  return readPayout((column) => String(object[column] ?? ''), line);
+}
+
+function readPayout(cell: (column: Column) => string, line: number): PayoutReading {
   const faults: FileFault[] = [];
   const check = (column: Column, fault: { readonly code: string; readonly message: string } | null) => {
     if (fault !== null) faults.push({ line, column, code: fault.code, message: fault.message });

@@ -29,12 +29,13 @@ export const PAYOUT_STATES = [
   'approved',
   'sent',
   'accepted',
+  'paid',
   'failed',
   'returned',
 ] as const;
 /**
  * draft → approved (the wallet is reserved) → sent (a request may be at the PSP; doubt stays here) → accepted (the PSP
- * moved it) → returned. `refused`: not approved, for a reason; `failed`: definitely not paid, the reservation is back.
+ * moved it) → paid (the PSP says that the seller has it) → returned. `refused`: not approved, for a reason; `failed`: definitely not paid, the reservation is back.
  */
 export type PayoutState = (typeof PAYOUT_STATES)[number];
 
@@ -57,6 +58,8 @@ export function payoutStateOf(item: ItemState, subState: SubState | null): Payou
       return 'sent';
     case 'succeeded':
       return 'accepted';
+    case 'paid':
+      return 'paid';
     case 'reversed':
       return 'returned';
     case 'declined':

@@ -120,6 +120,35 @@ describe('a transfer', () => {
     expect(replyOfTransfer(answer, EXPECTED)).toMatchObject(expected);
   });
 
+  test.each([
+    ['booked to a balance account of the platform', { status: 'booked', category: 'internal' }, true],
+    ['booked to a bank', { status: 'booked', category: 'bank' }, undefined],
+    [
+      'on its way, with a time',
+      { status: 'booked', category: 'bank', tracking: { type: 'estimation', estimatedArrivalTime: 'x' } },
+      undefined,
+    ],
+    [
+      'tracked to its bank',
+      { status: 'booked', category: 'bank', tracking: { type: 'confirmation', status: 'credited' } },
+      true,
+    ],
+    ['credited', { status: 'credited', category: 'bank' }, true],
+  ])('%s', (_, answer, arrived) => {
+    const reply = replyOfTransfer({ id: 'T1', reference: 'op_12', ...answer }, EXPECTED);
+    expect(reply).toEqual({ kind: 'succeeded', pspReference: 'T1', ...(arrived ? { arrived } : {}) });
+  });
+
+  test.each([
+    ['returned', [], true],
+    ['failed', [{ status: 'authorised' }], undefined],
+    ['failed', [{ status: 'authorised' }, { status: 'booked' }], true],
+  ])('that is %s after %j had moved before: %s', (status, events, cameBack) => {
+    const reply = replyOfTransfer({ id: 'T1', reference: 'op_12', status, events }, EXPECTED);
+    expect(reply).toMatchObject({ kind: 'declined' });
+    expect('cameBack' in reply ? reply.cameBack : undefined).toBe(cameBack);
+  });
+
   test('refused for lack of funds may be made again when there are some', () => {
     const answer = { id: 'T1', status: 'refused', reason: 'notEnoughBalance', reference: 'op_12' };
     expect(replyOfTransfer(answer, EXPECTED)).toMatchObject({

@@ -209,7 +209,12 @@ const FAILED_TRANSFERS: ReadonlySet<string> = new Set([
 ]);
 
 /** Statuses of a transfer whose money has left our balance account. */
-const BOOKED_TRANSFERS: ReadonlySet<string> = new Set(['booked', 'bankTransfer', 'internalTransfer']);
+const BOOKED_TRANSFERS: ReadonlySet<string> = new Set([
+  'booked',
+  'bankTransfer',
+  'credited',
+  'internalTransfer',
+]);
 
 /** Statuses of a transfer that Adyen has and has not ended. */
 const OPEN_TRANSFERS: ReadonlySet<string> = new Set([
@@ -224,6 +229,25 @@ const OPEN_TRANSFERS: ReadonlySet<string> = new Set([
   'received',
 ]);
 
+/** Statuses that only a transfer whose money had left our balance account comes to. */
+const CAME_BACK: ReadonlySet<string> = new Set(['returned', 'reversed']);
+
+/**
+ * Whether the recipient has it: a balance account of the platform once it is booked, a bank account when Adyen tracked
+ * it there. Only instant transfers are tracked that far; a regular one is booked, and nobody says more.
+ * Source: docs.adyen.com/payouts/payout-service/payout-lifecycle.
+ */
+function hasArrived(answer: JsonObject, status: string): boolean {
+  if (status === 'credited' || answer.category === 'internal') return true;
+  const { tracking } = answer;
+  return isJsonObject(tracking) && tracking.type === 'confirmation' && tracking.status === 'credited';
+}
+
+/** What led to its status, where the transfer says so: it had been booked. */
+function wasBooked({ events }: JsonObject): boolean {
+  return Array.isArray(events) && events.some((event) => isJsonObject(event) && event.status === 'booked');
+}
+
 /** The evidence in a transfer, returned or found. A lack of funds may be tried again as new, under a new key. */
 export function replyOfTransfer(answer: JsonObject, expected: ExpectedAnswer): Reply {
   const foreign = findMismatch(answer, 'reference', expected);
@@ -233,7 +257,11 @@ export function replyOfTransfer(answer: JsonObject, expected: ExpectedAnswer): R
   if (pspReference === null || status === null) {
     return doubt('an answer without a transfer in it', 'resend');
   }
-  if (BOOKED_TRANSFERS.has(status)) return { kind: 'succeeded', pspReference };
+  if (BOOKED_TRANSFERS.has(status)) {
+    return hasArrived(answer, status)
+      ? { kind: 'succeeded', pspReference, arrived: true }
+      : { kind: 'succeeded', pspReference };
+  }
   if (OPEN_TRANSFERS.has(status)) return { kind: 'pending', pspReference };
   if (!FAILED_TRANSFERS.has(status)) {
     return doubt(`transfer ${pspReference} is ${clean(status)}`, 'enquire');
@@ -244,6 +272,7 @@ export function replyOfTransfer(answer: JsonObject, expected: ExpectedAnswer): R
     reason: clean(reason),
     mayRetryAsNew: reason === 'notEnoughBalance',
     pspReference,
+    ...(CAME_BACK.has(status) || wasBooked(answer) ? { cameBack: true } : {}),
   };
 }
 

@@ -16,6 +16,7 @@ import { enquireAdyen, type ListResult } from './adyen-enquiry.ts';
 import { AdyenCallFailed, createAdyenHttpClient } from './adyen-http-client.ts';
 import { saysAdyen } from './adyen-news.ts';
 import { parseAdyenCharge, parseAdyenPayout, parseAdyenRefund } from './adyen-request.ts';
+import { isPlatformWebhook, parseTransferWebhook } from './adyen-transfer-webhook.ts';
 import { parseAdyenWebhook } from './adyen-webhook.ts';
 import { clean } from './classify.ts';
 import { type JsonObject, parseJsonObject } from './json.ts';
@@ -27,6 +28,7 @@ import type {
   Reply,
   SentWindow,
   StoredAttempt,
+  WebhookHeaders,
 } from './psp.ts';
 import { capabilitiesOf } from './request.ts';
 
@@ -75,15 +77,32 @@ export function createAdyenConnector(account: AdyenAccount): Connector {
     refund: (attempt, deadlineMs) => refund(library, attempt, deadlineMs),
     payout: (attempt, deadlineMs) => payout(library, attempt, deadlineMs),
     enquire: (attempt, sent, deadlineMs) => enquire(library, attempt, sent, deadlineMs),
-    parseWebhook(rawBody, _headers, secret) {
-      const reading = parseAdyenWebhook(rawBody.toString('utf8'), secret);
-      if (reading.kind === 'refused') return reading;
-      return { kind: 'news', news: reading.events.map((event) => ({ ...event, says: saysAdyen(event) })) };
+    parseWebhook(rawBody, headers, secret) {
+      const deliveries = keysOf(secret).map((key) => readDelivery(rawBody, headers, key));
+      return deliveries.find((delivery) => delivery.kind === 'news') ?? deliveries[0] ?? NO_KEY;
     },
     async close() {
       http.close();
     },
   };
+}
+
+/** Each webhook of Adyen's has a key of its own (payments, transfers); the secret holds them all, apart by white space. */
+function keysOf(secret: string): readonly string[] {
+  return secret.split(/\s+/).filter((key) => key !== '');
+}
+
+const NO_KEY = { kind: 'refused', reason: 'the account has no HMAC key' } as const;
+
+function readDelivery(
+  rawBody: Buffer,
+  headers: WebhookHeaders,
+  key: string,
+): ReturnType<Connector['parseWebhook']> {
+  if (isPlatformWebhook(headers)) return parseTransferWebhook(rawBody, headers, key);
+  const reading = parseAdyenWebhook(rawBody.toString('utf8'), key);
+  if (reading.kind === 'refused') return reading;
+  return { kind: 'news', news: reading.events.map((event) => ({ ...event, says: saysAdyen(event) })) };
 }
 
 function openLibrary(account: AdyenAccount, httpClient: Client['httpClient']): OpenedLibrary {

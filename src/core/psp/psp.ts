@@ -75,6 +75,8 @@ export type Reply =
       readonly pspReference: string;
       /** Only where a person should know more: several objects at the PSP carry this attempt's references. */
       readonly reason?: string;
+      /** Of payouts only: the PSP says that the seller has it. */
+      readonly arrived?: true;
     }
   | {
       readonly kind: 'declined';
@@ -82,6 +84,8 @@ export type Reply =
       /** True where the PSP's advice allows another attempt (soft decline). */
       readonly mayRetryAsNew: boolean;
       readonly pspReference: string | null;
+      /** Of payouts only: the PSP says that the money had moved before it came back. */
+      readonly cameBack?: true;
     }
   | { readonly kind: 'rejected'; readonly reason: string }
   | { readonly kind: 'pending'; readonly pspReference: string }

@@ -362,6 +362,7 @@ describe('refunds and payouts', () => {
     expect(await connect(port)[kind](moneyOut(kind), 5_000)).toEqual({
       kind: 'succeeded',
       pspReference: object.id,
+      ...(kind === 'payout' ? { arrived: true } : {}),
     });
     expect(received).toHaveLength(1);
     expect(received[0]).toMatchObject({ method: 'POST', url: path, headers: { 'idempotency-key': KEY } });

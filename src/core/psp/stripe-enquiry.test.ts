@@ -244,8 +244,11 @@ describe('a payout', () => {
   });
 
   test.each([
-    [false, { kind: 'succeeded', pspReference: 'tr_1' }],
-    [true, { kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: 'tr_1' }],
+    [false, { kind: 'succeeded', pspReference: 'tr_1', arrived: true }],
+    [
+      true,
+      { kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: 'tr_1', cameBack: true },
+    ],
   ])('is looked for in its group (reversed: %s)', async (reversed, expected) => {
     const { reply, paths } = await enquire(() => list([transfer(reversed)]), { search });
     expect(reply).toEqual(expected);

@@ -17,19 +17,25 @@ function transfer(more: Record<string, unknown> = {}): Record<string, unknown> {
   };
 }
 
-test('created is succeeded', () => {
-  expect(replyOfTransfer(transfer(), EXPECTED)).toEqual({ kind: 'succeeded', pspReference: 'tr_1' });
+test('created is succeeded, and has arrived: no later event tells of it', () => {
+  expect(replyOfTransfer(transfer(), EXPECTED)).toEqual({
+    kind: 'succeeded',
+    pspReference: 'tr_1',
+    arrived: true,
+  });
 });
 
-test('reversed in full is declined', () => {
+test('reversed in full is declined, and had moved before', () => {
   expect(replyOfTransfer(transfer({ reversed: true, amount_reversed: 700 }), EXPECTED)).toEqual({
     ...{ kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: 'tr_1' },
+    cameBack: true,
   });
 });
 
 test('reversed in part has succeeded, with a word for a person', () => {
   expect(replyOfTransfer(transfer({ amount_reversed: 200 }), EXPECTED)).toEqual({
     ...{ kind: 'succeeded', pspReference: 'tr_1', reason: '200 of 700 eur were reversed since' },
+    arrived: true,
   });
 });
 

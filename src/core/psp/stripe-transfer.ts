@@ -8,7 +8,8 @@ import type { ExpectedTransfer } from './stripe-request.ts';
 
 /**
  * The evidence in a Transfer: the money moved when it was created (docs.stripe.com/api/transfers), unless all of it was
- * reversed since.
+ * reversed since. It is in the seller's account at Stripe from that moment, and no later event tells of it: so the
+ * payout has arrived. When that account pays its own bank is between the seller and Stripe.
  */
 export function replyOfTransfer(answer: unknown, expected: ExpectedTransfer): Reply {
   const own = readOwnObject(answer, 'transfer', expected.references);
@@ -23,12 +24,13 @@ export function replyOfTransfer(answer: unknown, expected: ExpectedTransfer): Re
     return senseless(`${id} went to ${String(object.destination)}, not to ${expected.destination}`);
   if (typeof object.reversed !== 'boolean') return senseless(`${id} does not say whether it was reversed`);
   if (object.reversed)
-    return { kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: id };
+    return { kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: id, cameBack: true };
   return object.amount_reversed === undefined || object.amount_reversed === 0
-    ? { kind: 'succeeded', pspReference: id }
+    ? { kind: 'succeeded', pspReference: id, arrived: true }
     : {
         kind: 'succeeded',
         pspReference: id,
+        arrived: true,
         reason: `${String(object.amount_reversed)} of ${expected.amount} ${expected.currency} were reversed since`,
       };
 }

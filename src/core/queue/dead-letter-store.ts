@@ -63,7 +63,12 @@ export type DeadLetterFilter = DeadLetterChoice & {
   readonly limit: number;
 };
 
-/** Dead letters, newest first. */
+/**
+ * Dead letters, newest first.
+ *
+ * EXPLAIN (a million letters): the index of the filter, backwards, up to the limit; the operations by key. Loser: in the
+ * order of the ids, which reads every letter to find the oldest (400 ms).
+ */
 export async function listDeadLetters(
   on: Queryable,
   filter: DeadLetterFilter,
@@ -71,17 +76,21 @@ export async function listDeadLetters(
   const { sql, t } = on;
   return sql<DeadLetter[]>`
     select d.id, d.operation_id, o.kind as operation_kind, d.attempt_number, o.payment_order_id as order_id,
-           o.payment_id, o.psp_account, o.amount_minor, o.currency, o.sub_state, d.code, d.reason,
+           o.payment_id, d.psp_account, d.amount_minor, d.currency, o.sub_state, d.code, d.reason,
            d.fingerprint, d.state, d.opened_at, d.closed_at, d.closed_by, d.close_reason
       from ${t.deadLetter} d
       join ${t.operation} o on o.id = d.operation_id
      where ${chosen(on, filter)}
-       ${filter.beforeId === null ? sql`` : sql`and d.id < ${filter.beforeId}`}
-     order by d.id desc
+       ${
+         filter.beforeId === null
+           ? sql``
+           : sql`and (d.opened_at, d.id) < (select opened_at, id from ${t.deadLetter} where id = ${filter.beforeId})`
+       }
+     order by d.opened_at desc, d.id desc
      limit ${filter.limit}`;
 }
 
-/** The condition on a letter `d` of an operation `o`. */
+/** The condition on a letter `d`. */
 function chosen({ sql }: Queryable, choice: DeadLetterChoice) {
   const seconds = (ms: number) => sql`now() - make_interval(secs => ${ms / 1000})`;
   return sql`
@@ -89,12 +98,12 @@ function chosen({ sql }: Queryable, choice: DeadLetterChoice) {
        ${choice.state === null ? sql`` : sql`and d.state = ${choice.state}`}
        ${choice.code === null ? sql`` : sql`and d.code = ${choice.code}`}
        ${choice.fingerprint === null ? sql`` : sql`and d.fingerprint = ${choice.fingerprint}`}
-       ${choice.pspAccount === null ? sql`` : sql`and o.psp_account = ${choice.pspAccount}`}
+       ${choice.pspAccount === null ? sql`` : sql`and d.psp_account = ${choice.pspAccount}`}
        ${choice.olderThanMs === null ? sql`` : sql`and d.opened_at <= ${seconds(choice.olderThanMs)}`}
        ${choice.newerThanMs === null ? sql`` : sql`and d.opened_at >= ${seconds(choice.newerThanMs)}`}
-       ${choice.currency === null ? sql`` : sql`and o.currency = ${choice.currency}`}
-       ${choice.minMinor === null ? sql`` : sql`and o.amount_minor >= ${choice.minMinor}`}
-       ${choice.maxMinor === null ? sql`` : sql`and o.amount_minor <= ${choice.maxMinor}`}`;
+       ${choice.currency === null ? sql`` : sql`and d.currency = ${choice.currency}`}
+       ${choice.minMinor === null ? sql`` : sql`and d.amount_minor >= ${choice.minMinor}`}
+       ${choice.maxMinor === null ? sql`` : sql`and d.amount_minor <= ${choice.maxMinor}`}`;
 }
 
 export type DeadLetterGroup = {
@@ -121,12 +130,11 @@ export async function listDeadLetterGroups(
            max(newest_at) as newest_at, max(newest_id) as newest_id,
            json_agg(json_build_object('currency', currency, 'amountMinor', amount_minor::text) order by currency)
              as totals
-      from (select d.fingerprint, d.code, o.currency, count(*) as letters, min(d.opened_at) as oldest_at,
-                   max(d.opened_at) as newest_at, max(d.id) as newest_id, sum(o.amount_minor) as amount_minor
+      from (select d.fingerprint, d.code, d.currency, count(*) as letters, min(d.opened_at) as oldest_at,
+                   max(d.opened_at) as newest_at, max(d.id) as newest_id, sum(d.amount_minor) as amount_minor
               from ${t.deadLetter} d
-              join ${t.operation} o on o.id = d.operation_id
              where ${chosen(on, choice)}
-             group by d.fingerprint, d.code, o.currency) as part
+             group by d.fingerprint, d.code, d.currency) as part
      group by fingerprint
      order by letters desc, fingerprint
      limit ${limit}`;
@@ -149,7 +157,7 @@ export async function closeLettersAs(
   tx: Tx,
   ids: readonly bigint[],
   closing: {
-    readonly state: 'replayed' | 'discarded';
+    readonly state: 'replayed' | 'resolved' | 'discarded';
     readonly principal: string;
     readonly reason: string;
   },

@@ -24,24 +24,26 @@ import { transact } from '../db/connection.ts';
 import { rescueOperations } from '../operation/rescue-operations.ts';
 import { laneOf, MAX_RESCUES } from './job.ts';
 import {
-  beat,
   buryHeldJobs,
-  buryPoisonJobs,
   claimJobs,
   countLanes,
   endHeldJobs,
   type Hold,
   insertJobs,
   type LanePlace,
-  listLiveDaemons,
-  mayRescue,
   nextDueInMs,
   openDeadLetters,
-  type RescuedJob,
   rescheduleHeldJobs,
+} from './queue-store.ts';
+import {
+  beat,
+  buryPoisonJobs,
+  listLiveDaemons,
+  mayRescue,
+  type RescuedJob,
   stopDaemon,
   takeBackJobs,
-} from './queue-store.ts';
+} from './rescue-store.ts';
 
 let book: TestBook;
 beforeAll(async () => {

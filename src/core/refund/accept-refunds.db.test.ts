@@ -198,8 +198,14 @@ describe('a refund', () => {
     expect(await wallet(seller)).toEqual({ pending: 0n, available: 675n, inRefund: 0n });
     expect(await standingOf(book.db, operationId)).toMatchObject({
       entries: ['refund_reserved', 'refund_failed', 'late_refund'],
-      deadLetters: ['refund_declined', 'late_success'],
+      deadLetters: ['late_success'],
     });
+    const letters = await book.db.sql`
+      select code, state, close_reason from ${book.db.t.deadLetter} where operation_id = ${operationId} order by id`;
+    expect(letters).toMatchObject([
+      { code: 'refund_declined', state: 'resolved', closeReason: 'the PSP gave the money back after all' },
+      { code: 'late_success', state: 'open' },
+    ]);
   });
 });
 

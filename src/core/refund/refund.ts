@@ -128,6 +128,8 @@ export function refundStateOf(subState: SubState): RefundState {
     case 'awaiting_customer':
       return 'pending';
     case 'succeeded':
+    // Of payouts only.
+    case 'paid':
       return 'succeeded';
     case 'declined':
     case 'rejected':

@@ -165,6 +165,60 @@ export async function addCounts(tx: Tx, counts: readonly NewCount[]): Promise<vo
                       amount_minor = c.amount_minor + excluded.amount_minor`;
 }
 
+/** The last of the counters that were pruned, in the order of their pruning; minute in ISO 8601. */
+export type Pruned = {
+  readonly counters: number;
+  readonly minute: string;
+  readonly key: KeyHex;
+  readonly currency: string;
+  /** All names that lost a counter. */
+  readonly keys: readonly KeyHex[];
+};
+
+/**
+ * Takes away up to `limit` of the oldest counters that are older than `olderThanS` (s) by database time, in their
+ * order. Null: there was none. Two at once: the second waits and finds the next ones.
+ *
+ * EXPLAIN: the index in its order, up to the limit; the deletes by primary key.
+ */
+export async function pruneCounters(tx: Tx, olderThanS: number, limit: number): Promise<Pruned | null> {
+  const { sql, t } = tx;
+  const rows = await sql<Pruned[]>`
+    with old as materialized (
+      select minute, key, currency
+        from ${t.riskCounter}
+       where minute < date_trunc('minute', now() - make_interval(secs => ${olderThanS}), 'UTC')
+       order by minute, key, currency
+       limit ${limit}
+         for update
+    ), gone as (
+      delete from ${t.riskCounter} c
+       using old
+       where (c.key, c.minute, c.currency) = (old.key, old.minute, old.currency)
+      returning c.key
+    )
+    select (select count(*) from gone)::integer as counters,
+           (select json_agg(distinct encode(key, 'hex')) from gone) as keys, minute, encode(key, 'hex') as key, currency
+      from old
+     order by old.minute desc, old.key desc, old.currency desc
+     limit 1`;
+  return rows[0] ?? null;
+}
+
+/** Takes away the lock rows of those names that nothing is counted under any more; one that somebody holds stays. */
+export async function pruneRiskKeys(tx: Tx, keys: readonly KeyHex[]): Promise<void> {
+  if (keys.length === 0) return;
+  await tx.sql`
+    with free as materialized (
+      select k.key
+        from ${tx.t.riskKey} k
+       where k.key = any(${bytes(keys)}::bytea[])
+         and not exists (select 1 from ${tx.t.riskCounter} c where c.key = k.key)
+         for update of k skip locked
+    )
+    delete from ${tx.t.riskKey} k using free where k.key = free.key`;
+}
+
 export async function insertTraces(
   tx: Tx,
   traces: readonly { readonly key: KeyHex; readonly paymentId: bigint }[],

@@ -9,7 +9,7 @@ import { type Currency, parseAmount, parseCurrency } from '../money.ts';
 import { normalText } from '../payment/payment-fields.ts';
 import { shownText } from '../shown-text.ts';
 import { BUILT_IN_RULES } from './risk.ts';
-import type { Amounts, ListEntry, Rule, RuleSet } from './rule-set.ts';
+import { type Amounts, type ListEntry, MAX_WINDOW_S, type Rule, type RuleSet } from './rule-set.ts';
 
 /** `path` as in "rules[2].max.EUR"; "" for the whole file. */
 export type RuleFault = { readonly path: string; readonly message: string };
@@ -27,7 +27,6 @@ export type RuleReading =
 const MAX_RULES = 200;
 const MAX_LIST_ENTRIES = 100_000;
 const MIN_WINDOW_S = 60;
-const MAX_WINDOW_S = 31 * 86_400;
 const DEFAULT_REVIEW_TIMEOUT_S = 86_400;
 
 const UNIT_S: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };

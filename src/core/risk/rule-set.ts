@@ -4,6 +4,9 @@
  */
 import type { Currency } from '../money.ts';
 
+/** The longest window that a rule may have (s); what is older than that is counted for nobody. */
+export const MAX_WINDOW_S = 31 * 86_400;
+
 /** What a rule asks for when it hits: block > review > allow. */
 export type RuleAction = 'block' | 'review' | 'allow';
 

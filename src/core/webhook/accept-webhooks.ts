@@ -9,7 +9,8 @@ import { Bug, OperatorError } from '../errors.ts';
 import { applyFindings } from '../operation/apply-findings.ts';
 import type { Finding, FindingContext } from '../operation/verdict.ts';
 import { laneOf } from '../queue/job.ts';
-import { notifyLane, recheckOperations } from '../queue/queue-store.ts';
+import { notifyLane } from '../queue/queue-store.ts';
+import { recheckOperations } from '../queue/rescue-store.ts';
 import { attemptOf, type CanEnquire, effectOf, mayUndo, type WebhookEvent } from './webhook.ts';
 import {
   insertWebhooks,

@@ -2,7 +2,7 @@
  * What a PSP tells by itself, and what it makes us do. Decides only: a webhook is never believed where the PSP can be
  * asked; it only makes us look again.
  */
-import { isEnded, type SubState } from '../operation/operation.ts';
+import { isEnded, publicStateOf, type SubState } from '../operation/operation.ts';
 import type { OperationKind, Reply } from '../psp/psp.ts';
 
 /** A verified webhook, as a connector reads it. */
@@ -64,7 +64,7 @@ export function effectOf(
   // The answer is under way, and tells all but what undoes it.
   if (event.says === null && named.subState === 'claimed' && !mayUndo(event, named)) return 'known';
   if (!isEnded(named.subState)) return 'looks';
-  if (named.subState === 'succeeded') return MAY_UNDO.test(event.type) ? 'looks' : 'known';
+  if (publicStateOf(named.subState) === 'SUCCESS') return MAY_UNDO.test(event.type) ? 'looks' : 'known';
   return named.subState === 'reversed' ? 'known' : 'looks';
 }
 

@@ -5,7 +5,7 @@ import type { Call, FinishMode, Reply } from './engine.ts';
 import { refusal } from './engine.ts';
 import type { Fault } from './faults.ts';
 import type { Settings } from './settings.ts';
-import { apiError, expiredApiKey, keyInUse, rateLimited } from './stripe-errors.ts';
+import { apiError, expiredApiKey, keyInUse, notActivated, rateLimited } from './stripe-errors.ts';
 
 /** @property headers further headers as name, value, name, value */
 export type Ending =
@@ -30,6 +30,8 @@ export function endingBefore(call: Call, fault: Fault, settings: Settings, apiKe
     }
     case 'unauthorized':
       return whole(refusal(expiredApiKey(apiKey)));
+    case 'not_activated':
+      return whole(refusal(notActivated()));
     case 'key_in_use':
       return call.key === null ? null : whole(refusal(keyInUse(call.key)));
     case 'fail_500':

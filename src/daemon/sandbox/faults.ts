@@ -10,6 +10,7 @@ import type { FailureName } from './test-cards.ts';
  * act_…: the request is executed first. drop: the connection is reset. truncate: half the body, then reset.
  * empty: 200 with no body. drip: the body in small pieces. 500 and fail_500: stored and replayed, as Stripe
  * does. bad_gateway: 502 with HTML. hang_then_act: not looked at until `hang_ms` have passed, then executed.
+ * not_activated: refused because the method is not switched on in our account; nothing at Adyen.
  * slow: executed after `slow_ms`, the key being in use all the time. decline, pending: what becomes of the money
  * (a card declines, a refund fails, a transfer finds the balance empty; a transfer is never pending). undo_later: a
  * refund fails after it succeeded, a transfer is reversed, `pending_ms` later; nothing for a charge.
@@ -29,6 +30,7 @@ export const FAULT_NAMES = [
   'rate_limited',
   'key_in_use',
   'unauthorized',
+  'not_activated',
   'decline',
   'pending_then_succeed',
   'pending_then_fail',

@@ -91,6 +91,17 @@ describe('faults on one call', () => {
     expect((await pay('k')).headers['idempotent-replayed']).toBeUndefined();
   });
 
+  test('a method that is not activated is refused, and nothing is kept under the key', async () => {
+    await queue(['not_activated']);
+    const refused = await pay('k');
+    expect([refused.status, JSON.parse(refused.text).error.code]).toEqual([
+      400,
+      'payment_method_unactivated',
+    ]);
+    expect(await moved()).toBe(0);
+    expect((await pay('k')).status).toBe(200);
+  });
+
   test('a truncated body breaks off in the middle', async () => {
     await queue(['act_then_truncate']);
     await expect(pay('k')).rejects.toMatchObject({ message: 'aborted' });

@@ -121,6 +121,14 @@ export function rateLimited(): StripeError {
   );
 }
 
+/** Source: docs.stripe.com/error-codes#payment-method-unactivated. */
+export function notActivated(): StripeError {
+  return invalidRequest(
+    'The charge could not be made because the payment method is not activated. Activate it in the Dashboard and try again.',
+    { code: 'payment_method_unactivated' },
+  );
+}
+
 /** 401 for a key that is not ours; all but the last four characters are hidden, as Stripe does. */
 export function invalidApiKey(apiKey: string): StripeError {
   const hidden = apiKey.length <= 12 ? '*'.repeat(apiKey.length) : maskKey(apiKey);

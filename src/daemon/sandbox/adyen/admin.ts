@@ -4,9 +4,17 @@
 import { z } from 'zod';
 import { ADYEN_ADMIN_PREFIX, type AdminHandler } from '../http.ts';
 import type { AdyenEngine } from './engine.ts';
-import { type AdyenRecord, type Change, endPayment, failRefund, returnTransfer } from './records.ts';
+import {
+  type AdyenRecord,
+  type Change,
+  endPayment,
+  failRefund,
+  failTransfer,
+  payTransfer,
+  returnTransfer,
+} from './records.ts';
 import { truthOf } from './truth.ts';
-import { listWebhooks, push, SANDBOX_HMAC_KEY } from './webhooks.ts';
+import { listWebhooks, push, SANDBOX_HMAC_KEY, SANDBOX_TRANSFER_HMAC_KEY } from './webhooks.ts';
 
 /** How often one webhook may be sent in one push. */
 const MAX_COPIES = 100;
@@ -20,7 +28,14 @@ const pushSchema = z.strictObject({
   signature: z.enum(['good', 'bad']).default('good'),
 });
 
-const HAPPENINGS = ['shopper_pays', 'shopper_fails', 'refund_fails', 'transfer_returns'] as const;
+const HAPPENINGS = [
+  'shopper_pays',
+  'shopper_fails',
+  'refund_fails',
+  'transfer_pays',
+  'transfer_fails',
+  'transfer_returns',
+] as const;
 const happeningSchema = z.strictObject({ happening: z.enum(HAPPENINGS) });
 
 type Answer = { readonly status: number; readonly value: unknown };
@@ -54,7 +69,7 @@ function route(
       return ok({ rows: truthOf(engine.state, query.get('reference')) });
     case 'GET webhooks': {
       const webhooks = listWebhooks(engine.state, Number(query.get('after') ?? 0), 'good');
-      return ok({ hmac_key: SANDBOX_HMAC_KEY, webhooks });
+      return ok({ hmac_key: SANDBOX_HMAC_KEY, transfer_hmac_key: SANDBOX_TRANSFER_HMAC_KEY, webhooks });
     }
     case 'POST webhooks/push':
       return withBody(body, pushSchema, (input) => pushAll(engine, input));
@@ -71,8 +86,9 @@ async function pushAll(engine: AdyenEngine, input: z.infer<typeof pushSchema>): 
   const webhooks = [...listWebhooks(engine.state, input.after, input.signature)];
   if (input.order === 'reversed') webhooks.reverse();
   const pushed: { number: number; status: number | null }[] = [];
-  for (const { number, body } of webhooks) {
-    for (let copy = 0; copy < input.copies; copy++) pushed.push({ number, status: await push(url, body) });
+  for (const webhook of webhooks) {
+    const { number } = webhook;
+    for (let copy = 0; copy < input.copies; copy++) pushed.push({ number, status: await push(url, webhook) });
   }
   return ok({ pushed });
 }
@@ -95,7 +111,11 @@ function changeBy(record: AdyenRecord, happening: (typeof HAPPENINGS)[number], n
     case 'refund_fails':
       return failRefund(record, nowMs);
     case 'transfer_returns':
-      return returnTransfer(record);
+      return returnTransfer(record, nowMs);
+    case 'transfer_fails':
+      return failTransfer(record, nowMs);
+    case 'transfer_pays':
+      return payTransfer(record, nowMs);
   }
 }
 

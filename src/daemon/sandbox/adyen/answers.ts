@@ -104,8 +104,13 @@ export function modificationText(modification: ModificationRecord): string {
 }
 
 export function transferText(transfer: TransferRecord): string {
+  return JSON.stringify(transferObject(transfer));
+}
+
+/** A transfer as answers and webhooks show it. */
+export function transferObject(transfer: TransferRecord): object {
   const { name, reference, amount, status, reason, createdMs, request } = transfer;
-  return JSON.stringify({
+  return {
     ...request,
     id: name,
     reference,
@@ -114,5 +119,7 @@ export function transferText(transfer: TransferRecord): string {
     ...(reason === null ? {} : { reason }),
     createdAt: new Date(createdMs).toISOString(),
     direction: 'outgoing',
-  });
+    events: transfer.history.map((status) => ({ type: 'accounting', status })),
+    ...(transfer.arrived ? { tracking: { type: 'confirmation', status: 'credited' } } : {}),
+  };
 }

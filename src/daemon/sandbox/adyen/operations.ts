@@ -12,14 +12,15 @@ import {
   transferText,
   validationError,
 } from './answers.ts';
-import type {
-  Amount,
-  Change,
-  ModificationRecord,
-  ModificationType,
-  PaymentRecord,
-  Settle,
-  TransferRecord,
+import {
+  type Amount,
+  type Change,
+  eventOfTransfer,
+  type ModificationRecord,
+  type ModificationType,
+  type PaymentRecord,
+  type Settle,
+  type TransferRecord,
 } from './records.ts';
 import type { AdyenState } from './state.ts';
 import { type Behaviour, behaviourOfCode, behaviourOfHolder, behaviourOfToken } from './test-tokens.ts';
@@ -248,11 +249,14 @@ function transfer(
     balanceAccount,
     status: reason === null ? 'authorised' : 'refused',
     reason,
+    history: [reason === null ? 'authorised' : 'refused'],
+    arrived: false,
     request: body,
     createdMs: nowMs,
     settle: reason === null ? settle : null,
   };
-  return { change: { record, events: [] }, status: 202, body: transferText(record) };
+  const events = [eventOfTransfer(record, 'created', nowMs)];
+  return { change: { record, events }, status: 202, body: transferText(record) };
 }
 
 function refused(error: AdyenError): Prepared {

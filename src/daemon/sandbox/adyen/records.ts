@@ -46,7 +46,11 @@ export interface ModificationRecord {
   readonly settle: Settle | null;
 }
 
-/** @property request what was asked for, put into answers as it came */
+/**
+ * @property request what was asked for, put into answers as it came
+ * @property history every status it came to, oldest first; Adyen's `events`
+ * @property arrived a bank account has it, and Adyen knows (an instant transfer)
+ */
 export interface TransferRecord {
   readonly kind: 'transfer';
   readonly name: string;
@@ -55,6 +59,8 @@ export interface TransferRecord {
   readonly balanceAccount: string;
   readonly status: 'authorised' | 'booked' | 'failed' | 'refused' | 'returned';
   readonly reason: string | null;
+  readonly history: readonly TransferRecord['status'][];
+  readonly arrived: boolean;
   readonly request: Readonly<Record<string, unknown>>;
   readonly createdMs: number;
   readonly settle: Settle | null;
@@ -62,12 +68,17 @@ export interface TransferRecord {
 
 export type AdyenRecord = PaymentRecord | ModificationRecord | TransferRecord;
 
-/** What a webhook tells: that something happened to a payment or a modification. Transfers have none here. */
+/**
+ * What a webhook tells: that something happened to a payment, a modification or a transfer.
+ * @property eventCode of a transfer: `balancePlatform.transfer.created` or `.updated`
+ * @property transfer the transfer as it was then; its webhook shows all of it
+ */
 export interface AdyenEvent {
   readonly subject: string;
   readonly eventCode: string;
   readonly success: boolean;
   readonly atMs: number;
+  readonly transfer?: TransferRecord | undefined;
 }
 
 /** The new version of a record, and what its webhooks tell. */
@@ -97,7 +108,7 @@ export function settleRecord(record: AdyenRecord): Change | null {
       return { record: ended, events: [{ subject: record.name, eventCode, success: won, atMs }] };
     }
     case 'transfer':
-      return { record: { ...record, status: won ? 'booked' : 'failed', settle: null }, events: [] };
+      return moveTransfer({ ...record, settle: null }, won ? 'booked' : 'failed', null, atMs);
   }
 }
 
@@ -123,7 +134,40 @@ export function failRefund(record: AdyenRecord, atMs: number): Change | null {
 }
 
 /** A booked transfer comes back; null for anything else. */
-export function returnTransfer(record: AdyenRecord): Change | null {
+export function returnTransfer(record: AdyenRecord, atMs: number): Change | null {
   if (record.kind !== 'transfer' || record.status !== 'booked') return null;
-  return { record: { ...record, status: 'returned', reason: 'returned' }, events: [] };
+  return moveTransfer(record, 'returned', 'returned', atMs);
+}
+
+/** The recipient's bank refuses it, before or after it was booked; null for anything else. */
+export function failTransfer(record: AdyenRecord, atMs: number): Change | null {
+  if (record.kind !== 'transfer' || (record.status !== 'booked' && record.status !== 'authorised'))
+    return null;
+  return moveTransfer({ ...record, settle: null }, 'failed', 'refusedByCounterpartyBank', atMs);
+}
+
+/** The recipient's bank has credited a booked transfer; null for anything else. */
+export function payTransfer(record: AdyenRecord, atMs: number): Change | null {
+  if (record.kind !== 'transfer' || record.status !== 'booked' || record.arrived) return null;
+  const paid = { ...record, arrived: true };
+  return { record: paid, events: [eventOfTransfer(paid, 'updated', atMs)] };
+}
+
+function moveTransfer(
+  record: TransferRecord,
+  status: TransferRecord['status'],
+  reason: string | null,
+  atMs: number,
+): Change {
+  const moved = { ...record, status, reason, history: [...record.history, status] };
+  return { record: moved, events: [eventOfTransfer(moved, 'updated', atMs)] };
+}
+
+export function eventOfTransfer(
+  transfer: TransferRecord,
+  what: 'created' | 'updated',
+  atMs: number,
+): AdyenEvent {
+  const eventCode = `balancePlatform.transfer.${what}`;
+  return { subject: transfer.name, eventCode, success: true, atMs, transfer };
 }

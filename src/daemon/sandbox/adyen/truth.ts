@@ -8,6 +8,7 @@ import type { AdyenState } from './state.ts';
 /**
  * What one reference moved.
  * @property charged payments that took the money: more than 1 is a double charge; refunded, paid_out likewise
+ * @property arrived payouts that a bank has credited, as far as Adyen knows; not those that came back
  * @property open objects that could still move money
  * @property moved_in, moved_out minor units per currency
  */
@@ -16,6 +17,7 @@ interface Truth {
   charged: number;
   refunded: number;
   paid_out: number;
+  arrived: number;
   open: number;
   readonly moved_in: Record<string, number>;
   readonly moved_out: Record<string, number>;
@@ -40,6 +42,7 @@ function emptyRow(reference: string): Truth {
     charged: 0,
     refunded: 0,
     paid_out: 0,
+    arrived: 0,
     open: 0,
     moved_in: {},
     moved_out: {},
@@ -62,6 +65,7 @@ function count(row: Truth, record: AdyenRecord): void {
   }
   if (record.kind === 'transfer' && record.status === 'booked') {
     row.paid_out++;
+    if (record.arrived) row.arrived++;
     add(row.moved_out, record);
   }
 }

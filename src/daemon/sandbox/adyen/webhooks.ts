@@ -4,20 +4,28 @@
  */
 import { createHmac } from 'node:crypto';
 import http from 'node:http';
+import { transferObject } from './answers.ts';
 import type { Amount } from './records.ts';
 import type { AdyenState, NumberedEvent } from './state.ts';
 
 /** The key of every sandbox; obviously of no account. */
 export const SANDBOX_HMAC_KEY = 'AD'.repeat(32);
 
+/** Of the balance platform's webhooks, which have a key of their own. */
+export const SANDBOX_TRANSFER_HMAC_KEY = 'AE'.repeat(32);
+
 /** An endpoint has this long to answer, in milliseconds; Adyen's own limit is 10 s. */
 const PUSH_TIMEOUT_MS = 10_000;
 
-/** @property number the event's place in the order of happening, from 1 */
+/**
+ * @property number the event's place in the order of happening, from 1
+ * @property signature what the header `HmacSignature` must say; null where the body is signed inside
+ */
 export interface Webhook {
   readonly number: number;
   readonly event_code: string;
   readonly body: string;
+  readonly signature: string | null;
 }
 
 export type Signature = 'good' | 'bad';
@@ -29,8 +37,31 @@ export function listWebhooks(state: AdyenState, after: number, signature: Signat
     .map((event) => ({
       number: event.number,
       event_code: event.eventCode,
-      body: bodyOf(state, event, signature),
+      ...letterOf(state, event, signature),
     }));
+}
+
+function letterOf(
+  state: AdyenState,
+  event: NumberedEvent,
+  signature: Signature,
+): Pick<Webhook, 'body' | 'signature'> {
+  if (event.transfer === undefined) return { body: bodyOf(state, event, signature), signature: null };
+  const body = JSON.stringify({
+    data: {
+      ...transferObject(event.transfer),
+      sequenceNumber: state.events.filter(
+        (one) => one.subject === event.subject && one.number <= event.number,
+      ).length,
+      updatedAt: new Date(event.atMs).toISOString(),
+    },
+    environment: 'test',
+    timestamp: new Date(event.atMs).toISOString(),
+    type: event.eventCode,
+  });
+  const key = signature === 'good' ? SANDBOX_TRANSFER_HMAC_KEY : 'BA'.repeat(32);
+  const digest = createHmac('sha256', Buffer.from(key, 'hex')).update(body).digest('base64');
+  return { body, signature: digest };
 }
 
 function bodyOf(state: AdyenState, event: NumberedEvent, signature: Signature): string {
@@ -68,10 +99,17 @@ function sign(item: SignedFields, keyHex: string): string {
   return createHmac('sha256', Buffer.from(keyHex, 'hex')).update(text).digest('base64');
 }
 
-/** Posts one body; the status of the answer, or null without one. Never throws. */
-export function push(url: URL, body: string): Promise<number | null> {
+/** Posts one webhook; the status of the answer, or null without one. Never throws. */
+export function push(
+  url: URL,
+  { body, signature }: Pick<Webhook, 'body' | 'signature'>,
+): Promise<number | null> {
   return new Promise((resolve) => {
-    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+    const headers = {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(body),
+      ...(signature === null ? {} : { HmacSignature: signature, Protocol: 'HmacSHA256' }),
+    };
     const request = http.request(url, { method: 'POST', headers, agent: false }, (response) => {
       response.resume();
       response.on('error', () => resolve(null));
