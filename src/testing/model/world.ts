@@ -1,6 +1,6 @@
 /** The real side of the model's test: one PSP account and two sellers of a real book, and how they are compared. */
 import { expect } from 'vitest';
-import type { Db } from '../../core/db/connection.ts';
+import { type Db, list } from '../../core/db/connection.ts';
 import { verifyLedger } from '../../core/ledger/verify-ledger.ts';
 import type { Task } from '../../core/operation/execute-operations.ts';
 import { paymentView } from '../../core/payment/payment-answer.ts';
@@ -12,12 +12,13 @@ import { capabilitiesOf } from '../../core/psp/request.ts';
 import { refundStateOf } from '../../core/refund/refund.ts';
 import { ANY_REFUND, listRefunds } from '../../core/refund/refund-store.ts';
 import { createSeller } from '../../core/seller/change-seller.ts';
-import { listWallets } from '../../core/wallet/wallet-store.ts';
-import { balanceOf, startTestDaemon, type TestBook, type TestDaemon, uniqueName } from '../fixtures.ts';
+import { listWallets, type Wallet } from '../../core/wallet/wallet-store.ts';
+import { startTestDaemon, type TestBook, type TestDaemon, uniqueName } from '../fixtures.ts';
 import * as model from './book-model.ts';
 import { shownState } from './operation-model.ts';
 
-export const CURRENCIES = ['EUR', 'JPY'] as const;
+const CURRENCIES = ['EUR', 'JPY'] as const;
+const FEES = 'platform:fees';
 
 export type World = {
   readonly book: TestBook;
@@ -39,8 +40,8 @@ export async function openWorld(book: TestBook): Promise<World> {
     const place = { pspAccount: account, destination: 'acct_1' };
     await createSeller(book.db, { seller, place, reason: 'a test', principal: 'test:register' });
   }
-  const fees = new Map<string, bigint>();
-  for (const currency of CURRENCIES) fees.set(currency, await balanceOf(book.db, 'platform:fees', currency));
+  const before = await readBalances(book.db, [FEES]);
+  const fees = new Map(CURRENCIES.map((currency) => [currency, before.get(`${FEES} ${currency}`) ?? 0n]));
   const world: World = {
     book,
     account,
@@ -67,7 +68,8 @@ export function withRules(world: World, daemon: TestDaemon): TestDaemon {
 /** All that can be seen of the real book must be what the model says. */
 export async function compare(world: World): Promise<void> {
   const { book, model: expected } = world;
-  const [operations, payments, refunds, payouts, money] = await Promise.all([
+  const [verified, operations, payments, refunds, payouts, money] = await Promise.all([
+    verifyLedger(book.db),
     readOperations(world),
     readPayments(world),
     readRefunds(world),
@@ -85,7 +87,6 @@ export async function compare(world: World): Promise<void> {
     payouts: expected.payouts.map((one) => `${one.itemRef} ${model.payoutStateOf(one)}`).sort(),
     money: moneyOf(world),
   });
-  const verified = await verifyLedger(book.db);
   expect(verified.faults).toEqual([]);
 }
 
@@ -170,31 +171,50 @@ async function readPayouts({ book, sellers }: World): Promise<readonly string[]>
     .sort();
 }
 
-async function readMoney(world: World): Promise<Readonly<Record<string, unknown>>> {
-  const { book, account, sellers, feesBefore } = world;
+async function readMoney({
+  book,
+  account,
+  sellers,
+  feesBefore,
+}: World): Promise<Readonly<Record<string, unknown>>> {
+  const codes = [`psp:${account}:receivable`, `suspense:${account}`, FEES];
+  const [balances, ...wallets] = await Promise.all([
+    readBalances(book.db, codes),
+    ...sellers.map((seller) => readWallets(book.db, seller)),
+  ]);
   const money: Record<string, unknown> = {};
   for (const currency of CURRENCIES) {
-    for (const seller of sellers)
-      money[`${seller} ${currency}`] = await readWallet(book.db, seller, currency);
-    const fees = await balanceOf(book.db, 'platform:fees', currency);
-    money[currency] = {
-      receivableMinor: await balanceOf(book.db, `psp:${account}:receivable`, currency),
-      suspenseMinor: await balanceOf(book.db, `suspense:${account}`, currency),
-      feesMinor: fees - feesBefore.get(currency)!,
-    };
+    const [receivableMinor, suspenseMinor, fees] = codes.map(
+      (code) => balances.get(`${code} ${currency}`) ?? 0n,
+    );
+    const feesMinor = (fees ?? 0n) - (feesBefore.get(currency) ?? 0n);
+    money[currency] = { receivableMinor, suspenseMinor, feesMinor };
+    for (const [i, seller] of sellers.entries()) {
+      const wallet = wallets[i]!.find((one) => one.currency === currency);
+      money[`${seller} ${currency}`] = {
+        pendingMinor: wallet?.pendingMinor ?? 0n,
+        availableMinor: wallet?.availableMinor ?? 0n,
+        inPayoutMinor: wallet?.inPayoutMinor ?? 0n,
+        inRefundMinor: wallet?.inRefundMinor ?? 0n,
+      };
+    }
   }
   return money;
 }
 
-async function readWallet(db: Db, seller: string, currency: string): Promise<model.ModelWallet> {
-  const filter = { seller, currency, order: 'seller', after: null, limit: 1 } as const;
-  const [wallet] = await listWallets(db, filter);
-  return {
-    pendingMinor: wallet?.pendingMinor ?? 0n,
-    availableMinor: wallet?.availableMinor ?? 0n,
-    inPayoutMinor: wallet?.inPayoutMinor ?? 0n,
-    inRefundMinor: wallet?.inRefundMinor ?? 0n,
-  };
+function readWallets(db: Db, seller: string): Promise<readonly Wallet[]> {
+  return listWallets(db, { seller, currency: null, order: 'seller', after: null, limit: 10 });
+}
+
+/** By code and currency, on the account's normal side. */
+async function readBalances({ sql, t }: Db, codes: readonly string[]): Promise<ReadonlyMap<string, bigint>> {
+  const rows = await sql<{ code: string; currency: string; balance: bigint }[]>`
+    select a.code, a.currency,
+           case a.normal_balance when 'debit' then b.debits - b.credits else b.credits - b.debits end as balance
+      from ${t.account} a
+      join ${t.accountBalance} b on b.account_id = a.id
+     where a.code = any(${list(codes)}::text[])`;
+  return new Map(rows.map((row) => [`${row.code} ${row.currency}`, row.balance]));
 }
 
 function moneyOf({ model: expected, sellers }: World): Readonly<Record<string, unknown>> {
