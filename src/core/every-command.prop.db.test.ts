@@ -15,10 +15,10 @@ import { connect, openBook } from './db/connection.ts';
 import { migrate } from './db/migrate.ts';
 import { verifyLedger } from './ledger/verify-ledger.ts';
 
-const RUNS = Number(process.env.PAYGATE_MODEL_RUNS ?? 60);
+const RUNS = Number(process.env.PAYGATE_MODEL_RUNS ?? 24);
 const SEED = Number(process.env.PAYGATE_MODEL_SEED ?? Date.now() % 1_000_000);
 /** Runs that share one book, which is then rebuilt from its events. */
-const RUNS_OF_A_BOOK = 20;
+const RUNS_OF_A_BOOK = 12;
 const MAX_COMMANDS = 100;
 
 /** How often each is taken, by how much there is to be found behind it. */
@@ -26,36 +26,40 @@ const WEIGHTS: readonly (readonly [number, fc.Arbitrary<Command>])[] = [
   ...([
     [3, shop.accept],
     [1, shop.review],
-    [1, shop.retry],
-    [5, shop.refund],
-    [1, shop.partials],
+    [2, shop.retry],
+    [4, shop.refund],
+    [2, shop.partials],
   ] as const),
   ...([
-    [2, shop.release],
+    [1, shop.release],
     [8, daemon.work],
     [1, daemon.claim],
     [2, daemon.answer],
     [1, daemon.die],
   ] as const),
   ...([
-    [1, daemon.news],
+    [1, daemon.stall],
+    [2, daemon.news],
     [1, daemon.told],
-    [3, daemon.turnAround],
+    [2, daemon.turnAround],
     [1, daemon.age],
   ] as const),
   ...([
+    [2, daemon.refundTakenBack],
     [1, operator.submit],
     [1, operator.approve],
     [3, operator.pay],
-    [1, operator.cancelBatch],
   ] as const),
   ...([
+    [1, operator.cancelBatch],
     [1, operator.freeze],
     [1, operator.resolve],
     [1, operator.cancel],
-    [1, operator.replay],
   ] as const),
-  ...([[1, operator.discard]] as const),
+  ...([
+    [2, operator.replay],
+    [1, operator.discard],
+  ] as const),
 ];
 const all = WEIGHTS.flatMap(([weight, one]) => Array.from({ length: weight }, () => one));
 

@@ -33,6 +33,7 @@ import {
   newJob,
   shownState,
 } from './operation-model.ts';
+import { refund } from './payment-commands.ts';
 import { capabilitiesNow, type World, withRules } from './world.ts';
 
 const LANES = ['online', 'batch'] as const;
@@ -51,7 +52,8 @@ function replyTo(
   said: ReplyKind,
 ): EnquiryReply {
   let named = said;
-  if (todo === 'enquire' && (named === 'rejected' || named === 'not_sent')) named = 'unknown';
+  if (todo === 'enquire' && named === 'rejected') named = 'not_found';
+  if (todo === 'enquire' && named === 'not_sent') named = 'unknown';
   if (todo === 'send' && named === 'not_found') named = 'rejected';
   if (operation.kind !== 'charge' && named === 'awaiting_customer') named = 'pending';
   const reply = REPLY[named];
@@ -170,17 +172,35 @@ export const die: fc.Arbitrary<Command> = fc.constant(
     'die',
     (expected) =>
       model.operationsOf(expected).some(({ job }) => job !== null && job.heldBy !== null && job.rescues < 5),
-    async (world) => {
-      const { db, owner } = world.book;
-      const next = await startTestDaemon(db);
-      await lapse(owner, world.daemon);
-      await makeSteady(owner, next);
-      await rescueOperations(db, { daemonId: next.id, principal: 'test:rescue', resendDelayMs: 0 });
-      world.daemon = withRules(world, next);
-      for (const operation of model.operationsOf(world.model)) takeBack(operation);
-    },
+    dieAndRescue,
   ),
 );
+
+async function dieAndRescue(world: World): Promise<void> {
+  const { db, owner } = world.book;
+  const next = await startTestDaemon(db);
+  await lapse(owner, world.daemon);
+  await makeSteady(owner, next);
+  await rescueOperations(db, { daemonId: next.id, principal: 'test:rescue', resendDelayMs: 0 });
+  world.daemon = withRules(world, next);
+  for (const operation of model.operationsOf(world.model)) takeBack(operation);
+}
+
+/** A daemon stalls with a job in hand, another one takes it over and claims it again, and then the first one answers. */
+export const stall: fc.Arbitrary<Command> = fc
+  .record({ lane: fc.constantFrom(...LANES), kind })
+  .map((asked) =>
+    command(
+      `stall ${JSON.stringify(asked)}`,
+      (expected) => readyIn(expected, asked.lane).some(({ job }) => job!.rescues < 5),
+      async (world) => {
+        const [task] = await claimSome(world, asked.lane, 1);
+        await dieAndRescue(world);
+        await claimSome(world, asked.lane, 100);
+        await answerTask(world, task!, asked.kind);
+      },
+    ),
+  );
 
 /** A send in hand is doubt for ever. */
 function takeBack(operation: ModelOperation): void {
@@ -204,7 +224,9 @@ export const news: fc.Arbitrary<Command> = fc.record({ which }).map((asked) =>
     `news ${JSON.stringify(asked)}`,
     (expected) => model.operationsOf(expected).length > 0,
     async (world) => {
-      const operation = pick(model.operationsOf(world.model), asked.which);
+      const all = model.operationsOf(world.model);
+      const doubtful = all.filter((one) => one.letters.size > 0 && !hasEnded(one));
+      const operation = pick(doubtful.length > 0 && asked.which % 2 > 0 ? doubtful : all, asked.which);
       const event = {
         eventId: uniqueName('evt'),
         type: 'object.failed',
@@ -252,6 +274,23 @@ export const turnAround: fc.Arbitrary<Command> = fc.record({ which }).map((asked
     async (world) => {
       const sent = pick(endedOutflows(world.model), asked.which);
       await tell(world, sent, sent.operation.state === 'succeeded' ? 'declined' : 'succeeded');
+    },
+  ),
+);
+
+/** A refund is asked for, done, and taken back by the PSP: what it took from pending money is available then. */
+export const refundTakenBack: fc.Arbitrary<Command> = refund.map((asked) =>
+  command(
+    `${asked}, and taken back`,
+    (expected) => asked.check(expected),
+    async (world) => {
+      const before = world.model.refunds.length;
+      await asked.run(world.model, world);
+      const made = world.model.refunds[before];
+      if (made === undefined) return;
+      for (const task of await claimSome(world, 'online', 100)) await answerTask(world, task, 'succeeded');
+      const sent = { operation: made.operation, attempt: 1 };
+      if (made.operation.state === 'succeeded') await tell(world, sent, 'declined');
     },
   ),
 );

@@ -78,7 +78,7 @@ export const accept: fc.Arbitrary<Command> = fc
     orders: fc.array(order, { minLength: 1, maxLength: 3 }),
     buyer: fc.constantFrom<Buyer>('buyer', 'buyer', 'buyer', 'buyer', 'buyer', 'watched', 'blocked'),
     onPartial: fc.constantFrom('refund' as const, 'keep'),
-    releaseAfterDays: fc.constantFrom(null, 1),
+    releaseAfterDays: fc.constantFrom(null, 1, 1),
   })
   .map((asked) =>
     command(
