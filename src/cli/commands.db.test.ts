@@ -379,6 +379,16 @@ describe('what becomes of orders', () => {
       '--yes',
     ]);
     expect(await json(['payments', 'show', 'b-2'])).toMatchObject({ out: { status: 'FAILED' } });
+    // What has ended is neither promised to be booked nor said to have been charged.
+    const word = ['--evidence', 'seen in the dashboard'];
+    const booked = await run(['payments', 'resolve', order, '--as', 'succeeded', ...word]);
+    expect(booked).toMatchObject({ code: 5, err: `error: ${order} has ended as declined.\n` });
+    const refunded = await run(['refunds', 'create', order, '--refund-id', 'never-charged']);
+    expect(refunded).toMatchObject({ code: 5 });
+    expect(refunded.err).toBe(`error: ${order} is declined: nothing was charged for it.\n`);
+    const short = await run(['payments', 'resolve', 'ord_2', '--as', 'failed', '--evidence', 'seen']);
+    expect(short).toMatchObject({ code: 2 });
+    expect(short.err).not.toContain('this will');
   });
 });
 
@@ -560,6 +570,9 @@ describe('refunds', () => {
       code: 5,
       err: { error: { code: 'refund_id_reused' } },
     });
+    const known = await run(ask('--amount', '5.00', '-n'));
+    expect(known.err).toContain('A refund "return-1" was asked for before.');
+    expect(known.err).not.toContain('This will refund');
     const more = ['refunds', 'create', 'ord_2', '--refund-id', 'return-2', '--amount', '7.51', '--yes'];
     expect(await json(more)).toMatchObject({ code: 5, err: { error: { code: 'over_refund' } } });
   });

@@ -252,6 +252,11 @@ describe('a payment sent to review', () => {
       code: 5,
       err: { error: { code: 'already_decided' } },
     });
+    // What is decided is neither promised nor asked about again.
+    const late = await run(['risk', 'review', 'approve', 'pay_1', ...REASON]);
+    expect(late.code).toBe(5);
+    expect(late.err).toContain('The review of pay_1 was approved by');
+    expect(late.err).not.toContain('this will charge');
     expect(await json(['risk', 'review', 'list'])).toMatchObject({ out: { items: [] } });
     expect(await json(['risk', 'review', 'list', '--state', 'approved'])).toMatchObject({
       out: { items: [{ payment_id: 'pay_1', decide_reason: 'called the buyer, all fine' }] },

@@ -60,7 +60,12 @@ describe('a PSP account', () => {
     [{ ...ADYEN, balance_account_id: '1' }, 'starts with BA'],
     [{ ...ADYEN, live_url_prefix: 'https://x' }, 'give the prefix alone'],
     [{ ...STRIPE, merchant_account: 'x' }, 'merchant_account'],
-    [{ psp: 'nobody' }, 'psp.adyen_eu.psp'],
+    [{ psp: 'nobody' }, 'psp.adyen_eu.psp: must be "stripe" or "adyen"'],
+    [{ ...STRIPE, timeout: 3 }, 'psp.adyen_eu.timeout: is not a setting here'],
+    [
+      { ...STRIPE, api_key: 'sk_1' },
+      'psp.adyen_eu.api_key: secrets stand in files of their own: write api_key_file',
+    ],
   ])('%j is refused by name', (account, fault) => {
     expect(faultsOf({ psp: { adyen_eu: account } })).toContain(fault);
   });

@@ -171,10 +171,7 @@ export type ConfigSource = {
 export function readConfig(source: ConfigSource): Config {
   const parsed = configSchema.safeParse(source.document);
   if (!parsed.success) {
-    const faults = parsed.error.issues.map(
-      (issue) => `${issue.path.join('.') || '(top level)'}: ${issue.message}`,
-    );
-    throw invalid(source, faults);
+    throw invalid(source, parsed.error.issues.flatMap(faultsOf));
   }
   const file = parsed.data;
   const faults: string[] = [];
@@ -212,6 +209,26 @@ export function readConfig(source: ConfigSource): Config {
 export function pspOf(config: Config): (pspAccount: string) => PspAccount['psp'] {
   return (name) => config.pspAccounts.find((account) => account.name === name)?.psp ?? 'stripe';
 }
+
+/** In words, one for every setting that is wrong. */
+function faultsOf(issue: z.core.$ZodIssue): readonly string[] {
+  const at = issue.path.join('.');
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => `${at === '' ? key : `${at}.${key}`}: ${notASetting(key)}`);
+  }
+  if (issue.code === 'invalid_union' && issue.discriminator === 'psp') {
+    return [`${at}: must be "stripe" or "adyen"`];
+  }
+  return [`${at || '(top level)'}: ${issue.message}`];
+}
+
+function notASetting(key: string): string {
+  return SECRETS.includes(key)
+    ? `secrets stand in files of their own: write ${key}_file = "/path/to/it"`
+    : 'is not a setting here';
+}
+
+const SECRETS: readonly string[] = ['api_key', 'webhook_secret'];
 
 function invalid(source: ConfigSource, faults: readonly string[]): OperatorError {
   return new OperatorError('config_invalid', `${source.origin} is not usable:\n  ${faults.join('\n  ')}`, {

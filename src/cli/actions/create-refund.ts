@@ -12,7 +12,7 @@ import { getBookKey } from '../../core/queue/queue-store.ts';
 import type { RefundResult } from '../../core/refund/accept-refunds.ts';
 import type { RefundRequest } from '../../core/refund/refund.ts';
 import { readRefundRequest } from '../../core/refund/refund-request.ts';
-import { sumRefunds } from '../../core/refund/refund-store.ts';
+import { ANY_REFUND, listRefunds, sumRefunds } from '../../core/refund/refund-store.ts';
 import { submitRefunds } from '../../core/refund/submit-refunds.ts';
 import { shownText } from '../../core/shown-text.ts';
 import { listWallets } from '../../core/wallet/wallet-store.ts';
@@ -35,9 +35,14 @@ export async function createRefund(session: Session, flags: RefundFlags): Promis
   const request = readFlags(session, flags);
   return withBook(session, async (book) => {
     const row = await findOrderRow(book, request.orderId, flags.order);
-    const amount = await tellPlan(session, book, request, row);
+    const wantedMinor = readWanted(request, row);
+    // A name that is known refunds nothing: it gets its first answer again, or is refused.
+    const [known] = await listRefunds(book.db, { ...ANY_REFUND, refundIds: [request.refundId] });
+    const { refundId } = request;
+    const amount = known === undefined ? await tellPlan(session, book, { refundId, wantedMinor }, row) : null;
+    if (amount === null) session.note(`A refund "${refundId}" was asked for before.`);
     if (session.globals.dryRun) return EXIT.done;
-    await confirmOne(session, 'Refund it?', sumUp([amount]));
+    if (amount !== null) await confirmOne(session, 'Refund it?', sumUp([amount]));
     const [result] = await submitRefunds(
       book.db,
       {
@@ -81,14 +86,33 @@ async function findOrderRow({ db }: Book, orderId: bigint, text: string): Promis
   });
 }
 
+/**
+ * In minor units; null for all that is left.
+ * @throws OperatorError refund_invalid
+ */
+function readWanted({ amount }: RefundRequest, row: PaymentRow): bigint | null {
+  if (amount === null) return null;
+  const parsed = parseAmount(amount, moneyOf(row).currency);
+  if (parsed.kind === 'fault') throw new OperatorError('refund_invalid', `amount: ${parsed.message}`);
+  return parsed.amountMinor;
+}
+
 /** Says what will happen; what really happens is decided under the row locks. */
-async function tellPlan(session: Session, { db }: Book, request: RefundRequest, row: PaymentRow) {
+async function tellPlan(
+  session: Session,
+  { db }: Book,
+  { refundId, wantedMinor }: { readonly refundId: string; readonly wantedMinor: bigint | null },
+  row: PaymentRow,
+) {
+  if (row.subState !== 'succeeded') {
+    const message = `${formatId('order', row.orderId)} is ${row.subState}: nothing was charged for it.`;
+    throw new OperatorError('not_refundable', message, { kind: 'refused' });
+  }
   const [sum] = await sumRefunds(db, [row.orderId]);
   const order = moneyOf(row);
-  const left = { ...order, amountMinor: row.amountMinor - (sum?.refundedMinor ?? 0n) };
-  const parsed = request.amount === null ? null : parseAmount(request.amount, order.currency);
-  if (parsed?.kind === 'fault') throw new OperatorError('refund_invalid', `amount: ${parsed.message}`);
-  const amount = parsed === null ? left : { ...order, amountMinor: parsed.amountMinor };
+  const restMinor = row.amountMinor - (sum?.refundedMinor ?? 0n);
+  const left = { ...order, amountMinor: restMinor > 0n ? restMinor : 0n };
+  const amount = wantedMinor === null ? left : { ...order, amountMinor: wantedMinor };
   const [wallet] = await listWallets(db, {
     seller: row.seller,
     currency: row.currency,
@@ -99,7 +123,7 @@ async function tellPlan(session: Session, { db }: Book, request: RefundRequest, 
   const owed = { ...order, amountMinor: wallet?.totalMinor ?? 0n };
   session.note(
     `${formatId('order', row.orderId)} for ${shownText(row.seller)}: ${moneyText(order)} charged, ${moneyText(left)} left to refund; ` +
-      `the seller is owed ${moneyText(owed)}. This will refund ${moneyText(amount)} as "${request.refundId}".`,
+      `the seller is owed ${moneyText(owed)}. This will refund ${moneyText(amount)} as "${refundId}".`,
   );
   return amount;
 }
@@ -108,7 +132,7 @@ async function report(session: Session, result: RefundResult): Promise<number> {
   switch (result.kind) {
     case 'accepted':
     case 'replayed':
-      if (result.kind === 'replayed') session.note('This refund was asked for before; nothing was done.');
+      if (result.kind === 'replayed') session.note('It is the same; nothing was done.');
       await session.print(refundResult(result.refund));
       return EXIT.done;
     case 'wrong_amount':

@@ -1,7 +1,7 @@
 /** `payments resolve`: takes a person's word on an order in doubt, shows what it will do, and stores it. */
 import { pspOf } from '../../core/config.ts';
 import { formatId } from '../../core/ids.ts';
-import { resolveOperation } from '../../core/operation/resolve-operation.ts';
+import { checkEvidence, resolveOperation } from '../../core/operation/resolve-operation.ts';
 import { capabilitiesOf } from '../../core/psp/request.ts';
 import { shownText } from '../../core/shown-text.ts';
 import { confirmOne } from '../confirm.ts';
@@ -10,6 +10,7 @@ import { withBook } from '../open-book.ts';
 import type { Session } from '../session.ts';
 import { moneyOf, moneyText, requireId, sumUp } from '../words.ts';
 import { findOrderRow } from './find-order.ts';
+import { refuseEnded } from './refuse-ended.ts';
 
 export type ResolveFlags = {
   readonly order: string;
@@ -21,8 +22,10 @@ export type ResolveFlags = {
 /** Asks before it stores; exit 5 when it is not confirmed, was never sent, or has ended. */
 export async function resolveOrder(session: Session, flags: ResolveFlags): Promise<number> {
   const orderId = requireId('order', flags.order);
+  checkEvidence(flags.evidence);
   return withBook(session, async (book) => {
     const row = await findOrderRow(book, orderId, flags.order);
+    refuseEnded(formatId('order', orderId), row.subState);
     const amount = moneyText(moneyOf(row));
     const effect =
       flags.verdict === 'succeeded'

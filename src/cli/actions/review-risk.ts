@@ -108,9 +108,11 @@ export async function decideReviewCommand(
         ? `charge ${totalsText(totals)} to ${shownText(rows[0]!.buyer)}`
         : 'end it unsent';
     const name = formatId('payment', paymentId);
-    session.note(`${name} was sent to review (${rows[0]!.riskReason}); this will ${effect}.`);
+    // Where none of it waits there is nothing to promise or to ask; the workflow says why.
+    const waits = rows.some((row) => row.subState === 'in_risk_review');
+    if (waits) session.note(`${name} was sent to review (${rows[0]!.riskReason}); this will ${effect}.`);
     if (session.globals.dryRun) return EXIT.done;
-    if (verdict === 'approved') await confirmOne(session, 'Approve it?', totals);
+    if (waits && verdict === 'approved') await confirmOne(session, 'Approve it?', totals);
     const { principal, config } = book;
     const charges = await decideReview(book.db, {
       paymentId,

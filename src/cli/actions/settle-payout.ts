@@ -6,7 +6,7 @@ import type { Queryable } from '../../core/db/connection.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
 import { cancelOperation } from '../../core/operation/cancel-operation.ts';
-import { resolveOperation } from '../../core/operation/resolve-operation.ts';
+import { checkEvidence, resolveOperation } from '../../core/operation/resolve-operation.ts';
 import { payoutView } from '../../core/payout/payout-answer.ts';
 import type { PayoutRow } from '../../core/payout/payout-list-store.ts';
 import { capabilitiesOf } from '../../core/psp/request.ts';
@@ -18,6 +18,7 @@ import { requireReason } from '../require-reason.ts';
 import type { Session } from '../session.ts';
 import { moneyOf, moneyText, sumUp } from '../words.ts';
 import { payoutResult, requirePayout } from './read-payouts.ts';
+import { refuseEnded } from './refuse-ended.ts';
 
 type ApprovedRow = PayoutRow & { readonly operationId: bigint };
 
@@ -26,6 +27,7 @@ export async function cancelPayout(session: Session, text: string): Promise<numb
   const reason = requireReason(session);
   return withBook(session, async ({ db, principal }) => {
     const row = await requireApproved(db, text);
+    refuseEnded(formatId('payout', row.id), row.subState);
     session.note(`${describe(row)}; this will give the money back to the wallet.`);
     if (session.globals.dryRun) return EXIT.done;
     await confirmOne(session, 'Cancel it?', sumUp([moneyOf(row)]));
@@ -44,8 +46,10 @@ export type ResolvePayoutFlags = {
 
 /** Exit 5 when it is not confirmed, was never sent, or has ended. */
 export async function resolvePayout(session: Session, flags: ResolvePayoutFlags): Promise<number> {
+  checkEvidence(flags.evidence);
   return withBook(session, async ({ db, config, principal }) => {
     const row = await requireApproved(db, flags.payout);
+    refuseEnded(formatId('payout', row.id), row.subState);
     const effect =
       flags.verdict === 'succeeded' ? 'book it as paid' : 'end it as not paid and give the money back';
     session.note(`${describe(row)}; this will ${effect}.`);

@@ -45,6 +45,19 @@ describe('tables', () => {
     expect(text.split('\n')[1]).toBe(`${'海'.repeat(9)}…   1200 JPY`);
   });
 
+  test('that does not fit at all is a list for every row: no amount is broken between two lines', () => {
+    const text = renderBlocks(
+      [
+        names([
+          ['Café Ana', '1200.00 EUR'],
+          ['', '7.00 EUR'],
+        ]),
+      ],
+      { width: 15, color: false },
+    );
+    expect(text).toBe('NAME    Café Ana\nAMOUNT  1200.00 EUR\n\nAMOUNT  7.00 EUR\n');
+  });
+
   test('into a pipe nothing is cut', () => {
     const name = 'x'.repeat(300);
     expect(renderBlocks([names([[name, '1']])], PLAIN)).toContain(name);

@@ -31,7 +31,7 @@ export type Block =
 
 /** Between two columns. */
 const GAP = '  ';
-/** No column is cut below this; a terminal still narrower wraps. */
+/** No column is cut below this; in a terminal that is narrower still, every row is shown as a list. */
 const MIN_WIDTH = 8;
 
 const STYLES = { good: 'green', bad: 'red', warn: 'yellow', dim: 'dim' } as const;
@@ -73,6 +73,7 @@ function tableLines(table: Extract<Block, { kind: 'table' }>, surface: Surface):
     Math.max(stringWidth(column.title), ...texts.map((row) => stringWidth(row[i] ?? ''))),
   );
   const fitted = surface.width === null ? widths : fitWidths(table.columns, widths, surface.width);
+  if (surface.width !== null && lineWidth(fitted) > surface.width) return rowLists(table, surface);
   const aligned = (text: string, i: number) =>
     pad(cut(text, fitted[i]!), fitted[i]!, table.columns[i]!.align ?? 'left');
   const header = table.columns.map((column, i) => aligned(column.title, i)).join(GAP);
@@ -82,10 +83,24 @@ function tableLines(table: Extract<Block, { kind: 'table' }>, surface: Surface):
   return [surface.color ? styleText('bold', header, { validateStream: false }) : header, ...lines];
 }
 
+function lineWidth(widths: readonly number[]): number {
+  return widths.reduce((sum, width) => sum + width, 0) + GAP.length * (widths.length - 1);
+}
+
+/** A row that the terminal would break somewhere, in the middle of an amount perhaps, as a list of what it says. */
+function rowLists(table: Extract<Block, { kind: 'table' }>, surface: Surface): readonly string[] {
+  return table.rows.flatMap((row, r) => {
+    const facts = row.flatMap((value, i) =>
+      plain(value) === '' ? [] : [[table.columns[i]!.title, value] as const],
+    );
+    return [...(r === 0 ? [] : ['']), ...renderBlock({ kind: 'facts', facts }, surface)];
+  });
+}
+
 /** Takes from the widest column that may shrink until the line fits. */
 function fitWidths(columns: readonly Column[], widths: readonly number[], total: number): readonly number[] {
   const fitted = [...widths];
-  let excess = fitted.reduce((sum, width) => sum + width, 0) + GAP.length * (columns.length - 1) - total;
+  let excess = lineWidth(fitted) - total;
   while (excess > 0) {
     const shrinkable = columns.flatMap((column, i) => (column.shrink && fitted[i]! > MIN_WIDTH ? [i] : []));
     if (shrinkable.length === 0) return fitted;

@@ -240,7 +240,7 @@ export function asOperatorError(error: unknown, options: Pick<OpenOptions, 'conn
     case 'EAI_AGAIN':
     case 'CONNECT_TIMEOUT':
       return because(
-        `No database answers at ${where} (${code}). Start it (paygate db start), or set PAYGATE_DATABASE_URL.`,
+        `No database answers at ${where} (${code}). Start it (the embedded one: paygate db start), or correct PAYGATE_DATABASE_URL.`,
       );
     case 'ECONNRESET':
     case 'CONNECTION_CLOSED':

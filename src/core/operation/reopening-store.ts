@@ -82,16 +82,27 @@ const RETRIABLE = SUB_STATES.filter((subState) => transition(subState, 'retried'
 
 /**
  * Operations that ended without money moved wait for a send again, as nothing had been asked for yet: what the last
- * attempt was told (reason, reference) is its own. Returns those that had so ended.
+ * attempt was told (reason, reference) is its own. A payment that is given back where only a part of it succeeds is
+ * watched again: that may come of it now. Returns those that had so ended.
  */
 export async function requeueOperations(tx: Tx, operationIds: readonly bigint[]): Promise<readonly bigint[]> {
   if (operationIds.length === 0) return [];
   const rows = await tx.sql<{ id: bigint }[]>`
-    update ${tx.t.operation}
-       set sub_state = 'queued', reason = null, psp_reference = null, updated_at = now()
-     where id = any(${list(operationIds)}::bigint[])
-       and sub_state = any(${list(RETRIABLE)}::text[])
-    returning id`;
+    with requeued as (
+      update ${tx.t.operation}
+         set sub_state = 'queued', reason = null, psp_reference = null, updated_at = now()
+       where id = any(${list(operationIds)}::bigint[])
+         and sub_state = any(${list(RETRIABLE)}::text[])
+      returning id, payment_id
+    ), watched as (
+      insert into ${tx.t.partialWatch} (payment_id)
+      select distinct p.id
+        from requeued r
+        join ${tx.t.payment} p on p.id = r.payment_id
+       where p.on_partial = 'refund'
+          on conflict (payment_id) do nothing
+    )
+    select id from requeued`;
   return rows.map((row) => row.id);
 }
 

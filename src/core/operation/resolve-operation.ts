@@ -25,19 +25,26 @@ const MIN_EVIDENCE = 10;
 const MAX_EVIDENCE = 2_000;
 
 /**
- * @throws OperatorError evidence_too_short, evidence_too_long, never_sent (use cancel), already_ended
+ * The evidence as it will be stored.
+ * @throws OperatorError evidence_too_short, evidence_too_long
  */
-export async function resolveOperation(db: Db, resolution: Resolution): Promise<Applied> {
-  const evidence = resolution.evidence.trim();
+export function checkEvidence(text: string): string {
+  const evidence = text.trim();
   if (evidence.length < MIN_EVIDENCE) {
     throw new OperatorError(
       'evidence_too_short',
       `Say what you saw and where, in at least ${MIN_EVIDENCE} characters.`,
     );
   }
-  if (evidence.length > MAX_EVIDENCE) {
-    throw new OperatorError('evidence_too_long', `The evidence is longer than ${MAX_EVIDENCE} characters.`);
-  }
+  if (evidence.length <= MAX_EVIDENCE) return evidence;
+  throw new OperatorError('evidence_too_long', `The evidence is longer than ${MAX_EVIDENCE} characters.`);
+}
+
+/**
+ * @throws OperatorError evidence_too_short, evidence_too_long, never_sent (use cancel), already_ended
+ */
+export async function resolveOperation(db: Db, resolution: Resolution): Promise<Applied> {
+  const evidence = checkEvidence(resolution.evidence);
   return transact(db, async (tx) => {
     const name = formatId('operation', resolution.operationId);
     const current = await findCurrentAttempt(tx, resolution.operationId);

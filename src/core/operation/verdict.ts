@@ -351,7 +351,9 @@ function successRule(subject: Subject): rules.Entry {
 export function releaseEntries(subject: Subject, subState: SubState): readonly NewEntry[] {
   if (subject.kind === 'charge' || publicStateOf(subState) !== 'FAILED') return [];
   const rule = subject.kind === 'refund' ? rules.refundFailed : rules.payoutFailed;
-  return [{ cause: formatId('operation', subject.operationId), ...rule(moneyOut(subject)) }];
+  const entry = { cause: formatId('operation', subject.operationId), ...rule(moneyOut(subject)) };
+  // A refund that the platform's fee alone would have paid had reserved nothing.
+  return entry.postings.length === 0 ? [] : [entry];
 }
 
 /** A fact that nobody expected any more, booked all the same. */
@@ -427,11 +429,13 @@ export function operationChange(verdict: Verdict): OperationChange | null {
   };
 }
 
-/** A refund that failed with pending money in it: that must still be released one day. */
+/** A refund that fails now with pending money in it: that must still be released one day. */
 export function failedRefund(verdict: Verdict): readonly bigint[] {
   const { subject, entries, subState } = verdict;
   const failed = subject.kind === 'refund' && publicStateOf(subState) === 'FAILED' && entries.length > 0;
-  return failed && subState !== 'reversed' && subject.fromPendingMinor > 0n ? [subject.operationId] : [];
+  // One that had failed before gave it back then; what is booked now is that the PSP moved it after all.
+  if (!failed || isEnded(subject.subState)) return [];
+  return subject.fromPendingMinor > 0n ? [subject.operationId] : [];
 }
 
 export function fundRelease(verdict: Verdict): readonly { operationId: bigint; days: number }[] {

@@ -147,7 +147,10 @@ export type NewDeadLetter = {
   readonly reason: string;
 };
 
-/** Moves held jobs to the dead letters: the job goes, the letter opens, in one statement. */
+/**
+ * Moves held jobs to the dead letters: the job goes, the letter opens, in one statement. A letter that is open already
+ * stays as it is. Returns those that were still held.
+ */
 export async function buryHeldJobs(
   tx: Tx,
   letters: readonly (Hold & NewDeadLetter)[],
@@ -167,13 +170,14 @@ export async function buryHeldJobs(
        where j.operation_id = l.operation_id
          and j.fence = l.fence
         returning j.operation_id
+    ), opened as (
+      insert into ${tx.t.deadLetter} (operation_id, attempt_number, code, reason)
+      select l.operation_id, l.attempt_number, l.code, l.reason
+        from letter l
+        join gone using (operation_id)
+          on conflict (operation_id, code) where state = 'open' do nothing
     )
-    insert into ${tx.t.deadLetter} (operation_id, attempt_number, code, reason)
-    select l.operation_id, l.attempt_number, l.code, l.reason
-      from letter l
-      join gone using (operation_id)
-        on conflict (operation_id, code) where state = 'open' do nothing
-    returning operation_id`;
+    select operation_id from gone`;
   return rows.map((row) => row.operationId);
 }
 

@@ -1,6 +1,7 @@
 /** Refunds on a real book: what is reserved, what goes back, and that never a minor unit too much leaves. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
+  acceptPolicy,
   applyOutside,
   balanceOf,
   claim,
@@ -23,7 +24,10 @@ import {
   uniqueName,
 } from '../../testing/fixtures.ts';
 import { transact } from '../db/connection.ts';
+import { postEntries } from '../ledger/ledger-store.ts';
+import { payoutApproved } from '../ledger/posting-rules.ts';
 import { verifyLedger } from '../ledger/verify-ledger.ts';
+import { retryOrder } from '../payment/retry-order.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { acceptRefunds, type RefundContext, type RefundResult } from './accept-refunds.ts';
@@ -206,6 +210,40 @@ describe('a refund', () => {
       { code: 'refund_declined', state: 'resolved', closeReason: 'the PSP gave the money back after all' },
       { code: 'late_success', state: 'open' },
     ]);
+    // The buyer has it: it counts as refunded, for amounts and fee shares.
+    expect(await ask(request(orderId, '7.51'))).toMatchObject({ kind: 'over_refund' });
+    expect(await ask(request(orderId, null))).toMatchObject({
+      refund: { amountMinor: 750n, feeShareMinor: 75n },
+    });
+    expect(await ask(request(orderId, null))).toMatchObject({ kind: 'over_refund' });
+  });
+
+  test('that succeeds after all, when the same was refunded again meanwhile, leaves nothing to refund', async () => {
+    const { account, orderId } = await charged();
+    const operationId = await accepted(request(orderId, '5.00'));
+    await sendRefund(account, 'declined');
+    await accepted(request(orderId, null));
+    await applyOutside(book.db, [
+      { operationId, attemptNumber: 1, source: 'enquiry', reply: REPLY.succeeded, held: null },
+    ]);
+    expect(await ask(request(orderId, null))).toMatchObject({
+      kind: 'over_refund',
+      message: expect.stringContaining('only 0.00 EUR is left'),
+    });
+  });
+
+  test('that is all platform fee reserves nothing, and can fail', async () => {
+    const account = uniqueName('acct');
+    const orders = [orderRequest({ seller: uniqueName('Seller'), platformFeeMinor: 1250n })];
+    const charge = await queueCharge(book.db, account, { orders });
+    await turn(await startTestDaemon(book.db), account, scriptedConnector([REPLY.succeeded]));
+    const operationId = await accepted(request(charge.orderId, '5.00'));
+    await sendRefund(account, 'declined');
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'declined',
+      entries: [],
+      deadLetters: ['refund_declined'],
+    });
   });
 });
 
@@ -312,7 +350,64 @@ describe('money that is not released yet', () => {
   );
 });
 
+/** Takes what is available out of the wallet, as a payout would. */
+async function payOut(seller: string): Promise<void> {
+  const { available } = await wallet(seller);
+  await transact(book.db, async (tx) => {
+    const payout = { seller, currency: money('1', 'EUR').currency, payoutMinor: available };
+    await postEntries(tx, 'test:payout', [{ cause: uniqueName('payout'), ...payoutApproved(payout) }]);
+  });
+}
+
+describe('pending money of a refund', () => {
+  test('that was taken back after it was done is available, and not pending a second time', async () => {
+    const { account, seller, orderId } = await charged(7);
+    const operationId = await accepted(request(orderId, '5.00'));
+    await sendRefund(account, 'succeeded');
+    await applyOutside(book.db, [
+      { operationId, attemptNumber: 1, source: 'enquiry', reply: REPLY.declined, held: null },
+    ]);
+    expect(await wallet(seller)).toEqual({ pending: 675n, available: 450n, inRefund: 0n });
+    await payOut(seller);
+    await accepted(request(orderId, null));
+    expect(await wallet(seller)).toEqual({ pending: 0n, available: -450n, inRefund: 1125n });
+  });
+
+  test('that failed is released once, also when the PSP then moves it after all', async () => {
+    const { account, seller, orderId } = await charged(7);
+    const operationId = await accepted(request(orderId, '5.00'));
+    await book.owner.sql`update ${book.owner.t.fundRelease} set due_at = now() - interval '1 hour'`;
+    await releaseDueFunds(book.db, 'test');
+    await sendRefund(account, 'declined');
+    await applyOutside(book.db, [
+      { operationId, attemptNumber: 1, source: 'enquiry', reply: REPLY.succeeded, held: null },
+    ]);
+    await book.owner.sql`update ${book.owner.t.fundRelease} set due_at = now() - interval '1 hour'`;
+    await releaseDueFunds(book.db, 'test');
+    expect(await wallet(seller)).toEqual({ pending: 0n, available: 675n, inRefund: 0n });
+  });
+});
+
 describe('a payment of which only a part succeeded', () => {
+  test('is given back also when that comes of a retry, long after all of it had failed', async () => {
+    const account = uniqueName('acct');
+    const orders = [orderRequest(), orderRequest()];
+    const policy = { onPartial: 'refund' } as const;
+    const [first] = await queueCharges(book.db, account, [paymentRequest({ orders })], policy);
+    const daemon = await startTestDaemon(book.db);
+    for (const task of await claim(daemon, account)) await record(daemon, task, REPLY.declined);
+    expect(await refundPartials(book.db, await context())).toEqual({ payments: 1, refunds: 0 });
+    const { risk } = acceptPolicy();
+    const retrying = { risk, bookKey: await getBookKey(book.db), principal: 'test:retry' };
+    await retryOrder(book.db, { ...retrying, accountOf: () => ({ psp: 'stripe' }) }, first!.paymentId, {
+      orderId: first!.orderId,
+      paymentMethod: 'pm_other',
+      idempotencyKey: uniqueName('retry'),
+    });
+    await turn(daemon, account, scriptedConnector([REPLY.succeeded]));
+    expect(await refundPartials(book.db, await context())).toEqual({ payments: 1, refunds: 1 });
+  });
+
   test('is given back, once, when all of its orders have ended', async () => {
     const account = uniqueName('acct');
     const orders = [orderRequest(), orderRequest({ money: money('7.00', 'EUR') })];

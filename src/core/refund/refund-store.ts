@@ -104,15 +104,27 @@ export type RefundSums = {
   readonly fromPendingMinor: bigint;
 };
 
-/** What the refunds of these orders took, without those that failed; no row where there are none. */
+/**
+ * What the refunds of these orders took; no row where there are none. A refund that failed does not count, unless the PSP
+ * moved its money after all. Pending money went back with a refund that failed, and not with one that was taken back
+ * after it was done: that is available money since.
+ */
 export async function sumRefunds(on: Queryable, orderIds: readonly bigint[]): Promise<readonly RefundSums[]> {
-  return on.sql<RefundSums[]>`
-    select r.payment_order_id as order_id, sum(r.amount_minor)::bigint as refunded_minor,
-           sum(r.fee_share_minor)::bigint as shares_given_minor, sum(o.from_pending_minor)::bigint as from_pending_minor
-      from ${on.t.refund} r
-      join ${on.t.operation} o on o.id = r.operation_id
+  const { sql, t } = on;
+  return sql<RefundSums[]>`
+    select r.payment_order_id as order_id,
+           coalesce(sum(r.amount_minor) filter (where s.took), 0)::bigint as refunded_minor,
+           coalesce(sum(r.fee_share_minor) filter (where s.took), 0)::bigint as shares_given_minor,
+           coalesce(sum(o.from_pending_minor) filter (where s.stands or o.sub_state = 'reversed'), 0)::bigint
+             as from_pending_minor
+      from ${t.refund} r
+      join ${t.operation} o on o.id = r.operation_id
+     cross join lateral (select o.sub_state <> all(${list(FAILED_REFUND)}::text[]) as stands) f
+     cross join lateral (
+       select f.stands,
+              f.stands or exists (select 1 from ${t.attempt} a
+                                   where a.operation_id = o.id and a.state = 'succeeded_surplus') as took) s
      where r.payment_order_id = any(${list(orderIds)}::bigint[])
-       and o.sub_state <> all(${list(FAILED_REFUND)}::text[])
      group by r.payment_order_id`;
 }
 

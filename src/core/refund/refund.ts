@@ -26,7 +26,7 @@ export type RefundPolicy = {
   readonly overdraw: 'allowed' | 'refused';
 };
 
-/** The charge behind an order, and what its refunds took so far: those that failed do not count. */
+/** The charge behind an order, and what its refunds took so far: those that moved no money do not count. */
 export type Refundable = {
   readonly orderId: bigint;
   readonly subState: SubState;
@@ -70,7 +70,9 @@ export function planRefund(
   if (charge.subState !== 'succeeded') {
     return { kind: 'not_refundable', message: `${order} is ${charge.subState}: nothing was charged for it.` };
   }
-  const leftMinor = charge.grossMinor - charge.refundedMinor;
+  // Below zero where the PSP moved what it had refused, and the same was refunded again meanwhile.
+  const restMinor = charge.grossMinor - charge.refundedMinor;
+  const leftMinor = restMinor > 0n ? restMinor : 0n;
   const amountMinor = wantedMinor ?? leftMinor;
   if (amountMinor > leftMinor || leftMinor === 0n) {
     const left = formatAmount({ amountMinor: leftMinor, currency: charge.currency });

@@ -126,6 +126,22 @@ test('news of what a person was waiting for finds the end of it, and closes the 
   });
 });
 
+test('news of what a person was waiting for that ends in the same doubt leaves one letter, and no other', async () => {
+  const { account, operationId } = await chargeThatTold('unknown');
+  const daemon = await startTestDaemon(book.db);
+  await book.owner.sql`
+    update ${book.owner.t.job} set action = 'enquire', run_at = now() where operation_id = ${operationId}`;
+  await turn(daemon, account, scriptedConnector([REPLY.not_found]));
+  await deliver(account, news(operationId));
+  const again = await turn(daemon, account, scriptedConnector([REPLY.not_found]));
+  expect(again.right).toBe('settled');
+  expect(await standingOf(book.db, operationId)).toMatchObject({
+    subState: 'unknown',
+    job: null,
+    deadLetters: ['unknown_unresolved'],
+  });
+});
+
 describe('news of a refund that was done', () => {
   test('that it failed after all: the PSP is asked, and then it is booked back', async () => {
     const { account, operationId } = await refunded();

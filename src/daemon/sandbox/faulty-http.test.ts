@@ -433,5 +433,10 @@ describe('starting', () => {
   test('impossible rates are refused', async () => {
     const start = startSandbox({ port: 0, journalPath: null, seed: 1, rates: { slow: 2 } });
     await expect(start).rejects.toMatchObject({ code: 'sandbox_settings_invalid' });
+    // As a command line gives them.
+    const rates = JSON.parse('{ "fail_5000": 0.1 }');
+    await expect(startSandbox({ port: 0, journalPath: null, seed: 1, rates })).rejects.toThrow(
+      'there is no fault "fail_5000"; there are act_then_drop, ',
+    );
   });
 });

@@ -3,6 +3,7 @@
  * It imports nothing of the gateway but its error classes: it must be able to disagree with it.
  */
 import type { AddressInfo } from 'node:net';
+import type { z } from 'zod';
 import { OperatorError } from '../../core/errors.ts';
 import { createAdmin } from './admin.ts';
 import { createAdyenAdmin } from './adyen/admin.ts';
@@ -10,7 +11,7 @@ import { AdyenEngine } from './adyen/engine.ts';
 import { AdyenSide } from './adyen/http.ts';
 import { Counters } from './counters.ts';
 import { Engine } from './engine.ts';
-import type { FaultRates } from './faults.ts';
+import { FAULT_NAMES, type FaultRates } from './faults.ts';
 import { createSandboxServer } from './http.ts';
 import { type Durability, type Journal, openJournal } from './journal.ts';
 import { Rebuild } from './journal-lines.ts';
@@ -132,14 +133,17 @@ function readSettings(options: SandboxOptions): Settings {
     ...(options.latencyMs === undefined ? {} : { latency_ms: options.latencyMs }),
   };
   const parsed = settingsSchema.safeParse(patch);
-  if (!parsed.success)
-    throw invalidSettings(
-      parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
-    );
+  if (!parsed.success) throw invalidSettings(parsed.error.issues.map(inWords).join('; '));
   const settings = applyPatch(DEFAULT_SETTINGS, parsed.data);
   const fault = findSettingsFault(settings);
   if (fault !== null) throw invalidSettings(fault);
   return settings;
+}
+
+function inWords(issue: z.core.$ZodIssue): string {
+  const at = issue.path.join('.');
+  if (issue.code !== 'unrecognized_keys' || at !== 'rates') return `${at}: ${issue.message}`;
+  return `there is no fault "${issue.keys.join('", "')}"; there are ${FAULT_NAMES.join(', ')}`;
 }
 
 function invalidSettings(what: string): OperatorError {
