@@ -234,7 +234,10 @@ export async function applyEvidence(tx: Tx, at: string, data: EvidenceData): Pro
              psp_reference = coalesce(${a.psp_reference!}, psp_reference), reason = ${a.reason!},
              resolved_by = ${a.resolved_by!}, sends = coalesce(${a.sends!}, sends),
              first_sent_at = coalesce(${a.first_sent_at!}, first_sent_at),
-             last_sent_at = coalesce(${a.last_sent_at!}, last_sent_at)
+             last_sent_at = coalesce(${a.last_sent_at!}, last_sent_at),
+             customer_until = coalesce(customer_until, ${at}::timestamptz + make_interval(secs => ${a.customer_limit_s ?? null}::float8)),
+             cancel_as = coalesce(cancel_as, ${a.cancel_as ?? null}::text),
+             cancel_reason = coalesce(cancel_reason, ${a.cancel_reason ?? null}::text)
        where operation_id = ${data.operation}::text::bigint and number = ${data.attempt}`;
   }
   if (o !== null) {

@@ -25,8 +25,10 @@ import {
 } from '../queue/queue-store.ts';
 import type { DeadLetterCode } from './decide.ts';
 import type { Evidence, Outcome } from './evidence.ts';
+import { putHandOffs, removeHandOffs } from './hand-off-store.ts';
 import { isEnded, type SubState } from './operation.ts';
 import {
+  type AttemptChange,
   insertEvidence,
   insertFundReleases,
   insertReleasesOfFailedRefunds,
@@ -42,9 +44,11 @@ import {
   type FindingContext,
   failedRefund,
   fundRelease,
+  handOffOf,
   judge,
   lookedAgain,
   operationChange,
+  uselessHandOff,
   type Verdict,
 } from './verdict.ts';
 
@@ -145,6 +149,8 @@ async function write(
     raiseFences(tx, verdicts.flatMap(lookedAgain)),
     insertFundReleases(tx, verdicts.flatMap(fundRelease)),
     insertReleasesOfFailedRefunds(tx, verdicts.flatMap(failedRefund)),
+    putHandOffs(tx, verdicts.flatMap(handOffOf)),
+    removeHandOffs(tx, verdicts.flatMap(uselessHandOff)),
   ]);
   await together([insertEvents(tx, principal, eventsOf(verdicts, entries)), insertPostings(tx, entries)]);
 }
@@ -247,6 +253,14 @@ function jobChange(verdict: Verdict) {
   return { action: step.action, delay_ms: step.delayMs, burned: step.burned, waits: step.waits };
 }
 
+/** Only of charges that wait for a buyer: most events are shorter without. */
+function customerFields({ customerLimitS, cancel }: AttemptChange) {
+  return {
+    ...(customerLimitS === undefined ? {} : { customer_limit_s: customerLimitS }),
+    ...(cancel === undefined ? {} : { cancel_as: cancel.as, cancel_reason: cancel.reason }),
+  };
+}
+
 /** One event per finding, with all rows that it changed: replay rebuilds them from this alone. */
 function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[]): readonly NewEvent[] {
   let next = 0;
@@ -280,6 +294,7 @@ function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[])
           sends: attempt.sent?.sends ?? null,
           first_sent_at: attempt.sent?.firstSentAt ?? null,
           last_sent_at: attempt.sent?.lastSentAt ?? null,
+          ...customerFields(attempt),
         },
         operation_row: operation && {
           sub_state: operation.subState,

@@ -33,6 +33,7 @@ function situation(
     waits: 0,
     firstSentAgoMs: 0,
     capabilities: CAPABILITIES,
+    customer: { leftMs: 24 * HOUR_MS, cancel: null },
     random: 0.5,
     ...rest,
   };

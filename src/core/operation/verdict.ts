@@ -20,8 +20,20 @@ import {
   type Outcome,
   weightOf,
 } from './evidence.ts';
-import { isEnded, publicStateOf, type SubState, shownSubState, transition } from './operation.ts';
+import type { NewHandOff } from './hand-off-store.ts';
+import {
+  type Cancel,
+  isEnded,
+  type OperationEvent,
+  publicStateOf,
+  type SubState,
+  shownSubState,
+  transition,
+} from './operation.ts';
 import type { AttemptChange, NewEvidence, OperationChange, Subject } from './operation-store.ts';
+
+/** How long a buyer may take where the configuration says nothing (ms): a day. */
+export const DEFAULT_CUSTOMER_LIMIT_MS = 24 * 3_600_000;
 
 /** Longest reason or reference that is kept of an answer (characters); `detail` has all of it. */
 const MAX_STORED_TEXT = 2_000;
@@ -33,6 +45,8 @@ type HeldJob = {
   readonly burned: number;
   readonly waits: number;
   readonly firstSentAgoMs: number;
+  /** How long the buyer could still take when it was claimed (ms); null: none was waited for. */
+  readonly customerLeftMs: number | null;
 };
 
 /** Something learned about an attempt. One per operation in a call. */
@@ -52,6 +66,8 @@ export type FindingContext = {
   readonly capabilitiesOf: (pspAccount: string) => Capabilities;
   /** Uniform in [0, 1). */
   readonly random: () => number;
+  /** How long a buyer may take to finish a charge (ms), from when the PSP first asks for it; left out: 24 hours. */
+  readonly customerLimitMs?: number;
   /** Set when booking failed before: store the evidence, decide nothing, open a dead letter that says this. */
   readonly quarantine?: string;
 };
@@ -69,6 +85,10 @@ export type Verdict = {
   readonly attemptState: AttemptState;
   readonly entries: readonly NewEntry[];
   readonly letter: { readonly code: DeadLetterCode; readonly reason: string } | null;
+  /** How long a buyer may take (ms), where this is the first word of one. */
+  readonly customerLimitMs: number;
+  /** Something may be stored for its buyer. */
+  readonly mayHaveHandOff: boolean;
 };
 
 /** The decision about one finding; pure. */
@@ -87,7 +107,9 @@ export function judge(
   const known = stored.get(subject.operationId) ?? [];
   const outcome = merge(evidence === null ? known : [...known, evidence]);
   const knownBefore = known.length > 0 && merge(known).contradicted;
-  const base = { subject, finding, job, right, evidence, outcome };
+  const customerLimitMs = context.customerLimitMs ?? DEFAULT_CUSTOMER_LIMIT_MS;
+  const mayHaveHandOff = known.some((item) => item.kind === 'awaiting_customer');
+  const base = { subject, finding, job, right, evidence, outcome, customerLimitMs, mayHaveHandOff };
   const asItWas = {
     step: null,
     subState: subject.subState,
@@ -109,7 +131,7 @@ export function judge(
     };
   }
   if (hasEnded(subject)) return afterTheEnd(context, base, knownBefore);
-  const subState = transition(subject.subState, outcome.kind);
+  const subState = transition(subject.subState, eventOf(subject, outcome));
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
   const step =
@@ -125,6 +147,12 @@ export function judge(
         ? { code: step.code, reason: step.reason }
         : letterOfEnd(subject, outcome, subState),
   };
+}
+
+/** A charge that was to be canceled, and now certainly has not been made, ends as it was wanted to. */
+function eventOf({ subState, cancelAs }: Subject, { kind }: Outcome): OperationEvent {
+  if (kind !== 'declined' || cancelAs === null) return kind;
+  return transition(subState, cancelAs) === null ? kind : cancelAs;
 }
 
 /** What a person must hear of an operation that is not buried; null: nothing. */
@@ -160,18 +188,26 @@ function rightOf(finding: Finding, job: OpenJob | undefined): Verdict['right'] {
 /** Nothing new was said: what is stored is folded. */
 const WOKEN = { kind: 'unknown', reason: 'woken', next: 'resend', retryAfterMs: null } as const;
 
-function nextStep(context: FindingContext, base: Pick<Verdict, 'subject' | 'finding' | 'outcome'>): Step {
-  const held = base.finding.held;
+function nextStep(
+  context: FindingContext,
+  base: Pick<Verdict, 'subject' | 'finding' | 'outcome' | 'customerLimitMs'>,
+): Step {
+  const { held } = base.finding;
   if (held === null) throw new Bug('a held job without its hold');
   return decide({
     ...held,
-    action: held.action === 'send' ? 'send' : 'enquire',
+    action: held.action === 'recheck' ? 'enquire' : held.action,
+    customer: { leftMs: held.customerLeftMs ?? base.customerLimitMs, cancel: cancelOf(base.subject) },
     operationKind: base.subject.kind,
     outcome: base.outcome,
     latest: base.finding.reply ?? WOKEN,
     capabilities: context.capabilitiesOf(base.subject.pspAccount),
     random: context.random(),
   });
+}
+
+function cancelOf({ cancelAs, cancelReason }: Subject): Cancel | null {
+  return cancelAs === null ? null : { as: cancelAs, reason: cancelReason ?? '' };
 }
 
 function toEvidence(
@@ -181,7 +217,8 @@ function toEvidence(
   right: Verdict['right'],
 ): NewEvidence {
   const late = finding.held !== null && right !== 'held' && finding.source === 'reply';
-  const { kind: said, ...rest } = reply;
+  // What the buyer is handed is a secret, and evidence is for ever.
+  const { kind: said, handOff: _, ...rest } = { handOff: null, ...reply };
   // A refund can fail and a payout can come back after they were done; a charge that was done is contradicted.
   const undone = said === 'declined' && subject.kind !== 'charge' && subject.subState === 'succeeded';
   const kind = undone ? 'reversed' : said;
@@ -352,7 +389,7 @@ function known<T>(value: T | null): T {
 
 /** Null where the row stays as it is: fenced evidence, or equal evidence after the end. */
 export function attemptChange(verdict: Verdict): AttemptChange | null {
-  const { subject, outcome, attemptState, evidence } = verdict;
+  const { subject, outcome, attemptState, evidence, step } = verdict;
   if (verdict.right === 'fenced') return null;
   if (hasEnded(subject) && attemptState === subject.attemptState) return null;
   const doubt =
@@ -367,6 +404,8 @@ export function attemptChange(verdict: Verdict): AttemptChange | null {
     pspReference: outcome.pspReference,
     reason: outcome.reason,
     resolvedBy: isOpenAttempt(attemptState) ? null : outcome.decidedBy,
+    ...(attemptState === 'awaiting_customer' ? { customerLimitS: verdict.customerLimitMs / 1_000 } : {}),
+    ...(step?.kind === 'again' && step.cancel !== undefined ? { cancel: step.cancel } : {}),
   };
 }
 
@@ -381,10 +420,23 @@ export function operationChange(verdict: Verdict): OperationChange | null {
   return {
     operationId: subject.operationId,
     subState,
-    reason: outcome.reason,
+    reason: subState === subject.cancelAs ? subject.cancelReason : outcome.reason,
     pspReference: outcome.pspReference,
     fence: Math.max(fence, subject.operationFence),
   };
+}
+
+/** What the buyer is to be handed, as long as it can still help. */
+export function handOffOf(verdict: Verdict): readonly NewHandOff[] {
+  const { finding, attemptState } = verdict;
+  const { operationId, attemptNumber, reply } = finding;
+  if (reply?.kind !== 'awaiting_customer' || reply.handOff === null || !isOpenAttempt(attemptState)) return [];
+  return [{ operationId, attemptNumber, data: JSON.stringify(reply.handOff) }];
+}
+
+/** An attempt that is over needs no buyer any more. */
+export function uselessHandOff({ finding, attemptState, mayHaveHandOff }: Verdict): readonly bigint[] {
+  return mayHaveHandOff && !isOpenAttempt(attemptState) ? [finding.operationId] : [];
 }
 
 /** A refund that failed with pending money in it: that must still be released one day. */
