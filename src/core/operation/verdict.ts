@@ -151,7 +151,7 @@ export function judge(
 
 /** A charge that was to be canceled, and now certainly has not been made, ends as it was wanted to. */
 function eventOf({ subState, cancelAs }: Subject, { kind }: Outcome): OperationEvent {
-  if (kind !== 'declined' || cancelAs === null) return kind;
+  if ((kind !== 'declined' && kind !== 'reversed') || cancelAs === null) return kind;
   return transition(subState, cancelAs) === null ? kind : cancelAs;
 }
 
