@@ -82,6 +82,8 @@ const configSchema = z.strictObject({
     .strictObject({
       /** What becomes of a payment of which some orders succeed and some fail. */
       on_partial: z.enum(['keep', 'refund']).default('refund'),
+      /** How long a buyer may take to finish a charge; then it is canceled at the PSP. At most three days. */
+      customer_minutes: z.int().min(5).max(4_320).default(1_440),
     })
     .prefault({}),
   refunds: z
@@ -138,6 +140,8 @@ export type Config = {
   /** By PSP account: what its webhooks are signed with; accounts without one take none. */
   readonly webhookSecrets: ReadonlyMap<string, string>;
   readonly accept: AcceptPolicy | null;
+  /** How long a buyer may take to finish a charge (ms). */
+  readonly customerLimitMs: number;
   readonly refunds: RefundPolicy;
   readonly payouts: PayoutPolicy;
   /** The same as in `accept`, which may be missing. */
@@ -194,6 +198,7 @@ export function readConfig(source: ConfigSource): Config {
     pspAccounts,
     webhookSecrets: toWebhookSecrets(source, file.psp),
     accept: toAcceptPolicy(file, pspAccounts, risk, faults),
+    customerLimitMs: file.payments.customer_minutes * 60_000,
     refunds: file.refunds,
     payouts: {
       coolingDays: file.payouts.cooling_days,

@@ -52,6 +52,7 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
   const findings = {
     capabilitiesOf: (account: string) => capabilitiesOf(pspOf(config)(account)),
     random: Math.random,
+    customerLimitMs: config.customerLimitMs,
   };
   const executor = startExecutor({
     context: { db, daemonId: lease.daemonId, principal, ...findings },

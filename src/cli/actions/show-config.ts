@@ -147,6 +147,7 @@ function acceptSettings(config: Config): readonly Setting[] {
       name: `fees.${currency}`,
       value: `${fee.feeBps} bps + ${formatAmount({ amountMinor: fee.fixedMinor, currency })}`,
     })),
+    { name: 'payments.customer_minutes', value: String(config.customerLimitMs / 60_000) },
     { name: 'release.after_days', value: String(accept.releaseAfterDays ?? 0) },
     ...[...accept.risk.maxPaymentMinor].map(([currency, amountMinor]) => ({
       name: `risk.max_payment.${currency}`,

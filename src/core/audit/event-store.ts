@@ -20,6 +20,7 @@ type EventKind =
   | 'dead_letter_replayed'
   | 'order_retried'
   | 'operation_canceled'
+  | 'cancel_requested'
   | 'seller_changed'
   | 'payout_batch_submitted'
   | 'payouts_submitted'

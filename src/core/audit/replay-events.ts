@@ -65,6 +65,8 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
     case 'dead_letter_replayed':
     case 'order_retried':
       return rebuild.applyReopening(tx, event.at, data);
+    case 'cancel_requested':
+      return rebuild.applyCancelRequest(tx, event.at, data);
     case 'operation_canceled':
       await rebuild.applyCancellation(tx, event.at, data);
       return rebuild.addEntries(tx, event.at, data.entries);

@@ -109,10 +109,10 @@ async function addOrder(
   const o = rest as Json;
   await tx.sql`
     insert into ${tx.t.paymentOrder} (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor,
-                                      payment_method, customer_present, release_after_days, order_ref, metadata)
+                                      payment_method, customer_present, release_after_days, order_ref, metadata, return_url)
     values (${o.id!}::text::bigint, ${paymentId}::text::bigint, ${line}, ${o.seller!}, ${o.amount_minor!}::text::bigint,
             ${o.currency!}, ${o.platform_fee_minor!}::text::bigint, ${o.payment_method!}, ${o.customer_present!},
-            ${o.release_after_days!}, ${o.order_ref!}, ${JSON.stringify(metadata)}::text::json)`;
+            ${o.release_after_days!}, ${o.order_ref!}, ${JSON.stringify(metadata)}::text::json, ${o.return_url ?? null})`;
   await tx.sql`
     insert into ${tx.t.operation} (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency,
                                    sub_state, reason, created_at, updated_at)
@@ -259,12 +259,7 @@ export async function applyEvidence(tx: Tx, at: string, data: EvidenceData): Pro
 async function applyJobChange(tx: Tx, at: string, { operation, job }: EvidenceData): Promise<void> {
   if (job === null) return;
   if (job === 'gone') return removeJob(tx, operation);
-  if (job === 'woken') {
-    await tx.sql`
-      update ${tx.t.job} set run_at = ${at}
-       where operation_id = ${operation}::text::bigint and state = 'ready' and run_at > ${at}`;
-    return;
-  }
+  if (job === 'woken') return wakeJob(tx, at, operation);
   await tx.sql`
     update ${tx.t.job}
        set state = 'ready', daemon_id = null, fence = fence + 1, action = ${job.action!},
@@ -302,6 +297,21 @@ export async function applyReopening(tx: Tx, at: string, data: ReopeningData): P
            ${job.first_sent_at!}::timestamptz, ${job.last_sent_at!}::timestamptz
       from ${tx.t.operation}
      where id = ${operation}::text::bigint`;
+}
+
+/** A person wants a charge that waits for its buyer to be canceled; that ends nothing yet. */
+export async function applyCancelRequest(tx: Tx, at: string, c: Json): Promise<void> {
+  await tx.sql`
+    update ${tx.t.attempt}
+       set cancel_as = coalesce(cancel_as, 'canceled'), cancel_reason = coalesce(cancel_reason, ${c.reason!})
+     where operation_id = ${c.operation!}::text::bigint and number = ${c.attempt!}`;
+  await wakeJob(tx, at, String(c.operation));
+}
+
+async function wakeJob(tx: Tx, at: string, operation: string): Promise<void> {
+  await tx.sql`
+    update ${tx.t.job} set run_at = ${at}
+     where operation_id = ${operation}::text::bigint and state = 'ready' and run_at > ${at}`;
 }
 
 /** A person ended an operation of which nothing had been sent. */

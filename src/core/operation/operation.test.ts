@@ -75,7 +75,9 @@ describe('the transition table', () => {
   test('only what waits for its first claim or for its buyer can be canceled', () => {
     const cancelable = SUB_STATES.filter((state) => transition(state, 'canceled') !== null);
     expect(cancelable).toEqual(['queued', 'awaiting_customer']);
-    expect(SUB_STATES.filter((state) => transition(state, 'expired') !== null)).toEqual(['awaiting_customer']);
+    expect(SUB_STATES.filter((state) => transition(state, 'expired') !== null)).toEqual([
+      'awaiting_customer',
+    ]);
   });
 
   test.each(IN_DOUBT_OR_PENDING)('%s is left by evidence about the attempt alone', (state) => {

@@ -130,7 +130,12 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
   held_config: { ...FROM_A_CALL, claimed: 'claimed' },
   unknown: { ...FROM_DOUBT, claimed: 'unknown' },
   pending_psp: { ...FROM_DOUBT, claimed: 'pending_psp' },
-  awaiting_customer: { ...FROM_DOUBT, claimed: 'awaiting_customer', canceled: 'canceled', expired: 'expired' },
+  awaiting_customer: {
+    ...FROM_DOUBT,
+    claimed: 'awaiting_customer',
+    canceled: 'canceled',
+    expired: 'expired',
+  },
   // The PSP can take back what it had done: a refund that fails after all, a payout that is returned.
   succeeded: { reversed: 'reversed' },
   declined: FROM_A_DEFINITIVE_NO,

@@ -77,6 +77,37 @@ export async function listStandings(
      order by o.id`;
 }
 
+/** An attempt that a PSP declined for good, as its advice was. */
+export type HardDecline = {
+  readonly attemptNumber: number;
+  readonly reason: string | null;
+  /** JSON text as it was frozen. */
+  readonly request: string;
+};
+
+/**
+ * Attempts that the PSP itself declined and advised not to make again; neither a person's word nor a webhook's, which
+ * bring no advice, nor what was canceled for its buyer.
+ */
+export async function listHardDeclines(on: Queryable, operationId: bigint): Promise<readonly HardDecline[]> {
+  return on.sql<HardDecline[]>`
+    select a.number as attempt_number, a.request, e.reason
+      from ${on.t.attempt} a
+      join lateral (select source, reason, detail
+                      from ${on.t.evidence}
+                     where operation_id = a.operation_id
+                       and attempt_number = a.number
+                       and kind = 'declined'
+                     order by id desc
+                     limit 1) e on true
+     where a.operation_id = ${operationId}
+       and a.state = 'declined'
+       and coalesce(a.cancel_as, 'declined') = 'declined'
+       and e.source not in ('person', 'webhook')
+       and e.detail::json ->> 'mayRetryAsNew' = 'false'
+     order by a.number`;
+}
+
 /** Ends after which the table of states allows another attempt. */
 const RETRIABLE = SUB_STATES.filter((subState) => transition(subState, 'retried') === 'queued');
 
@@ -93,6 +124,33 @@ export async function requeueOperations(tx: Tx, operationIds: readonly bigint[])
        and sub_state = any(${list(RETRIABLE)}::text[])
     returning id`;
   return rows.map((row) => row.id);
+}
+
+/**
+ * Attempts that wait for their buyer are to be canceled at the PSP from now on; an earlier wish stands. It ends nothing.
+ * Returns those that still waited and of which nobody had wished it.
+ */
+export async function wishCanceled(
+  tx: Tx,
+  wishes: readonly {
+    readonly operationId: bigint;
+    readonly attemptNumber: number;
+    readonly reason: string;
+  }[],
+): Promise<readonly bigint[]> {
+  if (wishes.length === 0) return [];
+  const rows = await tx.sql<{ operationId: bigint }[]>`
+    update ${tx.t.attempt} a
+       set cancel_as = 'canceled', cancel_reason = w.reason
+      from unnest(${list(wishes.map((w) => w.operationId))}::bigint[],
+                  ${list(wishes.map((w) => w.attemptNumber))}::smallint[],
+                  ${list(wishes.map((w) => w.reason))}::text[]) as w (operation_id, number, reason)
+     where a.operation_id = w.operation_id
+       and a.number = w.number
+       and a.state = 'awaiting_customer'
+       and a.cancel_as is null
+    returning a.operation_id`;
+  return rows.map((row) => row.operationId);
 }
 
 /**

@@ -430,7 +430,8 @@ export function operationChange(verdict: Verdict): OperationChange | null {
 export function handOffOf(verdict: Verdict): readonly NewHandOff[] {
   const { finding, attemptState } = verdict;
   const { operationId, attemptNumber, reply } = finding;
-  if (reply?.kind !== 'awaiting_customer' || reply.handOff === null || !isOpenAttempt(attemptState)) return [];
+  if (reply?.kind !== 'awaiting_customer' || reply.handOff === null || !isOpenAttempt(attemptState))
+    return [];
   return [{ operationId, attemptNumber, data: JSON.stringify(reply.handOff) }];
 }
 

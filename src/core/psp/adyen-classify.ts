@@ -178,7 +178,8 @@ function handOver(answer: JsonObject, customerPresent: boolean): Reply {
 /** Where to send the buyer, or, for what only Adyen's scripts can do, the action as it came. */
 function handOffOf(action: JsonObject): HandOff {
   const { type, url, method = 'GET', data } = action;
-  const isRedirect = type === 'redirect' && typeof url === 'string' && (method === 'GET' || method === 'POST');
+  const isRedirect =
+    type === 'redirect' && typeof url === 'string' && (method === 'GET' || method === 'POST');
   if (!isRedirect) return { type: 'adyen_action', action };
   const fields = isJsonObject(data) ? Object.entries(data) : [];
   const texts = fields.filter((field): field is [string, string] => typeof field[1] === 'string');

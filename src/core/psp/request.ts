@@ -12,6 +12,7 @@ import {
   freezeAdyenRefund,
   refreezeAdyen,
 } from './adyen-request.ts';
+import { isJsonObject, parseJsonObject, textOrNull } from './json.ts';
 import type {
   Capabilities,
   ChargeInstruction,
@@ -104,6 +105,21 @@ export function refreeze(psp: PspAccount['psp'], request: string, renewal: Renew
       return refreezeStripe(request, renewal);
     case 'adyen':
       return refreezeAdyen(request, renewal);
+    default:
+      return unreachable(psp);
+  }
+}
+
+/** The payment method in the stored request of a charge, as it was given; null when it cannot be read back. */
+export function methodOfCharge(psp: PspAccount['psp'], request: string): string | null {
+  const stored = parseJsonObject(request);
+  switch (psp) {
+    case 'stripe':
+      return textOrNull(stored?.payment_method);
+    case 'adyen':
+      return isJsonObject(stored?.paymentMethod)
+        ? textOrNull(stored.paymentMethod.storedPaymentMethodId)
+        : null;
     default:
       return unreachable(psp);
   }

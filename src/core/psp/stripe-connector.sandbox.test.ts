@@ -137,7 +137,9 @@ async function tell(sandbox: Sandbox, path: string, body: unknown): Promise<void
 type True = { readonly id?: string; readonly reference?: string; readonly succeeded?: number };
 
 async function trueLines(sandbox: Sandbox, path: string): Promise<readonly True[]> {
-  const text = await (await fetch(`${sandbox.url}/_sandbox/truth${path === '' || path.startsWith('?') ? path : `/${path}`}`)).text();
+  const text = await (
+    await fetch(`${sandbox.url}/_sandbox/truth${path === '' || path.startsWith('?') ? path : `/${path}`}`)
+  ).text();
   return text.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line) as True]));
 }
 
