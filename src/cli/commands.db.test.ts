@@ -623,6 +623,11 @@ test('when the connections are cut: outcome unknown, and the same command goes o
   expect(accepted).toBeGreaterThan(0);
 });
 
+/** Ids depend on what other tests have used up. */
+function unnumbered(text: string): string {
+  return steady(text).replaceAll(/\b(pay|ord|op)_\d+/g, '$1_N');
+}
+
 describe('an order that waits for its buyer', () => {
   test('shows what the shop hands over, and is canceled through the PSP', async () => {
     const args = one('waits-1', '--amount', '12.50', '--yes', '--customer-present');
@@ -635,15 +640,15 @@ describe('an order that waits for its buyer', () => {
       await record(daemon, task, { ...REPLY.awaiting_customer, handOff });
     }
     const show = await run(['payments', 'show', 'waits-1', '-o', 'json']);
-    await expect(steady(show.out)).toMatchFileSnapshot(`${GOLDEN}/payments-show-waiting.json`);
+    await expect(unnumbered(show.out)).toMatchFileSnapshot(`${GOLDEN}/payments-show-waiting.json`);
     const text = await run(['payments', 'show', 'waits-1']);
-    await expect(steady(text.out)).toMatchFileSnapshot(`${GOLDEN}/payments-show-waiting.txt`);
+    await expect(unnumbered(text.out)).toMatchFileSnapshot(`${GOLDEN}/payments-show-waiting.txt`);
     expect((await run(['payments', 'list', '-o', 'json'])).out).not.toContain('bank.example');
     const order = JSON.parse(show.out).payment_orders[0].payment_order_id as string;
     const why = ['--reason', 'the buyer ordered twice'];
     const canceled = await run(['payments', 'cancel', order, ...why, '-o', 'json']);
     expect({ code: canceled.code, err: canceled.err }).toEqual({ code: 0, err: '' });
-    await expect(canceled.out).toMatchFileSnapshot(`${GOLDEN}/payments-cancel-waiting.json`);
+    await expect(unnumbered(canceled.out)).toMatchFileSnapshot(`${GOLDEN}/payments-cancel-waiting.json`);
     expect((await run(['payments', 'show', 'waits-1', '-o', 'json'])).out).not.toContain('bank.example');
     await stopDaemon(db, daemon.id);
   });
