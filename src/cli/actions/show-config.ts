@@ -125,7 +125,8 @@ function routingSettings(rules: readonly RoutingRule[]): readonly Setting[] {
       rule.share === 100 ? null : `${rule.share} % of the checkouts`,
     ].filter((condition) => condition !== null);
     const when = conditions.length === 0 ? 'always' : conditions.join(', ');
-    return { name: `routing.${index}`, value: `${rule.account.name}: ${when}`, key: 'routing' };
+    const further = (rule.onSoftDecline ?? []).map(({ name }) => `, after a soft decline ${name}`).join('');
+    return { name: `routing.${index}`, value: `${rule.account.name}: ${when}${further}`, key: 'routing' };
   });
 }
 

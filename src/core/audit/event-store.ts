@@ -19,6 +19,7 @@ type EventKind =
   | 'operations_rechecked'
   | 'dead_letter_replayed'
   | 'order_retried'
+  | 'charge_rerouted'
   | 'operation_canceled'
   | 'cancel_requested'
   | 'seller_changed'

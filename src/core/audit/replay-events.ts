@@ -62,6 +62,9 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return rebuild.addEntries(tx, event.at, data.entries);
     case 'funds_released':
       return rebuild.addEntries(tx, event.at, data.entries);
+    case 'charge_rerouted':
+      await rebuild.applyReroute(tx, data);
+      return rebuild.applyReopening(tx, event.at, data);
     case 'dead_letter_replayed':
     case 'order_retried':
       return rebuild.applyReopening(tx, event.at, data);

@@ -277,6 +277,15 @@ type ReopeningData = {
   readonly job: Json | null;
 };
 
+/** A charge goes on at another PSP account. */
+export async function applyReroute(tx: Tx, r: Json): Promise<void> {
+  await tx.sql`
+    update ${tx.t.attempt} set psp_account = ${r.from_account!}
+     where operation_id = ${r.operation!}::text::bigint and number < ${r.attempt!} and psp_account is null`;
+  await tx.sql`
+    update ${tx.t.operation} set psp_account = ${r.to_account!} where id = ${r.operation!}::text::bigint`;
+}
+
 /** An operation got a job again: for its open attempt, or for a new one. */
 export async function applyReopening(tx: Tx, at: string, data: ReopeningData): Promise<void> {
   const { operation, attempt, attempt_row: opened, job } = data;

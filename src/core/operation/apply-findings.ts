@@ -38,6 +38,7 @@ import {
   updateOperations,
 } from './operation-store.ts';
 import { cancelUnsent } from './reopening-store.ts';
+import { retryElsewhere } from './retry-elsewhere.ts';
 import {
   attemptChange,
   type Finding,
@@ -95,11 +96,12 @@ export async function applyFindings(
     return judge(context, subject, finding, jobs.get(finding.operationId), stored);
   });
   await write(tx, context, verdicts, jobs);
+  const elsewhere = await retryElsewhere(tx, context, verdicts);
   return verdicts.map((verdict) => ({
     operationId: verdict.subject.operationId,
     right: verdict.right === 'fenced' ? 'fenced' : 'settled',
     from: verdict.subject.subState,
-    to: verdict.subState,
+    to: elsewhere.has(verdict.subject.operationId) ? ('queued' as const) : verdict.subState,
     outcome: verdict.outcome.kind,
     deadLetter: verdict.letter?.code ?? null,
   }));

@@ -95,8 +95,8 @@ type AttemptRef = { readonly operationId: bigint; readonly attemptNumber: number
 /** Locks operations and the named attempts in operation order (jobs must be locked before). */
 export async function lockSubjects(tx: Tx, refs: readonly AttemptRef[]): Promise<readonly Subject[]> {
   return tx.sql<Subject[]>`
-    select o.id as operation_id, o.kind, o.psp_account, o.amount_minor, o.currency, o.sub_state,
-           o.fence as operation_fence, a.number as attempt_number, a.state as attempt_state, a.maybe_sent,
+    select o.id as operation_id, o.kind, coalesce(a.psp_account, o.psp_account) as psp_account, o.amount_minor, o.currency,
+           o.sub_state, o.fence as operation_fence, a.number as attempt_number, a.state as attempt_state, a.maybe_sent,
            a.sends, o.payment_order_id as order_id, o.payment_id, coalesce(o.seller, po.seller) as seller,
            po.platform_fee_minor as fee_minor, po.release_after_days, o.fee_share_minor, o.from_pending_minor,
            a.cancel_as, a.cancel_reason

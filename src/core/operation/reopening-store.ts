@@ -6,6 +6,7 @@ import { list, type Queryable, type Tx } from '../db/connection.ts';
 import type { OperationKind } from '../psp/psp.ts';
 import type { AttemptState } from './evidence.ts';
 import { SUB_STATES, type SubState, transition } from './operation.ts';
+import type { DeclinedCharge } from './reroute.ts';
 
 /** An operation with its latest attempt, and all that forbids or allows to go on with it. */
 export type Standing = {
@@ -106,6 +107,62 @@ export async function listHardDeclines(on: Queryable, operationId: bigint): Prom
        and e.source not in ('person', 'webhook')
        and e.detail::json ->> 'mayRetryAsNew' = 'false'
      order by a.number`;
+}
+
+/** Charges that were just declined with their latest attempt; none of which any attempt moved money or waits for a person. */
+export async function listDeclinedCharges(
+  tx: Tx,
+  operationIds: readonly bigint[],
+): Promise<readonly DeclinedCharge[]> {
+  const { sql, t } = tx;
+  return sql<DeclinedCharge[]>`
+    select o.id as operation_id, o.payment_id, po.id as order_id, o.psp_account, o.fence as operation_fence,
+           a.number as attempt_number, a.request, p.checkout_id, p.buyer, po.seller, o.amount_minor, o.currency,
+           po.customer_present, po.return_url,
+           (select json_agg(coalesce(m.psp_account, o.psp_account)) from ${t.attempt} m where m.operation_id = o.id) as tried
+      from ${t.operation} o
+      join ${t.paymentOrder} po on po.id = o.payment_order_id
+      join ${t.payment} p on p.id = o.payment_id
+      join lateral (select * from ${t.attempt} where operation_id = o.id order by number desc limit 1) a on true
+     where o.id = any(${list(operationIds)}::bigint[])
+       and o.kind = 'charge'
+       and o.sub_state = 'declined'
+       and a.state = 'declined'
+       and not exists (select 1 from ${t.attempt} m
+                        where m.operation_id = o.id and m.state in ('succeeded', 'succeeded_surplus'))
+       and not exists (select 1 from ${t.deadLetter} d where d.operation_id = o.id and d.state = 'open')
+     order by o.id`;
+}
+
+/** Operations go on at another PSP account; the attempt that was made so far remembers where it was. */
+export async function moveOperations(
+  tx: Tx,
+  moves: readonly {
+    readonly operationId: bigint;
+    readonly attemptNumber: number;
+    readonly pspAccount: string;
+    readonly toAccount: string;
+  }[],
+): Promise<void> {
+  await tx.sql`
+    with move as materialized (
+      select * from unnest(${list(moves.map((m) => m.operationId))}::bigint[],
+                           ${list(moves.map((m) => m.attemptNumber))}::smallint[],
+                           ${list(moves.map((m) => m.pspAccount))}::text[],
+                           ${list(moves.map((m) => m.toAccount))}::text[])
+        as m (operation_id, number, from_account, to_account)
+    ), left_behind as (
+      update ${tx.t.attempt} a
+         set psp_account = m.from_account
+        from move m
+       where a.operation_id = m.operation_id
+         and a.number <= m.number
+         and a.psp_account is null
+    )
+    update ${tx.t.operation} o
+       set psp_account = m.to_account
+      from move m
+     where o.id = m.operation_id`;
 }
 
 /** Ends after which the table of states allows another attempt. */

@@ -8,6 +8,7 @@ import type { NewEntry } from '../ledger/ledger-store.ts';
 import * as rules from '../ledger/posting-rules.ts';
 import type { Currency } from '../money.ts';
 import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
+import type { Routing } from '../psp/route.ts';
 import type { JobAction, OpenJob } from '../queue/queue-store.ts';
 import { type DeadLetterCode, decide, decideRecheck, type Step } from './decide.ts';
 import {
@@ -60,6 +61,13 @@ export type Finding = {
   readonly held: HeldJob | null;
 };
 
+/** What a new attempt elsewhere needs of the configuration. */
+export type Reroute = {
+  readonly route: Routing;
+  /** The book's own random part of every idempotency key at a PSP. */
+  readonly bookKey: string;
+};
+
 export type FindingContext = {
   /** Who was authenticated, for the evidence and the events. */
   readonly principal: string;
@@ -68,6 +76,8 @@ export type FindingContext = {
   readonly random: () => number;
   /** How long a buyer may take to finish a charge (ms), from when the PSP first asks for it; left out: 24 hours. */
   readonly customerLimitMs?: number;
+  /** Where softly declined charges may be tried next; left out: nowhere. */
+  readonly reroute?: Reroute;
   /** Set when booking failed before: store the evidence, decide nothing, open a dead letter that says this. */
   readonly quarantine?: string;
 };
@@ -89,6 +99,8 @@ export type Verdict = {
   readonly customerLimitMs: number;
   /** Something may be stored for its buyer. */
   readonly mayHaveHandOff: boolean;
+  /** Before this finding, something said that the PSP may have it. */
+  readonly wasInDoubt: boolean;
 };
 
 /** The decision about one finding; pure. */
@@ -109,7 +121,12 @@ export function judge(
   const knownBefore = known.length > 0 && merge(known).contradicted;
   const customerLimitMs = context.customerLimitMs ?? DEFAULT_CUSTOMER_LIMIT_MS;
   const mayHaveHandOff = known.some((item) => item.kind === 'awaiting_customer');
-  const base = { subject, finding, job, right, evidence, outcome, customerLimitMs, mayHaveHandOff };
+  const wasInDoubt =
+    subject.maybeSent || known.some((item) => ['doubt', 'held'].includes(weightOf(item.kind)));
+  const base = {
+    ...{ subject, finding, job, right, evidence, outcome },
+    ...{ customerLimitMs, mayHaveHandOff, wasInDoubt },
+  };
   const asItWas = {
     step: null,
     subState: subject.subState,

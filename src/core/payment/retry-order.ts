@@ -125,7 +125,7 @@ async function retryIn(
   if (account === null) {
     return { kind: 'not_expressible', message: `PSP account ${order.pspAccount} is not configured here.` };
   }
-  const hard = findHardDecline(await hardDeclines(tx, account, order.operationId), request.paymentMethod);
+  const hard = findHardDecline(await hardDeclines(tx, order.operationId), request.paymentMethod);
   if (hard !== null) return { kind: 'refused', ...hard };
   const fault = findChargeFault(account, { ...terms, buyer: order.buyer });
   if (fault !== null) return { kind: 'not_expressible', message: fault };
@@ -136,9 +136,9 @@ async function retryIn(
   return risk.decision === 'block' ? storeAnswer(tx, context, retry, null) : openAttempt(tx, context, retry);
 }
 
-async function hardDeclines(tx: Tx, { psp }: RequestAccount, operationId: bigint) {
+async function hardDeclines(tx: Tx, operationId: bigint) {
   const declines = await listHardDeclines(tx, operationId);
-  return declines.map((one) => ({ reason: one.reason, method: methodOfCharge(psp, one.request) }));
+  return declines.map((one) => ({ reason: one.reason, method: methodOfCharge(one.request) }));
 }
 
 function answerAgain(known: AnsweredKey, fingerprintHex: string, request: RetryRequest): RetryResult {

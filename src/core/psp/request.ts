@@ -110,19 +110,11 @@ export function refreeze(psp: PspAccount['psp'], request: string, renewal: Renew
   }
 }
 
-/** The payment method in the stored request of a charge, as it was given; null when it cannot be read back. */
-export function methodOfCharge(psp: PspAccount['psp'], request: string): string | null {
+/** The payment method in the stored request of a charge, whichever PSP it is for; null when it cannot be read back. */
+export function methodOfCharge(request: string): string | null {
   const stored = parseJsonObject(request);
-  switch (psp) {
-    case 'stripe':
-      return textOrNull(stored?.payment_method);
-    case 'adyen':
-      return isJsonObject(stored?.paymentMethod)
-        ? textOrNull(stored.paymentMethod.storedPaymentMethodId)
-        : null;
-    default:
-      return unreachable(psp);
-  }
+  const ofAdyen = isJsonObject(stored?.paymentMethod) ? stored.paymentMethod.storedPaymentMethodId : null;
+  return textOrNull(stored?.payment_method) ?? textOrNull(ofAdyen);
 }
 
 /** Why this PSP cannot take such a charge, or null: asked before anything is stored. */

@@ -27,3 +27,9 @@ grant select, insert, update, delete on hand_off to {{app_role}};
 -- 'cancel': ask the PSP to cancel the attempt, as often as it takes.
 alter table job drop constraint job_action_check;
 alter table job add constraint job_action_check check (action in ('send', 'enquire', 'recheck', 'cancel'));
+
+-- After a soft decline a charge may be tried at another PSP account. The operation is where its latest attempt is; an
+-- earlier attempt that was made elsewhere says where (null: at the operation's).
+alter table attempt add column psp_account text;
+grant update (psp_account) on attempt to {{app_role}};
+grant update (psp_account) on operation to {{app_role}};
