@@ -11,7 +11,7 @@ export type NewHandOff = {
   readonly data: string;
 };
 
-/** The latest of an operation stands; one of an earlier attempt changes nothing. */
+/** The latest of an operation stands; one of an earlier attempt, or the same again, writes nothing. */
 export async function putHandOffs(tx: Tx, items: readonly NewHandOff[]): Promise<void> {
   if (items.length === 0) return;
   await tx.sql`
@@ -21,7 +21,8 @@ export async function putHandOffs(tx: Tx, items: readonly NewHandOff[]): Promise
                          ${list(items.map((h) => h.data))}::text[])
         on conflict (operation_id) do update
        set attempt_number = excluded.attempt_number, data = excluded.data, stored_at = now()
-     where h.attempt_number <= excluded.attempt_number`;
+     where h.attempt_number <= excluded.attempt_number
+       and (h.attempt_number, h.data) is distinct from (excluded.attempt_number, excluded.data)`;
 }
 
 export async function removeHandOffs(tx: Tx, operationIds: readonly bigint[]): Promise<void> {

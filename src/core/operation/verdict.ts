@@ -34,7 +34,7 @@ import {
 import type { AttemptChange, NewEvidence, OperationChange, Subject } from './operation-store.ts';
 
 /** How long a buyer may take where the configuration says nothing (ms): a day. */
-export const DEFAULT_CUSTOMER_LIMIT_MS = 24 * 3_600_000;
+const DEFAULT_CUSTOMER_LIMIT_MS = 24 * 3_600_000;
 
 /** Longest reason or reference that is kept of an answer (characters); `detail` has all of it. */
 const MAX_STORED_TEXT = 2_000;
