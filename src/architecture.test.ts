@@ -88,6 +88,7 @@ const VERBS =
 /** Functions that take a transaction; several workflows share them. */
 const STEPS = [
   'core/operation/apply-findings.ts',
+  'core/operation/retry-elsewhere.ts',
   'core/payment/accept-payments.ts',
   'core/refund/accept-refunds.ts',
   'core/risk/assess-payments.ts',

@@ -6,7 +6,7 @@ import { connect, type Db } from '../core/db/connection.ts';
 import { claimJobs } from '../core/queue/queue-store.ts';
 import { insertDaemon, stopDaemon } from '../core/queue/rescue-store.ts';
 import { createTestHost, type TestHostOptions } from '../testing/cli-host.ts';
-import { until } from '../testing/fixtures.ts';
+import { claim, REPLY, record, startTestDaemon, until } from '../testing/fixtures.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/test-database.ts';
 import { execute } from './main.ts';
 
@@ -635,4 +635,42 @@ test('when the connections are cut: outcome unknown, and the same command goes o
   const { accepted, already_there: there } = again.out as { accepted: number; already_there: number };
   expect(accepted + there).toBe(4_000);
   expect(accepted).toBeGreaterThan(0);
+});
+
+/** Ids depend on what other tests have used up. */
+function unnumbered(text: string): string {
+  return steady(text).replaceAll(/\b(pay|ord|op)_\d+/g, '$1_N');
+}
+
+describe('an order that waits for its buyer', () => {
+  test('shows what the shop hands over, and is canceled through the PSP', async () => {
+    const args = one('waits-1', '--amount', '12.50', '--yes', '--customer-present');
+    const submitted = await json([...args, '--return-url', 'https://shop.example/back?order=1']);
+    expect(submitted.code).toBe(0);
+    const daemon = await startTestDaemon(db);
+    const url = 'https://bank.example/3ds?token=x';
+    const handOff = { type: 'redirect', url, method: 'POST', data: { MD: 'x' } } as const;
+    for (const task of await claim(daemon, 'main')) {
+      await record(daemon, task, { ...REPLY.awaiting_customer, handOff });
+    }
+    const show = await run(['payments', 'show', 'waits-1', '-o', 'json']);
+    await expect(unnumbered(show.out)).toMatchFileSnapshot(`${GOLDEN}/payments-show-waiting.json`);
+    const text = await run(['payments', 'show', 'waits-1']);
+    await expect(unnumbered(text.out)).toMatchFileSnapshot(`${GOLDEN}/payments-show-waiting.txt`);
+    expect((await run(['payments', 'list', '-o', 'json'])).out).not.toContain('bank.example');
+    const order = JSON.parse(show.out).payment_orders[0].payment_order_id as string;
+    const why = ['--reason', 'the buyer ordered twice'];
+    const canceled = await run(['payments', 'cancel', order, ...why, '-o', 'json']);
+    expect({ code: canceled.code, err: canceled.err }).toEqual({ code: 0, err: '' });
+    await expect(unnumbered(canceled.out)).toMatchFileSnapshot(`${GOLDEN}/payments-cancel-waiting.json`);
+    expect((await run(['payments', 'show', 'waits-1', '-o', 'json'])).out).not.toContain('bank.example');
+    await stopDaemon(db, daemon.id);
+  });
+
+  test('an address that is none is named by its flag', async () => {
+    const args = one('waits-2', '--amount', '12.50', '--yes', '--return-url', 'shop.example');
+    const { code, err } = await json(args);
+    expect(code).toBe(2);
+    expect(err.error.details.faults).toMatchObject([{ flag: '--return-url', code: 'not_a_url' }]);
+  });
 });

@@ -107,6 +107,13 @@ describe('routing', () => {
     );
   });
 
+  test('a rule may name where a soft decline is tried next; by itself none does', () => {
+    const routing = [{ account: 'adyen_eu', on_soft_decline: ['stripe_main'] }, { account: 'stripe_main' }];
+    const rules = read({ ...PSPS, routing }).accept?.route.rules;
+    expect(rules?.[0]?.onSoftDecline).toMatchObject([{ name: 'stripe_main', psp: 'stripe' }]);
+    expect(rules?.[1]).not.toHaveProperty('onSoftDecline');
+  });
+
   test('a currency without amounts is open at both ends', () => {
     const rules = read({ ...PSPS, routing: [{ account: 'adyen_eu', currencies: ['EUR'] }] }).accept?.route
       .rules;
@@ -126,7 +133,19 @@ describe('routing', () => {
     [{ account: 'adyen_eu', share: 0 }, 'routing.0.share'],
     [{ account: 'adyen_eu', share: 33.3 }, 'routing.0.share'],
     [{ account: 'adyen_eu', weight: 3 }, 'weight'],
+    [{ account: 'adyen_eu', on_soft_decline: ['nobody'] }, 'on_soft_decline: there is no [psp.nobody]'],
+    [{ account: 'adyen_eu', on_soft_decline: ['adyen_eu'] }, 'each account is tried once'],
+    [{ account: 'adyen_eu', on_soft_decline: ['stripe_main', 'stripe_main'] }, 'each account is tried once'],
+    [{ account: 'adyen_eu', on_soft_decline: [] }, 'routing.0.on_soft_decline'],
   ])('%j is refused', (rule, fault) => {
     expect(faultsOf({ ...PSPS, routing: [rule] })).toContain(fault);
   });
+});
+
+test('a buyer has a day to finish, or as long as is said, up to three days', () => {
+  expect(read({}).customerLimitMs).toBe(86_400_000);
+  expect(read({ payments: { customer_minutes: 5 } }).customerLimitMs).toBe(300_000);
+  for (const customer_minutes of [4, 4_321, 10.5]) {
+    expect(faultsOf({ payments: { customer_minutes } })).toContain('payments.customer_minutes');
+  }
 });

@@ -46,6 +46,9 @@ const pspAccountSchema = z.discriminatedUnion('psp', [
 /** More rules than anybody reads; each is looked at for each order. */
 const MAX_ROUTING_RULES = 100;
 
+/** After a decline, at most so many further attempts. */
+const MAX_FURTHER_ACCOUNTS = 5;
+
 const routingSchema = z.strictObject({
   account: z.string(),
   currencies: z.array(z.string()).min(1).optional(),
@@ -55,6 +58,8 @@ const routingSchema = z.strictObject({
   max_amount: z.string().optional(),
   /** Percent of the checkouts that the rule would take. */
   share: z.int().min(1).max(100).default(100),
+  /** Accounts at which a soft decline is tried again, in this order; the payment method must be known to them. */
+  on_soft_decline: z.array(z.string()).min(1).max(MAX_FURTHER_ACCOUNTS).optional(),
 });
 
 const configSchema = z.strictObject({
@@ -82,6 +87,8 @@ const configSchema = z.strictObject({
     .strictObject({
       /** What becomes of a payment of which some orders succeed and some fail. */
       on_partial: z.enum(['keep', 'refund']).default('refund'),
+      /** How long a buyer may take to finish a charge; then it is canceled at the PSP. At most three days. */
+      customer_minutes: z.int().min(5).max(4_320).default(1_440),
     })
     .prefault({}),
   refunds: z
@@ -138,6 +145,8 @@ export type Config = {
   /** By PSP account: what its webhooks are signed with; accounts without one take none. */
   readonly webhookSecrets: ReadonlyMap<string, string>;
   readonly accept: AcceptPolicy | null;
+  /** How long a buyer may take to finish a charge (ms). */
+  readonly customerLimitMs: number;
   readonly refunds: RefundPolicy;
   readonly payouts: PayoutPolicy;
   /** The same as in `accept`, which may be missing. */
@@ -191,6 +200,7 @@ export function readConfig(source: ConfigSource): Config {
     pspAccounts,
     webhookSecrets: toWebhookSecrets(source, file.psp),
     accept: toAcceptPolicy(file, pspAccounts, risk, faults),
+    customerLimitMs: file.payments.customer_minutes * 60_000,
     refunds: file.refunds,
     payouts: {
       coolingDays: file.payouts.cooling_days,
@@ -346,9 +356,32 @@ function toRoutingRule(
     faults.push(`${at}: amounts are in a currency; name it in currencies`);
   }
   const currencies = rule.currencies === undefined ? null : toRanges(rule, rule.currencies, at, faults);
+  const further = toFurtherAccounts(rule, at, accounts, faults);
   if (account === undefined) return null;
   const sellers = rule.sellers === undefined ? null : new Set(rule.sellers);
-  return { account, sellers, currencies, share: rule.share };
+  return {
+    account,
+    sellers,
+    currencies,
+    share: rule.share,
+    ...(further.length === 0 ? {} : { onSoftDecline: further }),
+  };
+}
+
+function toFurtherAccounts(
+  { account, on_soft_decline: names = [] }: z.infer<typeof routingSchema>,
+  at: string,
+  accounts: readonly PspAccount[],
+  faults: string[],
+): readonly PspAccount[] {
+  if (new Set([account, ...names]).size <= names.length) {
+    faults.push(`${at}.on_soft_decline: each account is tried once, account itself first`);
+  }
+  return names.flatMap((name) => {
+    const found = accounts.find((one) => one.name === name);
+    if (found === undefined) faults.push(`${at}.on_soft_decline: there is no [psp.${name}]`);
+    return found ?? [];
+  });
 }
 
 function toRanges(

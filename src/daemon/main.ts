@@ -52,6 +52,10 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
   const findings = {
     capabilitiesOf: (account: string) => capabilitiesOf(pspOf(config)(account)),
     random: Math.random,
+    customerLimitMs: config.customerLimitMs,
+    ...(config.accept === null
+      ? {}
+      : { reroute: { route: config.accept.route, bookKey: await getBookKey(db) } }),
   };
   const executor = startExecutor({
     context: { db, daemonId: lease.daemonId, principal, ...findings },

@@ -52,7 +52,13 @@ const SHORT_DEADLINE_MS = 250;
 const MAX_RESENDS = 50;
 const RESEND_PAUSE_MS = 100;
 
-export type ConformancePayer = 'pays' | 'is_declined' | 'must_authenticate' | 'must_authenticate_absent';
+/** `is_declined`: softly; `is_declined_for_ever`: with a reason after which the card is not to be tried again. */
+export type ConformancePayer =
+  | 'pays'
+  | 'is_declined'
+  | 'is_declined_for_ever'
+  | 'must_authenticate'
+  | 'must_authenticate_absent';
 
 /** What a PSP brings to the suite. */
 export type ConformanceHarness = {
@@ -70,6 +76,10 @@ export type ConformanceHarness = {
   unfundedPayout(): StoredAttempt;
   /** The PSP ends the attempt's pending refund: the buyer has the money. */
   complete(attempt: StoredAttempt): Promise<void>;
+  /** The buyer of a charge that waits for one pays, or fails to. */
+  answerChallenge(attempt: StoredAttempt, answer: 'pays' | 'fails'): Promise<void>;
+  /** How the PSP tells the end of a charge that it was asked to cancel: its answer, or its webhook as evidence. */
+  told(attempt: StoredAttempt, answer: EnquiryReply | null): Promise<EnquiryReply | null>;
   /** The PSP takes back what the attempt moved: its refund fails, its transfer is reversed in full. */
   undo(attempt: StoredAttempt): Promise<void>;
   /** The same attempt with another amount in its request, of whatever kind it is. */
@@ -102,6 +112,7 @@ export function connectorConformance(
     afterAll(() => world.harness?.stop());
 
     declareResults(world, psp.findable);
+    declareWaiting(world, psp.findable);
     if (psp.kinds.includes('refund')) declareRefunds(world);
     if (psp.kinds.includes('payout')) declarePayouts(world);
     for (const kind of psp.kinds) {
@@ -187,11 +198,23 @@ function declareResults(world: World, findable: readonly OperationKind[]): void 
       expect(await world.psp.movements(attempt)).toBe(0);
     });
 
+    test('a decline says whether the same card may be tried again', async () => {
+      const connector = world.connect();
+      expect(await connector.charge(world.psp.attempt('is_declined'), DEADLINE_MS)).toMatchObject({
+        kind: 'declined',
+        mayRetryAsNew: true,
+      });
+      expect(await connector.charge(world.psp.attempt('is_declined_for_ever'), DEADLINE_MS)).toMatchObject({
+        kind: 'declined',
+        mayRetryAsNew: false,
+      });
+    });
+
     test('a challenge is handed to the buyer who is present', async () => {
       const attempt = world.psp.attempt('must_authenticate');
       expect(await world.connect().charge(attempt, DEADLINE_MS)).toMatchObject({
         kind: 'awaiting_customer',
-        handOff: expect.stringMatching(/./),
+        handOff: { type: expect.stringMatching(/^(stripe_client_secret|redirect)$/) },
       });
       expect(await world.psp.movements(attempt)).toBe(0);
     });
@@ -218,6 +241,69 @@ function declareResults(world: World, findable: readonly OperationKind[]): void 
       const sent = sentNow();
       await connector.charge(attempt, DEADLINE_MS);
       expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject({ kind: 'declined' });
+    });
+  });
+}
+
+/** A charge that waits for its buyer: it can be canceled until it is paid, and a payment wins. */
+function declareWaiting(world: World, findable: readonly OperationKind[]): void {
+  describe('a charge that waits for its buyer', () => {
+    const challenged = async (): Promise<[Connector, StoredAttempt, string | null]> => {
+      const connector = world.connect();
+      const attempt = world.psp.attempt('must_authenticate');
+      const reply = await connector.charge(attempt, DEADLINE_MS);
+      if (reply.kind !== 'awaiting_customer') throw new Error(`it is ${reply.kind}`);
+      return [connector, attempt, reply.pspReference];
+    };
+
+    test('that is canceled is declined, and its buyer can pay no more', async () => {
+      const [connector, attempt, reference] = await challenged();
+      const answer = await connector.cancel(attempt, reference, DEADLINE_MS);
+      expect(await world.psp.told(attempt, answer)).toMatchObject({ kind: 'declined' });
+      await expect(world.psp.answerChallenge(attempt, 'pays')).rejects.toThrow(/cannot happen|does not wait/);
+      expect(await world.psp.movements(attempt)).toBe(0);
+    });
+
+    test('that is canceled twice is canceled', async () => {
+      const [connector, attempt, reference] = await challenged();
+      await connector.cancel(attempt, reference, DEADLINE_MS);
+      const answer = await connector.cancel(attempt, reference, DEADLINE_MS);
+      expect(await world.psp.told(attempt, answer)).toMatchObject({ kind: 'declined' });
+    });
+
+    test('whose buyer was faster than the cancellation has succeeded', async () => {
+      const [connector, attempt, reference] = await challenged();
+      await world.psp.answerChallenge(attempt, 'pays');
+      const answer = await connector.cancel(attempt, reference, DEADLINE_MS);
+      expect(await world.psp.told(attempt, answer)).toMatchObject(SUCCEEDED);
+      expect(await world.psp.movements(attempt)).toBe(1);
+    });
+
+    test('a cancellation that cannot connect says nothing about the attempt', async () => {
+      const [, attempt, reference] = await challenged();
+      const unconnected = world.connect({ port: await unusedPort() });
+      expect(await unconnected.cancel(attempt, reference, DEADLINE_MS)).toMatchObject(ENQUIRE);
+    });
+
+    if (!findable.includes('charge')) return;
+    test('is found waiting, paid, or failed; failed, it waits until it is canceled and keeps the reason', async () => {
+      const sent = sentNow();
+      const [connector, attempt] = await challenged();
+      const first = await connector.enquire(attempt, sent, DEADLINE_MS);
+      expect(first).toMatchObject({ kind: 'awaiting_customer', handOff: expect.anything() });
+      await world.psp.answerChallenge(attempt, 'pays');
+      expect(await connector.enquire(attempt, sent, DEADLINE_MS)).toMatchObject(SUCCEEDED);
+      const [, failing, reference] = await challenged();
+      await world.psp.answerChallenge(failing, 'fails');
+      const failed = await connector.enquire(failing, sent, DEADLINE_MS);
+      expect(failed).toMatchObject({ kind: 'awaiting_customer', reason: expect.stringMatching(/./) });
+      const why = failed.kind === 'awaiting_customer' ? failed.reason : null;
+      expect(await connector.cancel(failing, reference, DEADLINE_MS)).toMatchObject({
+        kind: 'declined',
+        reason: why,
+        mayRetryAsNew: true,
+      });
+      expect(await world.psp.movements(failing)).toBe(0);
     });
   });
 }

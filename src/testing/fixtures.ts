@@ -302,7 +302,7 @@ export async function applyOutside(db: Db, findings: readonly Finding[]): Promis
   return transact(db, (tx) => applyFindings(tx, context, findings));
 }
 
-type ScriptedCall = 'charge' | 'refund' | 'payout' | 'enquire';
+type ScriptedCall = 'charge' | 'refund' | 'payout' | 'enquire' | 'cancel';
 
 export type ScriptedConnector = Connector & {
   /** What was asked, in order. */
@@ -326,6 +326,7 @@ export function scriptedConnector(replies: readonly EnquiryReply[]): ScriptedCon
     refund: async () => (await answer('refund')) as Reply,
     payout: async () => (await answer('payout')) as Reply,
     enquire: () => answer('enquire'),
+    cancel: () => answer('cancel'),
     parseWebhook: () => ({ kind: 'refused', reason: 'the script has no webhooks' }),
     close: async () => undefined,
   };
@@ -337,7 +338,11 @@ export const REPLY = {
   declined: { kind: 'declined', reason: 'card_declined', mayRetryAsNew: true, pspReference: 'pi_1' },
   rejected: { kind: 'rejected', reason: 'no such parameter' },
   pending: { kind: 'pending', pspReference: 'pi_1' },
-  awaiting_customer: { kind: 'awaiting_customer', pspReference: 'pi_1', handOff: 'secret' },
+  awaiting_customer: {
+    kind: 'awaiting_customer',
+    pspReference: 'pi_1',
+    handOff: { type: 'stripe_client_secret', payment_intent: 'pi_1', client_secret: 'pi_1_secret_x' },
+  },
   not_sent: { kind: 'not_sent', reason: 'connection refused' },
   rate_limited: { kind: 'rate_limited', reason: '429', retryAfterMs: null },
   config_error: { kind: 'config_error', reason: '401', fix: 'set the key' },

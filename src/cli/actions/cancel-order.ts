@@ -1,6 +1,7 @@
-/** `payments cancel`: takes back an order that no daemon has claimed yet. */
+/** `payments cancel`: takes back an order that no daemon has claimed yet, or that waits for its buyer. */
 import { formatId } from '../../core/ids.ts';
-import { cancelOperation } from '../../core/operation/cancel-operation.ts';
+import { type CancelResult, cancelOperation } from '../../core/operation/cancel-operation.ts';
+import type { PaymentRow } from '../../core/payment/payment-store.ts';
 import { shownText } from '../../core/shown-text.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
@@ -8,6 +9,13 @@ import { requireReason } from '../require-reason.ts';
 import type { Session } from '../session.ts';
 import { moneyOf, moneyText, requireId } from '../words.ts';
 import { findOrderRow } from './find-order.ts';
+
+function toldText({ orderId, id, subState }: PaymentRow, how: CancelResult['how']): string {
+  const order = formatId('order', orderId);
+  if (how === 'canceled') return `${order}: ${subState} → canceled; nothing was sent`;
+  const look = `paygate payments show ${formatId('payment', id)}`;
+  return `${order} waits for its buyer: the PSP is asked to cancel it, and its answer ends the order; look: ${look}`;
+}
 
 /** Moves no money, so it asks nothing; exit 5 when the order may have been sent or has ended. */
 export async function cancelOrder(session: Session, text: string): Promise<number> {
@@ -29,9 +37,10 @@ export async function cancelOrder(session: Session, text: string): Promise<numbe
         operation_id: formatId('operation', canceled.operationId),
         attempt_number: canceled.attemptNumber,
         from: row.subState,
-        to: 'canceled',
+        to: canceled.how === 'canceled' ? 'canceled' : 'awaiting_customer',
+        ...(canceled.how === 'asked' ? { cancel: 'requested' } : {}),
       },
-      blocks: [{ kind: 'line', text: `${order}: ${row.subState} → canceled; nothing was sent` }],
+      blocks: [{ kind: 'line', text: toldText(row, canceled.how) }],
     });
     return EXIT.done;
   });

@@ -24,6 +24,7 @@ type PaymentFields = {
   readonly platform_fee: string | undefined;
   readonly order_ref: string | undefined;
   readonly customer_present: true | undefined;
+  readonly return_url: string | undefined;
 };
 
 export type SubmitFlags = {

@@ -3,8 +3,15 @@
 import type { Queryable } from '../../core/db/connection.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { formatId, parseId } from '../../core/ids.ts';
+import { listHandOffs } from '../../core/operation/hand-off-store.ts';
 import { type PublicState, subStatesOf } from '../../core/operation/operation.ts';
-import { type PaymentView, paymentView } from '../../core/payment/payment-answer.ts';
+import {
+  type PaymentDetail,
+  type PaymentView,
+  paymentDetail,
+  paymentView,
+  waitingCharges,
+} from '../../core/payment/payment-answer.ts';
 import {
   findOrder,
   findPaymentByCheckout,
@@ -25,7 +32,8 @@ import { askFor, listResult, pageOf } from './page.ts';
 export async function showPayment(session: Session, name: string): Promise<number> {
   return withBook(session, async ({ db }) => {
     const rows = await findPaymentRows(db, name);
-    await session.print(paymentResult(rows));
+    const handOffs = await listHandOffs(db, waitingCharges(rows));
+    await session.print(detailResult(rows, paymentDetail(rows, handOffs)));
     return EXIT.done;
   });
 }
@@ -50,6 +58,22 @@ async function candidates(on: Queryable, name: string): Promise<readonly (bigint
   const order = orderId === null ? null : await findOrder(on, orderId);
   const byCheckout = await findPaymentByCheckout(on, name.normalize('NFC'));
   return [byPrefix, order?.paymentId ?? null, byCheckout, parseId('payment', name)];
+}
+
+/** What the buyer needs is in the JSON; on a screen only where to send them, and until when. */
+function detailResult(rows: readonly PaymentRow[], detail: PaymentDetail): Result {
+  const waiting = detail.payment_orders.flatMap(({ payment_order_id: order, hand_off: handOff }) => {
+    if (handOff === undefined) return [];
+    const where = handOff.type === 'redirect' ? ` at ${shownText(handOff.url)}` : '';
+    const until = timeText(handOff.expires_at);
+    return [
+      {
+        kind: 'line' as const,
+        text: `${order} waits for its buyer${where} until ${until} (${handOff.type}; all of it with -o json)`,
+      },
+    ];
+  });
+  return { json: detail, blocks: [...paymentResult(rows).blocks, ...waiting] };
 }
 
 /** @param rows of one payment */

@@ -125,7 +125,8 @@ function routingSettings(rules: readonly RoutingRule[]): readonly Setting[] {
       rule.share === 100 ? null : `${rule.share} % of the checkouts`,
     ].filter((condition) => condition !== null);
     const when = conditions.length === 0 ? 'always' : conditions.join(', ');
-    return { name: `routing.${index}`, value: `${rule.account.name}: ${when}`, key: 'routing' };
+    const further = (rule.onSoftDecline ?? []).map(({ name }) => `, after a soft decline ${name}`).join('');
+    return { name: `routing.${index}`, value: `${rule.account.name}: ${when}${further}`, key: 'routing' };
   });
 }
 
@@ -147,6 +148,7 @@ function acceptSettings(config: Config): readonly Setting[] {
       name: `fees.${currency}`,
       value: `${fee.feeBps} bps + ${formatAmount({ amountMinor: fee.fixedMinor, currency })}`,
     })),
+    { name: 'payments.customer_minutes', value: String(config.customerLimitMs / 60_000) },
     { name: 'release.after_days', value: String(accept.releaseAfterDays ?? 0) },
     ...[...accept.risk.maxPaymentMinor].map(([currency, amountMinor]) => ({
       name: `risk.max_payment.${currency}`,

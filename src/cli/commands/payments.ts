@@ -16,9 +16,9 @@ export function registerPayments(program: CommandUnknownOpts, launch: Launch): v
 const SUBMIT_HELP = `
 A batch file has one payment order per row. Columns (CSV header or NDJSON keys): checkout_id, buyer,
 seller, amount, currency, payment_method; optional idempotency_key, platform_fee, order_ref,
-customer_present, metadata_*. Rows that share a checkout_id are one payment. The whole file is
-checked first; nothing is submitted from a file with bad rows. The same file again charges nothing
-twice.
+customer_present, return_url, metadata_*. Rows that share a checkout_id are one payment. The whole
+file is checked first; nothing is submitted from a file with bad rows. The same file again charges
+nothing twice.
 
 Examples:
   paygate payments submit orders.csv
@@ -48,6 +48,7 @@ function registerSubmit(payments: CommandUnknownOpts, launch: Launch): void {
     .option('--fee <amount>', 'our part of the amount; default: by the fee schedule')
     .option('--order-ref <text>', "the caller's own name of the order")
     .option('--customer-present', 'the buyer can be asked to authenticate')
+    .option('--return-url <url>', 'where a buyer who was sent away to authenticate comes back to')
     .option('--metadata <key=value>', 'a note, kept and given back; may be given several times', collect)
     .optionsGroup('Batch file:')
     .addOption(
@@ -83,6 +84,7 @@ function registerSubmit(payments: CommandUnknownOpts, launch: Launch): void {
             platform_fee: flags.fee,
             order_ref: flags.orderRef,
             customer_present: flags.customerPresent,
+            return_url: flags.returnUrl,
           },
           metadata: flags.metadata ?? [],
         });
@@ -157,8 +159,10 @@ function registerResolve(payments: CommandUnknownOpts, launch: Launch): void {
 }
 
 const CANCEL_HELP = `
-Only for an order that no daemon has claimed yet. What may have been sent cannot be taken back:
-evidence ends it (paygate payments resolve), and a charge that went through is refunded.
+For an order that no daemon has claimed yet, and for one that waits for its buyer: there the PSP is
+asked to cancel it, and the order ends when the PSP says so; a buyer who was faster has paid. What
+else may have been sent cannot be taken back: evidence ends it (paygate payments resolve), and a
+charge that went through is refunded.
 
 Example:
   paygate payments cancel ord_13 --reason "the buyer ordered twice"`;
@@ -167,7 +171,7 @@ function registerCancel(payments: CommandUnknownOpts, launch: Launch): void {
   payments
     .command('cancel')
     .argument('<order>', 'ord_13')
-    .description('take back an order that was never sent; needs --reason')
+    .description('take back an order that was never sent or waits for its buyer; needs --reason')
     .addHelpText('after', CANCEL_HELP)
     .action((order) =>
       launch(async (session) => (await import('../actions/cancel-order.ts')).cancelOrder(session, order)),
@@ -176,7 +180,8 @@ function registerCancel(payments: CommandUnknownOpts, launch: Launch): void {
 
 const RETRY_HELP = `
 For an order that was definitely not charged: declined, rejected, canceled or expired. Refused while
-any attempt is in doubt, after a success, and where the risk check stopped the order. The same
+any attempt is in doubt, after a success, where the risk check stopped the order, where the rest of
+the payment was given back, and for a method that was declined for good: give another one. The same
 command again, while the new attempt is under way, gets the same answer and charges nothing twice.
 
 Example:

@@ -38,6 +38,7 @@ import { markBatchSubmitted, openBatch } from '../payment/payment-store.ts';
 import { retryOrder } from '../payment/retry-order.ts';
 import { approveItems, startApproval } from '../payout/approve-payouts.ts';
 import { cancelPayouts } from '../payout/cancel-payouts.ts';
+import type { EnquiryReply } from '../psp/psp.ts';
 import { capabilitiesOf } from '../psp/request.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
@@ -502,6 +503,41 @@ async function retries(): Promise<void> {
   await record(daemon, again[1]!, REPLY.unknown);
 }
 
+/** Buyers who are waited for: in time, too late, taken back; where they come back to. */
+async function customers(): Promise<void> {
+  const daemon = await startTestDaemon(book.db);
+  const told = async (account: string, reply: EnquiryReply | null) => {
+    await makeDue(book.owner, account);
+    await record(daemon, await claimOne(daemon, account), reply);
+  };
+  const queue = async () => {
+    const account = uniqueName('acct');
+    const order = orderRequest({ customerPresent: true, returnUrl: 'https://shop.example/back?a="b"' });
+    const { operationId } = await queueCharge(book.db, account, { orders: [order] });
+    await told(account, REPLY.awaiting_customer);
+    return { account, operationId };
+  };
+  const canceled = { ...REPLY.declined, reason: 'canceled: abandoned' };
+  const failed = await queue();
+  await told(failed.account, { ...REPLY.awaiting_customer, handOff: null, reason: 'expired_card' });
+  await told(failed.account, canceled);
+  const takenBack = await queue();
+  const why = { reason: 'ordered "twice"', principal: 'os:ana' };
+  await cancelOperation(book.db, takenBack.operationId, why);
+  await cancelOperation(book.db, takenBack.operationId, why);
+  await told(takenBack.account, null);
+  await told(takenBack.account, canceled);
+  const open = await queue();
+  await cancelOperation(book.db, open.operationId, why);
+  // Its limit is so short that it is over by the next look.
+  const account = uniqueName('acct');
+  await queueCharge(book.db, account);
+  const hasty = { ...daemon, context: { ...daemon.context, customerLimitMs: 1 } };
+  await record(hasty, await claimOne(daemon, account), REPLY.awaiting_customer);
+  await told(account, REPLY.awaiting_customer);
+  await told(account, canceled);
+}
+
 /** The tests above move jobs about by hand, which no event tells: when they are due, and one's rescues. */
 async function levelJobs(owner: Db): Promise<void> {
   await owner.sql`update ${owner.t.job} set run_at = 'epoch', rescues = 0`;
@@ -520,6 +556,7 @@ describe('replay', () => {
     await commands();
     await risks();
     await retries();
+    await customers();
     await folds();
     await applyOutside(book.db, []);
     await levelJobs(book.owner);
@@ -530,6 +567,8 @@ describe('replay', () => {
         'queued',
         'in_risk_review',
         'risk_blocked',
+        'canceled',
+        'expired',
         'succeeded',
         'declined',
         'rejected',
@@ -559,6 +598,7 @@ describe('replay', () => {
       'account_opened',
       'batch_opened',
       'batch_submitted',
+      'cancel_requested',
       'dead_letter_replayed',
       'funds_released',
       'job_rescued',
@@ -619,7 +659,8 @@ describe('events', () => {
 
   test('never carry what the shop hands to the buyer', async () => {
     const rows = await book.owner.sql`
-      select 1 from ${book.owner.t.event} where position('handOff' in data::text) > 0`;
+      select 1 from ${book.owner.t.event}
+       where position('handOff' in data::text) > 0 or position('_secret_' in data::text) > 0`;
     expect(rows).toEqual([]);
   });
 });

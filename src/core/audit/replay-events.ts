@@ -62,12 +62,17 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return rebuild.addEntries(tx, event.at, data.entries);
     case 'funds_released':
       return rebuild.addEntries(tx, event.at, data.entries);
+    case 'charge_rerouted':
+      await rebuild.applyReroute(tx, data);
+      return rebuild.applyReopening(tx, event.at, data);
     case 'dead_letter_replayed':
     case 'order_retried':
       return rebuild.applyReopening(tx, event.at, data);
     // Letters are for people: no row that is rebuilt depends on one that was closed.
     case 'dead_letter_resolved':
       return;
+    case 'cancel_requested':
+      return rebuild.applyCancelRequest(tx, event.at, data);
     case 'operation_canceled':
       await rebuild.applyCancellation(tx, event.at, data);
       return rebuild.addEntries(tx, event.at, data.entries);

@@ -120,10 +120,10 @@ async function addOrder(
   const o = rest as Json;
   await tx.sql`
     insert into ${tx.t.paymentOrder} (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor,
-                                      payment_method, customer_present, release_after_days, order_ref, metadata)
+                                      payment_method, customer_present, release_after_days, order_ref, metadata, return_url)
     values (${o.id!}::text::bigint, ${paymentId}::text::bigint, ${line}, ${o.seller!}, ${o.amount_minor!}::text::bigint,
             ${o.currency!}, ${o.platform_fee_minor!}::text::bigint, ${o.payment_method!}, ${o.customer_present!},
-            ${o.release_after_days!}, ${o.order_ref!}, ${JSON.stringify(metadata)}::text::json)`;
+            ${o.release_after_days!}, ${o.order_ref!}, ${JSON.stringify(metadata)}::text::json, ${o.return_url ?? null})`;
   await tx.sql`
     insert into ${tx.t.operation} (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency,
                                    sub_state, reason, created_at, updated_at)
@@ -245,7 +245,10 @@ export async function applyEvidence(tx: Tx, at: string, data: EvidenceData): Pro
              psp_reference = coalesce(${a.psp_reference!}, psp_reference), reason = ${a.reason!},
              resolved_by = ${a.resolved_by!}, sends = coalesce(${a.sends!}, sends),
              first_sent_at = coalesce(${a.first_sent_at!}, first_sent_at),
-             last_sent_at = coalesce(${a.last_sent_at!}, last_sent_at)
+             last_sent_at = coalesce(${a.last_sent_at!}, last_sent_at),
+             customer_until = coalesce(customer_until, ${at}::timestamptz + make_interval(secs => ${a.customer_limit_s ?? null}::float8)),
+             cancel_as = coalesce(cancel_as, ${a.cancel_as ?? null}::text),
+             cancel_reason = coalesce(cancel_reason, ${a.cancel_reason ?? null}::text)
        where operation_id = ${data.operation}::text::bigint and number = ${data.attempt}`;
   }
   if (o !== null) {
@@ -267,12 +270,7 @@ export async function applyEvidence(tx: Tx, at: string, data: EvidenceData): Pro
 async function applyJobChange(tx: Tx, at: string, { operation, job }: EvidenceData): Promise<void> {
   if (job === null) return;
   if (job === 'gone') return removeJob(tx, operation);
-  if (job === 'woken') {
-    await tx.sql`
-      update ${tx.t.job} set run_at = ${at}
-       where operation_id = ${operation}::text::bigint and state = 'ready' and run_at > ${at}`;
-    return;
-  }
+  if (job === 'woken') return wakeJob(tx, at, operation);
   await tx.sql`
     update ${tx.t.job}
        set state = 'ready', daemon_id = null, fence = fence + 1, action = ${job.action!},
@@ -289,6 +287,15 @@ type ReopeningData = {
   /** Null where only stored evidence was booked, which has an event of its own. */
   readonly job: Json | null;
 };
+
+/** A charge goes on at another PSP account. */
+export async function applyReroute(tx: Tx, r: Json): Promise<void> {
+  await tx.sql`
+    update ${tx.t.attempt} set psp_account = ${r.from_account!}
+     where operation_id = ${r.operation!}::text::bigint and number < ${r.attempt!} and psp_account is null`;
+  await tx.sql`
+    update ${tx.t.operation} set psp_account = ${r.to_account!} where id = ${r.operation!}::text::bigint`;
+}
 
 /** An operation got a job again: for its open attempt, or for a new one. */
 export async function applyReopening(tx: Tx, at: string, data: ReopeningData): Promise<void> {
@@ -310,6 +317,21 @@ export async function applyReopening(tx: Tx, at: string, data: ReopeningData): P
            ${job.first_sent_at!}::timestamptz, ${job.last_sent_at!}::timestamptz
       from ${tx.t.operation}
      where id = ${operation}::text::bigint`;
+}
+
+/** A person wants a charge that waits for its buyer to be canceled; that ends nothing yet. */
+export async function applyCancelRequest(tx: Tx, at: string, c: Json): Promise<void> {
+  await tx.sql`
+    update ${tx.t.attempt}
+       set cancel_as = coalesce(cancel_as, 'canceled'), cancel_reason = coalesce(cancel_reason, ${c.reason!})
+     where operation_id = ${c.operation!}::text::bigint and number = ${c.attempt!}`;
+  await wakeJob(tx, at, String(c.operation));
+}
+
+async function wakeJob(tx: Tx, at: string, operation: string): Promise<void> {
+  await tx.sql`
+    update ${tx.t.job} set run_at = ${at}
+     where operation_id = ${operation}::text::bigint and state = 'ready' and run_at > ${at}`;
 }
 
 /** A person ended an operation of which nothing had been sent. */

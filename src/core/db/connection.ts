@@ -30,6 +30,7 @@ const TABLES = [
   'refund',
   'webhook_event',
   'partial_watch',
+  'hand_off',
   'seller',
   'seller_destination',
   'seller_change',

@@ -23,8 +23,10 @@ import {
 import { endJobsFromOutside, raiseFences, wakeJobs } from '../queue/rescue-store.ts';
 import type { DeadLetterCode } from './decide.ts';
 import type { Evidence, Outcome } from './evidence.ts';
+import { putHandOffs, removeHandOffs } from './hand-off-store.ts';
 import { isEnded, type SubState } from './operation.ts';
 import {
+  type AttemptChange,
   insertEvidence,
   insertFundReleases,
   insertReleasesOfFailedRefunds,
@@ -34,15 +36,18 @@ import {
   updateOperations,
 } from './operation-store.ts';
 import { cancelUnsent } from './reopening-store.ts';
+import { retryElsewhere } from './retry-elsewhere.ts';
 import {
   attemptChange,
   type Finding,
   type FindingContext,
   failedRefund,
   fundRelease,
+  handOffOf,
   judge,
   lookedAgain,
   operationChange,
+  uselessHandOff,
   type Verdict,
 } from './verdict.ts';
 
@@ -89,11 +94,12 @@ export async function applyFindings(
     return judge(context, subject, finding, jobs.get(finding.operationId), stored);
   });
   await write(tx, context, verdicts, jobs);
+  const elsewhere = await retryElsewhere(tx, context, verdicts);
   return verdicts.map((verdict) => ({
     operationId: verdict.subject.operationId,
     right: verdict.right === 'fenced' ? 'fenced' : 'settled',
     from: verdict.subject.subState,
-    to: verdict.subState,
+    to: elsewhere.has(verdict.subject.operationId) ? ('queued' as const) : verdict.subState,
     outcome: verdict.outcome.kind,
     deadLetter: verdict.letter?.code ?? null,
   }));
@@ -143,6 +149,8 @@ async function write(
     raiseFences(tx, verdicts.flatMap(lookedAgain)),
     insertFundReleases(tx, verdicts.flatMap(fundRelease)),
     insertReleasesOfFailedRefunds(tx, verdicts.flatMap(failedRefund)),
+    putHandOffs(tx, verdicts.flatMap(handOffOf)),
+    removeHandOffs(tx, verdicts.flatMap(uselessHandOff)),
   ]);
   await together([insertEvents(tx, principal, eventsOf(verdicts, entries)), insertPostings(tx, entries)]);
 }
@@ -256,6 +264,14 @@ function jobChange(verdict: Verdict) {
   return { action: step.action, delay_ms: step.delayMs, burned: step.burned, waits: step.waits };
 }
 
+/** Only of charges that wait for a buyer: most events are shorter without. */
+function customerFields({ customerLimitS, cancel }: AttemptChange) {
+  return {
+    ...(customerLimitS === undefined ? {} : { customer_limit_s: customerLimitS }),
+    ...(cancel === undefined ? {} : { cancel_as: cancel.as, cancel_reason: cancel.reason }),
+  };
+}
+
 /** One event per finding, with all rows that it changed: replay rebuilds them from this alone. */
 function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[]): readonly NewEvent[] {
   let next = 0;
@@ -289,6 +305,7 @@ function eventsOf(verdicts: readonly Verdict[], entries: readonly PostedEntry[])
           sends: attempt.sent?.sends ?? null,
           first_sent_at: attempt.sent?.firstSentAt ?? null,
           last_sent_at: attempt.sent?.lastSentAt ?? null,
+          ...customerFields(attempt),
         },
         operation_row: operation && {
           sub_state: operation.subState,

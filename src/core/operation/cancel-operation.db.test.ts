@@ -96,7 +96,7 @@ describe('an order that was claimed', () => {
     expect(await eventsOf(operationId, 'operation_canceled')).toEqual([]);
   });
 
-  test.each(['unknown', 'pending', 'awaiting_customer', 'config_error'] as const)(
+  test.each(['unknown', 'pending', 'config_error'] as const)(
     'and answered %s is not canceled; the message names what ends it',
     async (kind) => {
       const account = uniqueName('acct');

@@ -1,7 +1,8 @@
 /**
  * Ends an operation of which nothing was ever sent, because a person says so: an order that waits for its first
  * claim, or a dead letter of such a one. A claim and this meet at the job's row lock: one of them wins, and the other
- * finds it so. What a refund or payout had reserved goes back.
+ * finds it so. What a refund or payout had reserved goes back. A charge that waits for its buyer could still succeed: the
+ * wish is noted, the executor has the PSP cancel it, and what the PSP says ends it.
  */
 import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Tx, together, transact } from '../db/connection.ts';
@@ -9,11 +10,18 @@ import { Bug, OperatorError } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import { entryJson, insertEntries, insertPostings } from '../ledger/ledger-store.ts';
 import { ANY_LETTER, closeLettersAs, listDeadLetters, lockDeadLetters } from '../queue/dead-letter-store.ts';
-import { lockJobs } from '../queue/queue-store.ts';
-import { endJobsFromOutside } from '../queue/rescue-store.ts';
+import { laneOf, PRIORITIES } from '../queue/job.ts';
+import { lockJobs, notifyLane } from '../queue/queue-store.ts';
+import { endJobsFromOutside, wakeJobs } from '../queue/rescue-store.ts';
 import { isEnded, transition } from './operation.ts';
 import { insertReleasesOfFailedRefunds, lockSubjects } from './operation-store.ts';
-import { cancelUnsent, listStandings, lockOperations, type Standing } from './reopening-store.ts';
+import {
+  cancelUnsent,
+  listStandings,
+  lockOperations,
+  type Standing,
+  wishCanceled,
+} from './reopening-store.ts';
 import { releaseEntries } from './verdict.ts';
 
 export type Cancellation = {
@@ -25,19 +33,46 @@ export type Cancellation = {
 
 export type Canceled = { readonly operationId: bigint; readonly attemptNumber: number };
 
+/** `asked`: it waits for its buyer, and ends when the PSP says that it is canceled. */
+export type CancelResult = Canceled & { readonly how: 'canceled' | 'asked' };
+
 /**
- * Cancels an operation.
+ * Cancels an operation, or has a charge that waits for its buyer canceled.
  * @throws OperatorError already_claimed, already_ended, in_risk_review
  */
 export async function cancelOperation(
   db: Db,
   operationId: bigint,
   cancellation: Cancellation,
-): Promise<Canceled> {
+): Promise<CancelResult> {
   return transact(db, async (tx) => {
     const standing = await lockStanding(tx, operationId);
-    return cancelLocked(tx, standing, cancellation, null);
+    if (waitsForBuyer(standing)) return askToCancel(tx, standing, cancellation);
+    return { ...(await cancelLocked(tx, standing, cancellation, null)), how: 'canceled' };
   });
+}
+
+/** Somebody drives it: what lies with a person is theirs to end. */
+function waitsForBuyer({ subState, attemptState, hasJob }: Standing): boolean {
+  return subState === 'awaiting_customer' && attemptState === 'awaiting_customer' && hasJob;
+}
+
+/** Whoever holds the job or claims it next finds the wish. Asked twice it is asked once, for the first reason. */
+async function askToCancel(
+  tx: Tx,
+  { operationId, attemptNumber, paymentId, pspAccount }: Standing,
+  { reason, principal }: Cancellation,
+): Promise<CancelResult> {
+  const wished = await wishCanceled(tx, [{ operationId, attemptNumber, reason }]);
+  if (wished.length > 0) {
+    const data = JSON.stringify({ operation: operationId.toString(), attempt: attemptNumber, reason });
+    await together([
+      wakeJobs(tx, [operationId]),
+      insertEvents(tx, principal, [{ kind: 'cancel_requested', paymentId, data }]),
+      ...PRIORITIES.map((priority) => notifyLane(tx, laneOf(pspAccount, priority))),
+    ]);
+  }
+  return { operationId, attemptNumber, how: 'asked' };
 }
 
 /**

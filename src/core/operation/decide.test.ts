@@ -33,6 +33,7 @@ function situation(
     waits: 0,
     firstSentAgoMs: 0,
     capabilities: CAPABILITIES,
+    customer: { leftMs: 24 * HOUR_MS, cancel: null },
     random: 0.5,
     ...rest,
   };
@@ -157,6 +158,77 @@ describe('in doubt', () => {
     const past = { before, capabilities, firstSentAgoMs: 21 * HOUR_MS };
     const step = decide(situation(REPLY.unknown, { ...past, operationKind: 'payout' }));
     expect(step).toMatchObject({ kind: 'again', action: 'enquire' });
+  });
+});
+
+describe('waiting for the buyer', () => {
+  const customer = (leftMs: number, cancel: Situation['customer']['cancel'] = null) => ({
+    customer: { leftMs, cancel },
+  });
+
+  test('it is looked at until its time is over, and at that moment', () => {
+    const late = { firstSentAgoMs: 20 * HOUR_MS, random: 0 };
+    const step = decide(situation(REPLY.awaiting_customer, { ...late, ...customer(4 * HOUR_MS) }));
+    expect(step).toMatchObject({ kind: 'again', action: 'enquire', delayMs: 15 * 60_000 });
+    expect(decide(situation(REPLY.awaiting_customer, { ...late, ...customer(1_234) }))).toMatchObject({
+      action: 'enquire',
+      delayMs: 1_234,
+    });
+  });
+
+  test('when it is over the PSP is asked to cancel, at once and for the first time', () => {
+    expect(decide(situation(REPLY.awaiting_customer, { waits: 40, ...customer(0) }))).toEqual({
+      kind: 'again',
+      action: 'cancel',
+      delayMs: 0,
+      burned: 0,
+      waits: 0,
+      cancel: { as: 'expired', reason: 'the customer did not finish in time' },
+    });
+  });
+
+  test('a failed try is canceled, with its reason, before it counts as declined', () => {
+    const failed = { ...REPLY.awaiting_customer, reason: 'expired_card' };
+    expect(decide(situation(failed))).toMatchObject({
+      action: 'cancel',
+      cancel: { as: 'declined', reason: 'expired_card' },
+    });
+  });
+
+  test('who wished it first is not overruled', () => {
+    const wished = customer(-1, { as: 'canceled', reason: 'ordered twice' });
+    const step = decide(situation(REPLY.awaiting_customer, wished));
+    expect(step).toMatchObject({ kind: 'again', action: 'cancel' });
+    expect(step).not.toHaveProperty('cancel');
+  });
+
+  test('the PSP is asked again for ever, up to an hour apart; what it does not answer ends nothing', () => {
+    const wished = customer(-1, { as: 'expired', reason: 'late' });
+    for (const latest of [REPLY.unknown, REPLY.rate_limited, REPLY.config_error]) {
+      for (const waits of [0, 5, 30_000]) {
+        const asked = { before: ['awaiting_customer'], action: 'cancel', waits, ...wished } as const;
+        const step = decide(situation({ ...latest }, { ...asked, firstSentAgoMs: 900 * HOUR_MS }));
+        expect(step).toMatchObject({ kind: 'again', action: 'cancel' });
+        if (step.kind === 'again') expect(step.delayMs).toBeLessThanOrEqual(HOUR_MS);
+      }
+    }
+  });
+
+  test('where only a webhook tells, a person hears of it past the key window', () => {
+    const capabilities = { ...CAPABILITIES, canEnquire: UNASKABLE };
+    const asked = { before: ['awaiting_customer'], action: 'cancel', capabilities } as const;
+    const wished = customer(-1, { as: 'expired', reason: 'late' });
+    const stepAt = (firstSentAgoMs: number) =>
+      summary(decide(situation({ ...REPLY.unknown }, { ...asked, ...wished, firstSentAgoMs })));
+    expect(stepAt(19 * HOUR_MS)).toBe('cancel burned=0 waits=1');
+    expect(stepAt(20 * HOUR_MS)).toBe('bury enquiry_failed');
+  });
+
+  test('a buyer whose payment is under way is only looked at, whatever was wished', () => {
+    const wished = customer(-1, { as: 'expired', reason: 'late' });
+    expect(decide(situation(REPLY.pending, { action: 'cancel', ...wished }))).toMatchObject({
+      action: 'enquire',
+    });
   });
 });
 

@@ -4,20 +4,23 @@
  */
 import { unreachable } from '../errors.ts';
 import type { Capabilities, EnquiryReply, OperationKind } from '../psp/psp.ts';
-import { MAX_BURNED, MAX_ENQUIRIES, retryDelayMs } from '../queue/job.ts';
+import { cancelDelayMs, MAX_BURNED, MAX_ENQUIRIES, recheckDelayMs, retryDelayMs } from '../queue/job.ts';
 import type { JobAction } from '../queue/queue-store.ts';
 import type { Outcome } from './evidence.ts';
+import type { Cancel } from './operation.ts';
 
 export type Situation = {
   readonly operationKind: OperationKind;
   readonly outcome: Outcome;
   readonly latest: EnquiryReply;
-  readonly action: 'send' | 'enquire';
+  readonly action: 'send' | 'enquire' | 'cancel';
   /** Tries so far that count, and waits that do not. */
   readonly burned: number;
   readonly waits: number;
   readonly firstSentAgoMs: number;
   readonly capabilities: Capabilities;
+  /** Of a charge that waits for its buyer: how long it still may (ms), and whether it is being canceled already. */
+  readonly customer: { readonly leftMs: number; readonly cancel: Cancel | null };
   /** Uniform in [0, 1). */
   readonly random: number;
 };
@@ -31,6 +34,8 @@ export type Step =
       readonly delayMs: number;
       readonly burned: number;
       readonly waits: number;
+      /** Set where this step begins to cancel: what it ends as, and why. */
+      readonly cancel?: Cancel;
     };
 
 export type DeadLetterCode =
@@ -45,9 +50,6 @@ export type DeadLetterCode =
   | 'moved_amiss'
   | 'contradicting_evidence'
   | 'quarantined';
-
-/** A payment that the PSP is still working on is looked at again after this long at least (ms). */
-const PENDING_POLL_MS = 2_000;
 
 /**
  * Where the PSP cannot be asked, word comes from outside (a webhook, a file, a person), which ends the job. Until
@@ -66,11 +68,12 @@ export function decide(situation: Situation): Step {
     case 'rejected':
       return { kind: 'bury', code: 'rejected', reason: outcome.reason ?? 'the PSP rejected the request' };
     case 'pending':
-    case 'awaiting_customer':
       return held(situation);
+    case 'awaiting_customer':
+      return awaiting(situation);
     case 'not_sent':
     case 'config_error':
-      return wait(situation, 'send', null);
+      return wait(situation, 'send');
     case 'unknown':
       return inDoubt(situation);
     default:
@@ -100,12 +103,67 @@ export function isPastKeyWindow(firstSentAgoMs: number, capabilities: Capabiliti
 
 /** The PSP has it: ask again, or wait for word; past the key window without either, a person should know. */
 function held(situation: Situation): Step {
-  if (canEnquire(situation)) return wait(situation, 'enquire', PENDING_POLL_MS);
+  const { firstSentAgoMs, random } = situation;
+  if (canEnquire(situation)) return look(situation, recheckDelayMs(firstSentAgoMs, random));
   if (isPastKeyWindow(situation.firstSentAgoMs, situation.capabilities)) {
     const reason = 'still pending, the PSP cannot be asked, and no webhook has told the end of it';
     return { kind: 'bury', code: 'enquiry_failed', reason };
   }
-  return wait(situation, 'enquire', UNASKABLE_POLL_MS);
+  return look(situation, UNASKABLE_POLL_MS);
+}
+
+/** Looks again after so long, or when the PSP wants to be asked again, whichever is later. */
+function look(situation: Situation, delayMs: number): Step {
+  const { latest, burned, waits } = situation;
+  const asked = latest.kind === 'rate_limited' || latest.kind === 'unknown' ? (latest.retryAfterMs ?? 0) : 0;
+  return {
+    kind: 'again',
+    action: 'enquire',
+    delayMs: Math.max(delayMs, asked),
+    burned,
+    waits: nextWaits(waits),
+  };
+}
+
+/**
+ * It could still succeed, so nothing but the PSP's word ends it: until its time is over it is looked at, from then on the
+ * PSP is asked to cancel it, as often as it takes.
+ */
+function awaiting(situation: Situation): Step {
+  const { customer } = situation;
+  const cancel = customer.cancel ?? reasonToCancel(situation);
+  if (cancel !== null) return cancelAtPsp(situation, cancel);
+  const step = held(situation);
+  // The moment its time is over is looked at too.
+  return step.kind === 'again' ? { ...step, delayMs: Math.min(step.delayMs, customer.leftMs) } : step;
+}
+
+function reasonToCancel({ latest, customer }: Situation): Cancel | null {
+  if (latest.kind === 'awaiting_customer' && latest.reason !== undefined)
+    return { as: 'declined', reason: latest.reason };
+  return customer.leftMs <= 0 ? { as: 'expired', reason: 'the customer did not finish in time' } : null;
+}
+
+/** The first request goes at once. Where only a webhook tells whether it was done, a person hears of it one day. */
+function cancelAtPsp(situation: Situation, cancel: Cancel): Step {
+  const { action, burned, waits, capabilities, firstSentAgoMs, customer } = situation;
+  const isFirst = action !== 'cancel';
+  if (!isFirst && !canEnquire(situation) && isPastKeyWindow(firstSentAgoMs, capabilities)) {
+    const reason = 'the PSP was asked to cancel it, and no webhook has told the end of it';
+    return { kind: 'bury', code: 'enquiry_failed', reason };
+  }
+  return {
+    kind: 'again',
+    action: 'cancel',
+    delayMs: isFirst ? 0 : cancelDelayMs(waits),
+    burned,
+    waits: isFirst ? 0 : nextWaits(waits),
+    ...(customer.cancel === null ? { cancel } : {}),
+  };
+}
+
+function nextWaits(waits: number): number {
+  return Math.min(waits + 1, 30_000);
 }
 
 function canEnquire({ capabilities, operationKind }: Situation): boolean {
@@ -116,9 +174,9 @@ function inDoubt(situation: Situation): Step {
   const { latest, burned } = situation;
   // This call told nothing, but it did no harm either: do the same again, nothing is used up.
   if (latest.kind === 'not_sent' || latest.kind === 'rate_limited' || latest.kind === 'config_error') {
-    return wait(situation, nextAction(situation, 'resend'), null);
+    return wait(situation, nextAction(situation, 'resend'));
   }
-  if (latest.kind === 'rejected') return wait(situation, nextAction(situation, 'enquire'), null);
+  if (latest.kind === 'rejected') return wait(situation, nextAction(situation, 'enquire'));
   if (latest.kind === 'not_found') {
     return {
       kind: 'bury',
@@ -147,19 +205,19 @@ function inDoubt(situation: Situation): Step {
  * the PSP cannot be asked, the tries that asking would have had are sends too.
  */
 function nextAction(situation: Situation, wanted: 'resend' | 'enquire'): 'send' | 'enquire' {
-  if (situation.action === 'enquire' || wanted === 'enquire') return 'enquire';
+  if (situation.action !== 'send' || wanted === 'enquire') return 'enquire';
   if (isPastKeyWindow(situation.firstSentAgoMs, situation.capabilities)) return 'enquire';
   return situation.burned >= MAX_BURNED && canEnquire(situation) ? 'enquire' : 'send';
 }
 
-function wait(situation: Situation, action: 'send' | 'enquire', atLeastMs: number | null): Step {
+function wait(situation: Situation, action: 'send' | 'enquire'): Step {
   const { latest } = situation;
   const asked = latest.kind === 'rate_limited' || latest.kind === 'unknown' ? latest.retryAfterMs : null;
   return {
     kind: 'again',
     action,
-    delayMs: Math.max(retryDelayMs(situation.waits, situation.random, asked), atLeastMs ?? 0),
+    delayMs: retryDelayMs(situation.waits, situation.random, asked),
     burned: situation.burned,
-    waits: Math.min(situation.waits + 1, 30_000),
+    waits: nextWaits(situation.waits),
   };
 }

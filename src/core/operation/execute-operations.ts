@@ -6,7 +6,7 @@ import { type Db, errorCode, isConnectionError, transact } from '../db/connectio
 import { Bug } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import type { Connector, EnquiryReply, StoredAttempt } from '../psp/psp.ts';
-import { type ClaimedJob, claimJobs, type LanePlace } from '../queue/queue-store.ts';
+import { type ClaimedJob, claimJobs, type JobAction, type LanePlace } from '../queue/queue-store.ts';
 import { type Applied, applyFindings } from './apply-findings.ts';
 import { isPastKeyWindow } from './decide.ts';
 import { merge, weightOf } from './evidence.ts';
@@ -23,7 +23,7 @@ export type ExecutorContext = FindingContext & {
 const CONNECTOR_GRACE_MS = 5_000;
 
 /** A claimed job and what to do with it now. */
-export type Task = { readonly job: ClaimedJob; readonly todo: 'send' | 'enquire' | 'fold' };
+export type Task = { readonly job: ClaimedJob; readonly todo: 'send' | 'enquire' | 'cancel' | 'fold' };
 
 /**
  * Step 1. Claims what can be sent now, from the front of the lane or behind a place in it. Before anything is sent again, what was stored meanwhile is folded:
@@ -44,16 +44,18 @@ export async function claimTasks(
   return jobs.map((job) => {
     if (job.action === 'recheck') return { job, todo: 'enquire' as const };
     const evidence = told.get(job.operationId) ?? [];
-    const weight = evidence.length === 0 ? null : weightOf(merge(evidence).kind);
+    const known = evidence.length === 0 ? null : merge(evidence).kind;
+    const weight = known === null ? null : weightOf(known);
     if (weight === 'moved' || weight === 'refused') return { job, todo: 'fold' as const };
     const { canEnquire } = connector.capabilities;
+    if (job.action === 'cancel' && known === 'awaiting_customer') return { job, todo: 'cancel' as const };
     if (weight === 'held') {
       // Word comes from outside where the PSP cannot be asked; there is nothing to do but look at what is stored.
       return { job, todo: canEnquire[job.operationKind] ? ('enquire' as const) : ('fold' as const) };
     }
     // The PSP may have forgotten the key. Where nothing ever reached it there is no key to forget.
     const forgotten = weight === 'doubt' && isPastKeyWindow(job.firstSentAgoMs, connector.capabilities);
-    return { job, todo: forgotten ? ('enquire' as const) : job.action };
+    return { job, todo: forgotten || job.action !== 'send' ? ('enquire' as const) : ('send' as const) };
   });
 }
 
@@ -89,9 +91,11 @@ function callConnector(
   task: Task,
   attempt: StoredAttempt,
   timeoutMs: number,
-): Promise<EnquiryReply> {
-  if (task.todo === 'enquire') return connector.enquire(attempt, task.job, timeoutMs);
-  return connector[task.job.operationKind](attempt, timeoutMs);
+): Promise<EnquiryReply | null> {
+  const { job, todo } = task;
+  if (todo === 'enquire') return connector.enquire(attempt, job, timeoutMs);
+  if (todo === 'cancel') return connector.cancel(attempt, job.pspReference, timeoutMs);
+  return connector[job.operationKind](attempt, timeoutMs);
 }
 
 /** A connector that forgets its own deadline must not hold a job for ever. */
@@ -117,16 +121,24 @@ export function findingOf(task: Task, reply: EnquiryReply | null): Finding {
   return {
     operationId: job.operationId,
     attemptNumber: job.attemptNumber,
-    source: task.todo === 'enquire' ? 'enquiry' : 'reply',
+    source: task.todo === 'enquire' || task.todo === 'cancel' ? 'enquiry' : 'reply',
     reply,
     held: {
       fence: job.fence,
-      action: job.action === 'recheck' ? 'recheck' : task.todo === 'enquire' ? 'enquire' : 'send',
+      action: heldAction(task),
       burned: job.burned,
       waits: job.waits,
       firstSentAgoMs: job.firstSentAgoMs,
+      customerLeftMs: job.customerLeftMs,
     },
   };
+}
+
+/** What was really done counts, but a recheck stays one. */
+function heldAction({ job, todo }: Task): JobAction {
+  if (job.action === 'recheck') return 'recheck';
+  if (todo === 'fold') return job.action;
+  return todo;
 }
 
 /** What became of a finding; `quarantined` when the database refused it and a person must look. */

@@ -3,7 +3,7 @@ import { lines, list, type Queryable, type Tx } from '../db/connection.ts';
 import type { OperationKind } from '../psp/psp.ts';
 import type { SendRecord } from '../queue/queue-store.ts';
 import type { AttemptState, Evidence, EvidenceKind, EvidenceSource } from './evidence.ts';
-import type { SubState } from './operation.ts';
+import type { Cancel, SubState } from './operation.ts';
 
 export type NewOperation = {
   readonly id: bigint;
@@ -85,6 +85,9 @@ export type Subject = {
   /** Of a refund; else 0. */
   readonly feeShareMinor: bigint;
   readonly fromPendingMinor: bigint;
+  /** What the attempt ends as once the PSP says that it is canceled; both null: nobody wants that. */
+  readonly cancelAs: Cancel['as'] | null;
+  readonly cancelReason: string | null;
 };
 
 type AttemptRef = { readonly operationId: bigint; readonly attemptNumber: number };
@@ -92,10 +95,11 @@ type AttemptRef = { readonly operationId: bigint; readonly attemptNumber: number
 /** Locks operations and the named attempts in operation order (jobs must be locked before). */
 export async function lockSubjects(tx: Tx, refs: readonly AttemptRef[]): Promise<readonly Subject[]> {
   return tx.sql<Subject[]>`
-    select o.id as operation_id, o.kind, o.psp_account, o.amount_minor, o.currency, o.sub_state,
-           o.fence as operation_fence, a.number as attempt_number, a.state as attempt_state, a.maybe_sent,
+    select o.id as operation_id, o.kind, coalesce(a.psp_account, o.psp_account) as psp_account, o.amount_minor, o.currency,
+           o.sub_state, o.fence as operation_fence, a.number as attempt_number, a.state as attempt_state, a.maybe_sent,
            a.sends, o.payment_order_id as order_id, o.payment_id, coalesce(o.seller, po.seller) as seller,
-           po.platform_fee_minor as fee_minor, po.release_after_days, o.fee_share_minor, o.from_pending_minor
+           po.platform_fee_minor as fee_minor, po.release_after_days, o.fee_share_minor, o.from_pending_minor,
+           a.cancel_as, a.cancel_reason
       from unnest(${list(refs.map((r) => r.operationId))}::bigint[],
                   ${list(refs.map((r) => r.attemptNumber))}::smallint[]) as r (operation_id, number)
       join ${tx.t.operation} o on o.id = r.operation_id
@@ -159,6 +163,10 @@ export type AttemptChange = AttemptRef & {
   readonly pspReference: string | null;
   readonly reason: string | null;
   readonly resolvedBy: string | null;
+  /** How long its buyer may take from now on (s), where that was not said before; left out: no buyer is waited for. */
+  readonly customerLimitS?: number;
+  /** Where it is to be canceled from now on; an earlier wish stands. */
+  readonly cancel?: Cancel;
 };
 
 /** `maybe_sent` only ever rises; a PSP reference once known is kept, and the first send stays the first. */
@@ -170,7 +178,9 @@ export async function updateAttempts(tx: Tx, changes: readonly AttemptChange[]):
            psp_reference = coalesce(c.psp_reference, a.psp_reference), reason = c.reason,
            resolved_by = c.resolved_by, sends = greatest(c.sends, a.sends),
            first_sent_at = least(c.first_sent_at, a.first_sent_at),
-           last_sent_at = greatest(c.last_sent_at, a.last_sent_at)
+           last_sent_at = greatest(c.last_sent_at, a.last_sent_at),
+           customer_until = coalesce(a.customer_until, now() + make_interval(secs => c.customer_limit_s)),
+           cancel_as = coalesce(a.cancel_as, c.cancel_as), cancel_reason = coalesce(a.cancel_reason, c.cancel_reason)
       from unnest(${list(changes.map((c) => c.operationId))}::bigint[],
                   ${list(changes.map((c) => c.attemptNumber))}::smallint[],
                   ${list(changes.map((c) => c.state))}::text[],
@@ -181,9 +191,12 @@ export async function updateAttempts(tx: Tx, changes: readonly AttemptChange[]):
                   ${list(changes.map((c) => c.resolvedBy))}::text[],
                   ${list(changes.map((c) => c.sent?.sends ?? null))}::integer[],
                   ${list(changes.map((c) => c.sent?.firstSentAt ?? null))}::timestamptz[],
-                  ${list(changes.map((c) => c.sent?.lastSentAt ?? null))}::timestamptz[])
+                  ${list(changes.map((c) => c.sent?.lastSentAt ?? null))}::timestamptz[],
+                  ${list(changes.map((c) => c.customerLimitS ?? null))}::float8[],
+                  ${list(changes.map((c) => c.cancel?.as ?? null))}::text[],
+                  ${list(changes.map((c) => c.cancel?.reason ?? null))}::text[])
            as c (operation_id, number, state, is_open, maybe_sent, psp_reference, reason, resolved_by, sends,
-                 first_sent_at, last_sent_at)
+                 first_sent_at, last_sent_at, customer_limit_s, cancel_as, cancel_reason)
      where a.operation_id = c.operation_id
        and a.number = c.number`;
 }

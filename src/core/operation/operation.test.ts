@@ -27,23 +27,23 @@ describe('the transition table', () => {
     const head = ['', ...OPERATION_EVENTS].map(cell).join('').trimEnd();
     expect(`\n${[head, ...lines].join('\n')}\n`).toMatchInlineSnapshot(`
       "
-                         claimed            succeeded          paid               declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error       reversed           canceled           retried
-      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  canceled           -
-      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      claimed            -                  succeeded          paid               declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        reversed           -                  -
-      pending_psp        pending_psp        succeeded          paid               declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  reversed           -                  -
-      awaiting_customer  awaiting_customer  succeeded          paid               declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  reversed           -                  -
-      retry_wait         claimed            succeeded          paid               declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        reversed           -                  -
-      unknown            unknown            succeeded          paid               declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  reversed           -                  -
-      held_config        claimed            succeeded          paid               declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        reversed           -                  -
-      succeeded          -                  -                  paid               -                  -                  -                  -                  -                  -                  -                  reversed           -                  -
-      paid               -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  reversed           -                  -
-      declined           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      expired            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      reversed           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+                         claimed            succeeded          paid               declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error       reversed           canceled           expired            retried
+      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  canceled           -                  -
+      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      claimed            -                  succeeded          paid               declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        reversed           -                  -                  -
+      pending_psp        pending_psp        succeeded          paid               declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  reversed           -                  -                  -
+      awaiting_customer  awaiting_customer  succeeded          paid               declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  reversed           canceled           expired            -
+      retry_wait         claimed            succeeded          paid               declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        reversed           -                  -                  -
+      unknown            unknown            succeeded          paid               declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  reversed           -                  -                  -
+      held_config        claimed            succeeded          paid               declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        reversed           -                  -                  -
+      succeeded          -                  -                  paid               -                  -                  -                  -                  -                  -                  -                  reversed           -                  -                  -
+      paid               -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  reversed           -                  -                  -
+      declined           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      expired            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
+      reversed           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
       "
     `);
   });
@@ -76,8 +76,12 @@ describe('the transition table', () => {
     expect(again.map((state) => transition(state, 'retried'))).toEqual(again.map(() => 'queued'));
   });
 
-  test('only what waits for its first claim can be canceled', () => {
-    expect(SUB_STATES.filter((state) => transition(state, 'canceled') !== null)).toEqual(['queued']);
+  test('only what waits for its first claim or for its buyer can be canceled', () => {
+    const cancelable = SUB_STATES.filter((state) => transition(state, 'canceled') !== null);
+    expect(cancelable).toEqual(['queued', 'awaiting_customer']);
+    expect(SUB_STATES.filter((state) => transition(state, 'expired') !== null)).toEqual([
+      'awaiting_customer',
+    ]);
   });
 
   test.each(IN_DOUBT_OR_PENDING)('%s is left by evidence about the attempt alone', (state) => {

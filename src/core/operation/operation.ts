@@ -88,8 +88,9 @@ export const OPERATION_EVENTS = [
   'not_sent',
   'config_error',
   'reversed',
-  // By a person's command: never after a doubt, and never while anything may have been sent.
+  // Nothing was ever sent and a person says so, or the PSP says that what waited for its buyer is canceled.
   'canceled',
+  'expired',
   'retried',
 ] as const;
 export type OperationEvent = (typeof OPERATION_EVENTS)[number];
@@ -118,6 +119,12 @@ const FROM_DOUBT = {
   unknown: 'unknown',
 } as const;
 
+/**
+ * The wish that an attempt which waits for its buyer ends without a charge, and what the order ends as once the PSP has
+ * said so: the buyer failed, ran out of time, or somebody took the order back. It ends nothing by itself.
+ */
+export type Cancel = { readonly as: 'declined' | 'expired' | 'canceled'; readonly reason: string };
+
 /** Nothing was charged, for certain: another attempt may be made, with a key of its own. */
 const FROM_A_DEFINITIVE_NO = { retried: 'queued' } as const;
 
@@ -130,7 +137,12 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
   held_config: { ...FROM_A_CALL, claimed: 'claimed' },
   unknown: { ...FROM_DOUBT, claimed: 'unknown' },
   pending_psp: { ...FROM_DOUBT, claimed: 'pending_psp' },
-  awaiting_customer: { ...FROM_DOUBT, claimed: 'awaiting_customer' },
+  awaiting_customer: {
+    ...FROM_DOUBT,
+    claimed: 'awaiting_customer',
+    canceled: 'canceled',
+    expired: 'expired',
+  },
   // The PSP can take back what it had done: a refund that fails after all, a payout that is returned.
   succeeded: { paid: 'paid', reversed: 'reversed' },
   // Of payouts only: the seller has it, as far as the PSP can tell.

@@ -8,7 +8,10 @@ import {
   makeDue,
   makeSteady,
   openTestBook,
+  orderRequest,
+  paymentRequest,
   queueCharge,
+  queueCharges,
   REPLY,
   record,
   scriptedConnector,
@@ -21,6 +24,7 @@ import {
 } from '../../testing/fixtures.ts';
 import { laneOf } from '../queue/job.ts';
 import { getBookKey } from '../queue/queue-store.ts';
+import { refundPartials } from '../refund/refund-partials.ts';
 import { callPsp, claimTasks, type Task } from './execute-operations.ts';
 import type { ReplayAction } from './letter-plan.ts';
 import { type ReplayContext, type ReplayResult, replayDeadLetters } from './replay-dead-letters.ts';
@@ -480,5 +484,44 @@ describe('an answer that the books refused', () => {
       entries: ['charge_succeeded'],
       deadLetters: [],
     });
+  });
+});
+
+describe('a rejected order of a payment that is refunded when only a part succeeds', () => {
+  const giveBack = () =>
+    refundPartials(book.db, {
+      policy: { fee: 'proportional', overdraw: 'allowed' },
+      bookKey,
+      principal: 'test',
+      accountOf: () => ({ psp: 'stripe' }),
+    });
+  const partial = async (): Promise<Charge> => {
+    const account = uniqueName('acct');
+    const request = paymentRequest({ orders: [orderRequest(), orderRequest()] });
+    const [, failed] = await queueCharges(book.db, account, [request], { onPartial: 'refund' });
+    for (const task of await claim(daemon, account)) {
+      const isFailed = task.job.operationId === failed!.operationId;
+      await record(daemon, task, isFailed ? REPLY.rejected : REPLY.succeeded);
+    }
+    return { account, operationId: failed!.operationId };
+  };
+
+  test('is not tried again once the rest was given back', async () => {
+    const one = await partial();
+    expect(await giveBack()).toMatchObject({ refunds: 1 });
+    expect(await replay(one)).toMatchObject([{ kind: 'refused', code: 'nothing_to_replay' }]);
+    expect(await standingOf(book.db, one.operationId)).toMatchObject({
+      attempts: 1,
+      subState: 'rejected',
+      deadLetters: ['rejected'],
+    });
+  });
+
+  test('tried again before that, the payment is watched: nothing is given back meanwhile', async () => {
+    const one = await partial();
+    expect(await replay(one)).toMatchObject([{ how: 'renew' }]);
+    expect(await giveBack()).toEqual({ payments: 0, refunds: 0 });
+    await record(daemon, await claimAny(one), REPLY.succeeded);
+    expect(await giveBack()).toEqual({ payments: 1, refunds: 0 });
   });
 });

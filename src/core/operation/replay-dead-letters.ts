@@ -20,6 +20,7 @@ import { ANY_LETTER, closeLettersAs, listDeadLetters, lockDeadLetters } from '..
 import { laneOf } from '../queue/job.ts';
 import { insertJobs, lockJobs, notifyLane } from '../queue/queue-store.ts';
 import { type ResumedJob, resumeJobs } from '../queue/rescue-store.ts';
+import { rewatchPartials } from '../refund/refund-store.ts';
 import { applyFindings } from './apply-findings.ts';
 import { type PlannedReplay, planReplays, type ReplayAction, type ReplayPlan } from './letter-plan.ts';
 import { insertAttempts, type NewAttempt } from './operation-store.ts';
@@ -71,7 +72,7 @@ export async function replayDeadLetters(
     const planned = planReplays(letters, standings, context.action, (name) =>
       capabilitiesOf(context.pspOf(name)),
     ).map((one) => withAttempt(context, one));
-    return write(tx, context, planned);
+    return write(tx, context, await refuseGivenBack(tx, planned));
   });
   const settled: ReplayResult[] = [];
   for (const one of results) settled.push('kind' in one ? one : await foldApart(db, context, one));
@@ -110,6 +111,19 @@ async function fold(tx: Tx, context: ReplayContext, one: Prepared): Promise<Repl
     { operationId, attemptNumber, source: 'person', reply: null, held: null },
   ]);
   return { letterId, operationId, kind: 'replayed', how: 'fold', job: null };
+}
+
+/** A new attempt at an order whose payment was given back would charge the buyer for a part of it, against its policy. */
+async function refuseGivenBack(tx: Tx, planned: readonly Prepared[]): Promise<readonly Prepared[]> {
+  const renewsCharge = ({ attempt, standing }: Prepared): boolean =>
+    attempt !== null && standing.kind === 'charge';
+  const renewed = planned.filter(renewsCharge).flatMap(({ standing }) => standing.paymentId ?? []);
+  const givenBack = await rewatchPartials(tx, [...new Set(renewed)]);
+  return planned.map((one) => {
+    if (!renewsCharge(one) || !givenBack.has(one.standing.paymentId ?? 0n)) return one;
+    const message = 'the rest of its payment was given back: let the buyer check out again';
+    return { ...one, attempt: null, plan: { kind: 'refused', code: 'nothing_to_replay', message } };
+  });
 }
 
 type Prepared = PlannedReplay & { readonly attempt: NewAttempt | null };

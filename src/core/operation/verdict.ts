@@ -8,6 +8,7 @@ import type { NewEntry } from '../ledger/ledger-store.ts';
 import * as rules from '../ledger/posting-rules.ts';
 import type { Currency } from '../money.ts';
 import type { Capabilities, EnquiryReply } from '../psp/psp.ts';
+import type { Routing } from '../psp/route.ts';
 import type { JobAction, OpenJob } from '../queue/queue-store.ts';
 import { type DeadLetterCode, decide, decideRecheck, type Step } from './decide.ts';
 import {
@@ -21,8 +22,20 @@ import {
   type Outcome,
   weightOf,
 } from './evidence.ts';
-import { isEnded, publicStateOf, type SubState, shownSubState, transition } from './operation.ts';
+import type { NewHandOff } from './hand-off-store.ts';
+import {
+  type Cancel,
+  isEnded,
+  type OperationEvent,
+  publicStateOf,
+  type SubState,
+  shownSubState,
+  transition,
+} from './operation.ts';
 import type { AttemptChange, NewEvidence, OperationChange, Subject } from './operation-store.ts';
+
+/** How long a buyer may take where the configuration says nothing (ms): a day. */
+const DEFAULT_CUSTOMER_LIMIT_MS = 24 * 3_600_000;
 
 /** Longest reason or reference that is kept of an answer (characters); `detail` has all of it. */
 const MAX_STORED_TEXT = 2_000;
@@ -34,6 +47,8 @@ type HeldJob = {
   readonly burned: number;
   readonly waits: number;
   readonly firstSentAgoMs: number;
+  /** How long the buyer could still take when it was claimed (ms); null: none was waited for. */
+  readonly customerLeftMs: number | null;
 };
 
 /** Something learned about an attempt. One per operation in a call. */
@@ -47,12 +62,23 @@ export type Finding = {
   readonly held: HeldJob | null;
 };
 
+/** What a new attempt elsewhere needs of the configuration. */
+export type Reroute = {
+  readonly route: Routing;
+  /** The book's own random part of every idempotency key at a PSP. */
+  readonly bookKey: string;
+};
+
 export type FindingContext = {
   /** Who was authenticated, for the evidence and the events. */
   readonly principal: string;
   readonly capabilitiesOf: (pspAccount: string) => Capabilities;
   /** Uniform in [0, 1). */
   readonly random: () => number;
+  /** How long a buyer may take to finish a charge (ms), from when the PSP first asks for it; left out: 24 hours. */
+  readonly customerLimitMs?: number;
+  /** Where softly declined charges may be tried next; left out: nowhere. */
+  readonly reroute?: Reroute;
   /** Set when booking failed before: store the evidence, decide nothing, open a dead letter that says this. */
   readonly quarantine?: string;
 };
@@ -70,6 +96,12 @@ export type Verdict = {
   readonly attemptState: AttemptState;
   readonly entries: readonly NewEntry[];
   readonly letter: { readonly code: DeadLetterCode; readonly reason: string } | null;
+  /** How long a buyer may take (ms), where this is the first word of one. */
+  readonly customerLimitMs: number;
+  /** Something may be stored for its buyer. */
+  readonly mayHaveHandOff: boolean;
+  /** Before this finding, something said that the PSP may have it. */
+  readonly wasInDoubt: boolean;
 };
 
 /** The decision about one finding; pure. */
@@ -88,7 +120,14 @@ export function judge(
   const known = stored.get(subject.operationId) ?? [];
   const outcome = merge(evidence === null ? known : [...known, evidence]);
   const knownBefore = known.length > 0 && merge(known).contradicted;
-  const base = { subject, finding, job, right, evidence, outcome };
+  const customerLimitMs = context.customerLimitMs ?? DEFAULT_CUSTOMER_LIMIT_MS;
+  const mayHaveHandOff = known.some((item) => item.kind === 'awaiting_customer');
+  const wasInDoubt =
+    subject.maybeSent || known.some((item) => ['doubt', 'held'].includes(weightOf(item.kind)));
+  const base = {
+    ...{ subject, finding, job, right, evidence, outcome },
+    ...{ customerLimitMs, mayHaveHandOff, wasInDoubt },
+  };
   const asItWas = {
     step: null,
     subState: subject.subState,
@@ -111,7 +150,7 @@ export function judge(
   }
   const amiss = letterOfAmiss(finding, subject, evidence, known);
   if (hasEnded(subject)) return afterTheEnd(context, base, { contradicted: knownBefore, amiss });
-  const subState = transition(subject.subState, outcome.kind);
+  const subState = transition(subject.subState, eventOf(subject, outcome));
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
   const step =
@@ -127,6 +166,12 @@ export function judge(
         ? { code: step.code, reason: step.reason }
         : (letterOfEnd(subject, outcome, subState) ?? amiss),
   };
+}
+
+/** A charge that was to be canceled, and now certainly has not been made, ends as it was wanted to. */
+function eventOf({ subState, cancelAs }: Subject, { kind }: Outcome): OperationEvent {
+  if ((kind !== 'declined' && kind !== 'reversed') || cancelAs === null) return kind;
+  return transition(subState, cancelAs) === null ? kind : cancelAs;
 }
 
 /** What the books say of an attempt that was open; of one that moved and came back unseen, both. */
@@ -193,18 +238,26 @@ function rightOf(finding: Finding, job: OpenJob | undefined): Verdict['right'] {
 /** Nothing new was said: what is stored is folded. */
 const WOKEN = { kind: 'unknown', reason: 'woken', next: 'resend', retryAfterMs: null } as const;
 
-function nextStep(context: FindingContext, base: Pick<Verdict, 'subject' | 'finding' | 'outcome'>): Step {
-  const held = base.finding.held;
+function nextStep(
+  context: FindingContext,
+  base: Pick<Verdict, 'subject' | 'finding' | 'outcome' | 'customerLimitMs'>,
+): Step {
+  const { held } = base.finding;
   if (held === null) throw new Bug('a held job without its hold');
   return decide({
     ...held,
-    action: held.action === 'send' ? 'send' : 'enquire',
+    action: held.action === 'recheck' ? 'enquire' : held.action,
+    customer: { leftMs: held.customerLeftMs ?? base.customerLimitMs, cancel: cancelOf(base.subject) },
     operationKind: base.subject.kind,
     outcome: base.outcome,
     latest: base.finding.reply ?? WOKEN,
     capabilities: context.capabilitiesOf(base.subject.pspAccount),
     random: context.random(),
   });
+}
+
+function cancelOf({ cancelAs, cancelReason }: Subject): Cancel | null {
+  return cancelAs === null ? null : { as: cancelAs, reason: cancelReason ?? '' };
 }
 
 function toEvidence(
@@ -214,7 +267,8 @@ function toEvidence(
   right: Verdict['right'],
 ): NewEvidence {
   const late = finding.held !== null && right !== 'held' && finding.source === 'reply';
-  const { kind: said, ...rest } = reply;
+  // What the buyer is handed is a secret, and evidence is for ever.
+  const { kind: _said, handOff: _, ...rest } = { handOff: null, ...reply };
   return {
     operationId: finding.operationId,
     attemptNumber: finding.attemptNumber,
@@ -394,7 +448,7 @@ function known<T>(value: T | null): T {
 
 /** Null where the row stays as it is: fenced evidence, or equal evidence after the end. */
 export function attemptChange(verdict: Verdict): AttemptChange | null {
-  const { subject, outcome, attemptState, evidence } = verdict;
+  const { subject, outcome, attemptState, evidence, step } = verdict;
   if (verdict.right === 'fenced') return null;
   if (hasEnded(subject) && attemptState === subject.attemptState) return null;
   const doubt =
@@ -409,6 +463,8 @@ export function attemptChange(verdict: Verdict): AttemptChange | null {
     pspReference: outcome.pspReference,
     reason: outcome.reason,
     resolvedBy: isOpenAttempt(attemptState) ? null : outcome.decidedBy,
+    ...(attemptState === 'awaiting_customer' ? { customerLimitS: verdict.customerLimitMs / 1_000 } : {}),
+    ...(step?.kind === 'again' && step.cancel !== undefined ? { cancel: step.cancel } : {}),
   };
 }
 
@@ -423,10 +479,24 @@ export function operationChange(verdict: Verdict): OperationChange | null {
   return {
     operationId: subject.operationId,
     subState,
-    reason: outcome.reason,
+    reason: subState === subject.cancelAs ? subject.cancelReason : outcome.reason,
     pspReference: outcome.pspReference,
     fence: Math.max(fence, subject.operationFence),
   };
+}
+
+/** What the buyer is to be handed, as long as it can still help. */
+export function handOffOf(verdict: Verdict): readonly NewHandOff[] {
+  const { finding, attemptState } = verdict;
+  const { operationId, attemptNumber, reply } = finding;
+  if (reply?.kind !== 'awaiting_customer' || reply.handOff === null || !isOpenAttempt(attemptState))
+    return [];
+  return [{ operationId, attemptNumber, data: JSON.stringify(reply.handOff) }];
+}
+
+/** An attempt that is over needs no buyer any more. */
+export function uselessHandOff({ finding, attemptState, mayHaveHandOff }: Verdict): readonly bigint[] {
+  return mayHaveHandOff && !isOpenAttempt(attemptState) ? [finding.operationId] : [];
 }
 
 /** A refund that fails now with pending money in it: that must still be released one day. */

@@ -389,6 +389,7 @@ function orderRows(
     customerPresent: item.customerPresent,
     releaseAfterDays: policy.releaseAfterDays,
     orderRef: item.orderRef,
+    returnUrl: item.returnUrl ?? null,
     metadata: JSON.stringify(item.metadata),
   };
   const account = accountOf(policy, request, item);
@@ -435,6 +436,7 @@ function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {
     paymentMethod: order.paymentMethod,
     buyer: request.buyer,
     customerPresent: order.customerPresent,
+    returnUrl: order.returnUrl,
   };
 }
 
@@ -470,6 +472,7 @@ function acceptedOrder({ order, operation, attempt, job }: OrderRows): string {
     customer_present: order.customerPresent,
     release_after_days: order.releaseAfterDays,
     order_ref: order.orderRef,
+    ...(order.returnUrl === null ? {} : { return_url: order.returnUrl }),
     operation: operation.id.toString(),
     psp_account: operation.pspAccount,
     sub_state: operation.subState,

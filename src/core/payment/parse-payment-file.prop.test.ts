@@ -15,12 +15,20 @@ const GOOD = {
   platform_fee: '0.50',
   order_ref: 'A-1',
   customer_present: 'true',
+  return_url: 'https://shop.example/back',
   metadata_note: 'x',
 } as const;
 type Row = Record<keyof typeof GOOD, string>;
 
 const COLUMNS = Object.keys(GOOD) as (keyof typeof GOOD)[];
-const OPTIONAL = ['idempotency_key', 'platform_fee', 'order_ref', 'customer_present', 'metadata_note'];
+const OPTIONAL = [
+  'idempotency_key',
+  'platform_fee',
+  'order_ref',
+  'customer_present',
+  'return_url',
+  'metadata_note',
+];
 
 /** What people, spreadsheets and attackers put into a field. */
 const NASTY = [
@@ -137,6 +145,7 @@ function bodyOf(row: Row) {
         platform_fee: optional('platform_fee'),
         order_ref: optional('order_ref'),
         customer_present: presentOf(row.customer_present),
+        return_url: optional('return_url'),
         metadata: row.metadata_note === '' ? undefined : { note: row.metadata_note },
       },
     ],

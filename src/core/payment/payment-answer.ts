@@ -4,7 +4,9 @@
  */
 import { formatId } from '../ids.ts';
 import { type Currency, formatAmount, type MoneyJson, toMoneyJson } from '../money.ts';
+import type { HandOffRow } from '../operation/hand-off-store.ts';
 import { type PublicState, paymentStateOf, publicStateOf, type SubState } from '../operation/operation.ts';
+import type { HandOff } from '../psp/psp.ts';
 import type { PaymentRow } from './payment-store.ts';
 
 /** The body of 202. */
@@ -78,6 +80,14 @@ export type PaymentView = {
   readonly payment_orders: readonly PaymentOrderView[];
 };
 
+/** What one who asks for this payment alone is told besides. */
+export type PaymentDetail = Omit<PaymentView, 'payment_orders'> & {
+  readonly payment_orders: readonly (PaymentOrderView & { readonly hand_off?: HandOffView })[];
+};
+
+/** What the buyer needs to finish the order, and until when it can help; `lost`: only the PSP still has it. */
+type HandOffView = (HandOff | { readonly type: 'lost' }) & { readonly expires_at: string };
+
 type PaymentOrderView = {
   readonly payment_order_id: string;
   readonly seller: string;
@@ -118,6 +128,30 @@ export function paymentView(orders: readonly PaymentRow[]): PaymentView {
     metadata: first.metadata,
     payment_orders: orders.map(orderView),
   };
+}
+
+/** The charges of a payment that wait for its buyer. */
+export function waitingCharges(orders: readonly PaymentRow[]): readonly bigint[] {
+  return orders.flatMap((order) => (order.subState === 'awaiting_customer' ? [order.operationId] : []));
+}
+
+/** The view of one payment with what its buyer needs: secrets, so never in a list. */
+export function paymentDetail(
+  orders: readonly PaymentRow[],
+  handOffs: readonly Pick<HandOffRow, 'operationId' | 'data' | 'expiresAt'>[],
+): PaymentDetail {
+  const view = paymentView(orders);
+  const byOperation = new Map(handOffs.map((one) => [one.operationId, one]));
+  const details = view.payment_orders.map((order, i) => {
+    const handOff = byOperation.get(orders[i]!.operationId);
+    return handOff === undefined ? order : { ...order, hand_off: handOffView(handOff) };
+  });
+  return { ...view, payment_orders: details };
+}
+
+function handOffView({ data, expiresAt }: Pick<HandOffRow, 'data' | 'expiresAt'>): HandOffView {
+  const handOff = data === null ? ({ type: 'lost' } as const) : (JSON.parse(data) as HandOff);
+  return { ...handOff, expires_at: isoTime(expiresAt) };
 }
 
 function orderView(order: PaymentRow): PaymentOrderView {

@@ -33,6 +33,7 @@ export type FieldFaultCode =
   | 'no_orders'
   | 'too_many_orders'
   | 'not_an_id'
+  | 'not_a_url'
   | 'unknown_field';
 
 /** Longest names in characters (code points after normalisation). */
@@ -48,6 +49,9 @@ export const NAME_LIMITS = {
 } as const;
 
 export type NameField = keyof typeof NAME_LIMITS;
+
+/** Longest address that a buyer comes back to, in characters. */
+export const MAX_RETURN_URL = 2_000;
 
 /** Most orders of one payment. */
 export const MAX_ORDERS = 100;
@@ -109,6 +113,18 @@ const NON_ASCII = /[\u0080-\uffff]/;
 /** The form in which texts are kept and compared: Unicode normal form C. */
 export function normalText(text: string): string {
   return NON_ASCII.test(text) ? text.normalize('NFC') : text;
+}
+
+const WEB_ADDRESS = /^https?:\/\/[^\s\p{C}]+$/iu;
+
+/** Checks where a buyer comes back to: an absolute http(s) address of at most {@link MAX_RETURN_URL} characters. */
+export function returnUrlFault(text: string): FieldFault | null {
+  if (text === '') return fault('empty', 'must not be empty');
+  if (text.length > MAX_RETURN_URL) return tooLong(MAX_RETURN_URL);
+  if (containsCardNumber(text)) return CARD_FAULT;
+  const url = WEB_ADDRESS.test(text) && URL.canParse(text) ? new URL(text) : null;
+  if (url !== null && url.username === '' && url.password === '') return null;
+  return fault('not_a_url', 'must be an address like https://shop.example/back, without a user in it');
 }
 
 export type MoneyFields = { readonly amount: string; readonly currency: string; readonly fee: string | null };

@@ -181,6 +181,31 @@ describe('one fault at a time', () => {
       inOrder({ platform_fee: '4222222222222' }),
       ['payment_orders[0].platform_fee card_number'],
     ],
+    ...[
+      'ftp://shop.example/x',
+      'shop.example/x',
+      'https://',
+      'https://user:pass@shop.example/',
+      'https://shop.example/a b',
+      ' https://shop.example/',
+      'javascript:alert(1)',
+      'https://shop.example/\u202e',
+    ].map((url): [string, unknown, string[]] => [
+      `return_url ${JSON.stringify(url)}`,
+      inOrder({ return_url: url }),
+      ['payment_orders[0].return_url not_a_url'],
+    ]),
+    ['return_url empty', inPayment({ return_url: '' }), ['return_url empty']],
+    [
+      'return_url too long',
+      inOrder({ return_url: `https://shop.example/${'x'.repeat(1_980)}` }),
+      ['payment_orders[0].return_url too_long'],
+    ],
+    [
+      'return_url with a card number',
+      inOrder({ return_url: 'https://shop.example/?card=4242424242424242' }),
+      ['payment_orders[0].return_url card_number'],
+    ],
     [
       'customer_present text',
       inOrder({ customer_present: 'true' }),
@@ -388,6 +413,7 @@ describe('the canonical text', () => {
     ['the fee', inOrder({ platform_fee: '0' })],
     ['the reference', inOrder({ order_ref: 'A-1' })],
     ['the presence of the customer', inOrder({ customer_present: true })],
+    ['where the buyer comes back to', inOrder({ return_url: 'https://shop.example/a' })],
     ["an order's metadata", inOrder({ metadata: { a: '' } })],
     ["the payment's metadata", inPayment({ metadata: { a: '' } })],
     ['the number of orders', inPayment({ payment_orders: [order, order] })],
@@ -407,4 +433,21 @@ describe('the canonical text', () => {
       text(inPayment({ checkout_id: 'a', buyer: 'b","c' })),
     );
   });
+});
+
+test('the payment says where buyers come back to, unless the order does; 2,000 characters are enough', () => {
+  const longest = `https://shop.example/${'x'.repeat(1_979)}`;
+  const reading = readPaymentRequest({
+    checkout_id: 'c',
+    idempotency_key: 'k',
+    buyer: 'b',
+    payment_method: 'pm',
+    return_url: longest,
+    payment_orders: [
+      { seller: 's', amount: '1', currency: 'EUR' },
+      { seller: 's', amount: '1', currency: 'EUR', return_url: 'HTTP://localhost:3000/back?a=b#c' },
+    ],
+  });
+  const urls = reading.kind === 'ok' ? reading.request.orders.map((one) => one.returnUrl) : reading.faults;
+  expect(urls).toEqual([longest, 'HTTP://localhost:3000/back?a=b#c']);
 });

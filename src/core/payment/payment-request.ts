@@ -11,12 +11,14 @@ import {
   MAX_METADATA_KEYS,
   MAX_METADATA_VALUE,
   MAX_ORDERS,
+  MAX_RETURN_URL,
   metadataFaults,
   NAME_LIMITS,
   type NameField,
   nameFault,
   normalText,
   readMoney,
+  returnUrlFault,
 } from './payment-fields.ts';
 
 /** A payment as the rest of the program knows it: checked, normalised, amounts in minor units. */
@@ -37,6 +39,8 @@ export type PaymentOrderRequest = {
   readonly platformFeeMinor: bigint | null;
   readonly orderRef: string | null;
   readonly customerPresent: boolean;
+  /** Where a buyer who was sent away to authenticate comes back to; left out: nowhere. */
+  readonly returnUrl?: string;
   readonly metadata: Metadata;
 };
 
@@ -81,6 +85,17 @@ export function nameSchema(field: NameField, description: string) {
     .meta({ description, minLength: 1, maxLength: NAME_LIMITS[field] });
 }
 
+/** As {@link returnUrlFault} checks it. */
+function returnUrlSchema(description: string) {
+  return z
+    .string()
+    .superRefine((text, sink) => {
+      const found = returnUrlFault(text);
+      if (found !== null) addFault(sink, [], found);
+    })
+    .meta({ description, format: 'uri', maxLength: MAX_RETURN_URL });
+}
+
 const metadataSchema = z
   .unknown()
   .superRefine((value, sink) => {
@@ -119,6 +134,7 @@ const orderSchema = z
       .nullish(),
     order_ref: nameSchema('order_ref', "The caller's own name of the order.").nullish(),
     customer_present: z.boolean().meta({ description: 'The buyer can be asked to authenticate.' }).nullish(),
+    return_url: returnUrlSchema("Where the buyer comes back to; default: the payment's.").nullish(),
     metadata: metadataSchema,
   })
   .superRefine((value: unknown, sink) => {
@@ -139,6 +155,7 @@ export const paymentBodySchema = z
     ),
     buyer: nameSchema('buyer', 'Who pays.'),
     payment_method: nameSchema('payment_method', 'Default for orders that name none.').nullish(),
+    return_url: returnUrlSchema('Default for orders that name none.').nullish(),
     payment_orders: z.array(orderSchema).meta({ minItems: 1, maxItems: MAX_ORDERS }),
     metadata: metadataSchema,
   })
@@ -174,22 +191,24 @@ function requestOf(body: PaymentBody): PaymentRequest {
     checkoutId: normalText(body.checkout_id),
     idempotencyKey: normalText(body.idempotency_key),
     buyer: normalText(body.buyer),
-    orders: body.payment_orders.map((order) => orderOf(order, body.payment_method ?? '')),
+    orders: body.payment_orders.map((order) => orderOf(order, body)),
     metadata: metadataOf(body.metadata),
   };
 }
 
-function orderOf(order: PaymentBody['payment_orders'][number], method: string): PaymentOrderRequest {
+function orderOf(order: PaymentBody['payment_orders'][number], body: PaymentBody): PaymentOrderRequest {
+  const returnUrl = order.return_url ?? body.return_url ?? null;
   const { amount, currency, platform_fee: fee = null } = order;
   const reading = readMoney({ amount, currency, fee });
   if (reading.kind === 'bad') throw new Bug('a checked order has money that cannot be read');
   return {
     seller: normalText(order.seller),
     money: reading.money,
-    paymentMethod: normalText(order.payment_method ?? method),
+    paymentMethod: normalText(order.payment_method ?? body.payment_method ?? ''),
     platformFeeMinor: reading.platformFeeMinor,
     orderRef: order.order_ref == null ? null : normalText(order.order_ref),
     customerPresent: order.customer_present ?? false,
+    ...(returnUrl === null ? {} : { returnUrl }),
     metadata: metadataOf(order.metadata),
   };
 }
@@ -284,6 +303,8 @@ export function canonicalOrder(order: PaymentOrderRequest): readonly unknown[] {
     order.orderRef,
     order.customerPresent,
     sortedEntries(order.metadata),
+    // Only where there is one: what was fingerprinted before keeps its fingerprint.
+    ...(order.returnUrl === undefined ? [] : [order.returnUrl]),
   ];
 }
 

@@ -60,7 +60,13 @@ export function canonicalRetryText(paymentId: bigint, request: RetryRequest): st
 }
 
 export type RetryRefusal = {
-  readonly code: 'already_succeeded' | 'attempt_unresolved' | 'needs_a_person' | 'not_retryable';
+  readonly code:
+    | 'already_succeeded'
+    | 'attempt_unresolved'
+    | 'needs_a_person'
+    | 'not_retryable'
+    | 'hard_decline'
+    | 'payment_given_back';
   readonly message: string;
 };
 
@@ -89,6 +95,26 @@ export function findRetryRefusal(standing: Standing | undefined): RetryRefusal |
   if (transition(subState, 'retried') !== null) return null;
   return { code: 'not_retryable', message: `The order has ended as ${subState}; it is not tried again.` };
 }
+
+/** Why this method may not be tried again, or null: its issuer said no for good, in whichever attempt that was. */
+export function findHardDecline(
+  declines: readonly { readonly reason: string | null; readonly method: string | null }[],
+  paymentMethod: string,
+): RetryRefusal | null {
+  const decline = declines.findLast(({ method }) => method === paymentMethod);
+  if (decline === undefined) return null;
+  const why = decline.reason ?? 'no reason given';
+  return {
+    code: 'hard_decline',
+    message: `This payment method was declined for good (${why}); give another one.`,
+  };
+}
+
+/** The buyer was told that the payment has failed, and may have checked out again. */
+export const GIVEN_BACK: RetryRefusal = {
+  code: 'payment_given_back',
+  message: 'The rest of the payment was given back because this order failed; let the buyer check out again.',
+};
 
 /** What the block lists say at the time of the retry; what can't be told counts as a no. */
 export type RetryRisk = { readonly decision: 'allow' | 'block'; readonly reason: string };

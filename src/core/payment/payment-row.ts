@@ -11,6 +11,7 @@ import {
   nameFault,
   normalText,
   readMoney,
+  returnUrlFault,
 } from './payment-fields.ts';
 import {
   type Metadata,
@@ -20,7 +21,13 @@ import {
 } from './payment-request.ts';
 
 const REQUIRED_COLUMNS = ['checkout_id', 'buyer', 'seller', 'amount', 'currency', 'payment_method'] as const;
-const OPTIONAL_COLUMNS = ['idempotency_key', 'platform_fee', 'order_ref', 'customer_present'] as const;
+const OPTIONAL_COLUMNS = [
+  'idempotency_key',
+  'platform_fee',
+  'order_ref',
+  'customer_present',
+  'return_url',
+] as const;
 type Column = (typeof REQUIRED_COLUMNS)[number] | (typeof OPTIONAL_COLUMNS)[number];
 
 const COLUMNS: ReadonlySet<string> = new Set([...REQUIRED_COLUMNS, ...OPTIONAL_COLUMNS]);
@@ -106,6 +113,7 @@ export function rowOfCells(cells: readonly string[], layout: RowLayout): FlatRow
     platform_fee: cellAt(cells, indexOf.platform_fee),
     order_ref: cellAt(cells, indexOf.order_ref),
     customer_present: customerPresent,
+    return_url: cellAt(cells, indexOf.return_url),
     metadata: layout.metadata.length === 0 ? NO_METADATA : metadataOfCells(cells, layout),
   };
 }
@@ -139,6 +147,7 @@ const EMPTY_ROW = {
   payment_method: '',
   platform_fee: '',
   order_ref: '',
+  return_url: '',
 } as const satisfies Record<Exclude<Column, 'customer_present'>, string>;
 
 /**
@@ -153,6 +162,7 @@ export function paymentOfGoodRow(row: FlatRow): PaymentRequest | null {
   if (nameFault('payment_method', row.payment_method) !== null) return null;
   if (key !== '' && nameFault('idempotency_key', key) !== null) return null;
   if (orderRef !== '' && nameFault('order_ref', orderRef) !== null) return null;
+  if (row.return_url !== '' && returnUrlFault(row.return_url) !== null) return null;
   const reading = readMoney({ amount: row.amount, currency: row.currency, fee: fee === '' ? null : fee });
   const metadata = goodMetadata(row.metadata);
   if (reading.kind === 'bad' || metadata === null) return null;
@@ -163,6 +173,7 @@ export function paymentOfGoodRow(row: FlatRow): PaymentRequest | null {
     platformFeeMinor: reading.platformFeeMinor,
     orderRef: orderRef === '' ? null : normalText(orderRef),
     customerPresent: row.customer_present,
+    ...(row.return_url === '' ? {} : { returnUrl: row.return_url }),
     metadata,
   };
   return {
@@ -213,6 +224,7 @@ export function bodyOfCells(cells: readonly string[], layout: RowLayout): Paymen
         platform_fee: optional('platform_fee'),
         order_ref: optional('order_ref'),
         customer_present: trueOrFalse(cell('customer_present')),
+        return_url: optional('return_url'),
         metadata: metadataOfCells(cells, layout),
       },
     ],

@@ -144,14 +144,15 @@ export type NewPaymentOrder = {
   readonly releaseAfterDays: number | null;
   readonly orderRef: string | null;
   readonly metadata: string;
+  readonly returnUrl: string | null;
 };
 
 export async function insertPaymentOrders(tx: Tx, orders: readonly NewPaymentOrder[]): Promise<void> {
   await tx.sql`
     insert into ${tx.t.paymentOrder} (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor,
-                                      payment_method, customer_present, release_after_days, order_ref, metadata)
+                                      payment_method, customer_present, release_after_days, order_ref, metadata, return_url)
     select id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
-           customer_present, release_after_days, order_ref, metadata::json
+           customer_present, release_after_days, order_ref, metadata::json, return_url
       from rows from (unnest(${list(orders.map((o) => o.id))}::bigint[]),
                       unnest(${list(orders.map((o) => o.paymentId))}::bigint[]),
                       unnest(${list(orders.map((o) => o.line))}::smallint[]),
@@ -163,9 +164,10 @@ export async function insertPaymentOrders(tx: Tx, orders: readonly NewPaymentOrd
                       unnest(${list(orders.map((o) => o.customerPresent))}::boolean[]),
                       unnest(${list(orders.map((o) => o.releaseAfterDays))}::smallint[]),
                       unnest(${list(orders.map((o) => o.orderRef))}::text[]),
-                      string_to_table(${lines(orders.map((o) => o.metadata))}, E'\\n'))
+                      string_to_table(${lines(orders.map((o) => o.metadata))}, E'\\n'),
+                      unnest(${list(orders.map((o) => o.returnUrl))}::text[]))
            as o (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
-                 customer_present, release_after_days, order_ref, metadata)`;
+                 customer_present, release_after_days, order_ref, metadata, return_url)`;
 }
 
 /** A payment with one of its orders and that order's charge, as reads need it. */
@@ -188,6 +190,7 @@ export type PaymentRow = {
   readonly paymentMethod: string;
   readonly customerPresent: boolean;
   readonly orderRef: string | null;
+  readonly returnUrl: string | null;
   readonly orderMetadata: Readonly<Record<string, string>>;
   readonly operationId: bigint;
   readonly pspAccount: string;
@@ -204,7 +207,7 @@ export async function listPaymentRows(on: Queryable, ids: readonly bigint[]): Pr
   return on.sql<PaymentRow[]>`
     select p.id, p.checkout_id, p.idempotency_key, p.buyer, p.on_partial, p.risk_decision, p.risk_reason, p.metadata,
            p.accepted_at, po.id as order_id, po.line, po.seller, po.amount_minor, po.currency, po.platform_fee_minor,
-           po.payment_method, po.customer_present, po.order_ref, po.metadata as order_metadata, o.id as operation_id, o.psp_account,
+           po.payment_method, po.customer_present, po.order_ref, po.return_url, po.metadata as order_metadata, o.id as operation_id, o.psp_account,
            ${on.t.shownSubState}(o.sub_state, j.state) as sub_state, o.reason, o.psp_reference,
            case j.state when 'leased' then greatest(o.updated_at, j.last_sent_at) else o.updated_at end as updated_at,
            (select coalesce(sum(r.amount_minor), 0)::bigint

@@ -26,6 +26,7 @@ import { cancelOperation } from '../operation/cancel-operation.ts';
 import { resolveOperation } from '../operation/resolve-operation.ts';
 import { capabilitiesOf } from '../psp/request.ts';
 import { getBookKey, lockJobs } from '../queue/queue-store.ts';
+import { refundPartials } from '../refund/refund-partials.ts';
 import { acceptPayments, fingerprint } from './accept-payments.ts';
 import type { RetryRequest } from './payment-retry.ts';
 import { type RetryContext, type RetryResult, retryOrder } from './retry-order.ts';
@@ -222,6 +223,140 @@ describe('is refused', () => {
     const [one, other] = [await answered('declined'), await answered('declined')];
     expect(await retry({ ...one, orderId: other.orderId })).toMatchObject({ kind: 'not_found' });
     expect(await retry({ ...one, paymentId: 999_999n })).toMatchObject({ kind: 'not_found' });
+  });
+});
+
+describe('a decline for good', () => {
+  const HARD = { ...REPLY.declined, reason: 'lost_card', mayRetryAsNew: false } as const;
+  const hardlyDeclined = async (): Promise<Charge> => {
+    const account = uniqueName('acct');
+    const charge = await queueCharge(book.db, account);
+    await record(daemon, await claimOne(daemon, account), HARD);
+    return { ...charge, account };
+  };
+
+  test('refuses the same method, by its reason, and takes another', async () => {
+    const charge = await hardlyDeclined();
+    const same = await retry(charge, { paymentMethod: 'pm_card_visa' });
+    expect(same).toMatchObject({
+      kind: 'refused',
+      code: 'hard_decline',
+      message: expect.stringContaining('lost_card'),
+    });
+    expect(await attemptsOf(charge)).toHaveLength(1);
+    expect(await retry(charge)).toMatchObject({ kind: 'accepted' });
+  });
+
+  test('is remembered over later attempts', async () => {
+    const charge = await hardlyDeclined();
+    await retry(charge);
+    await record(daemon, await claimOne(daemon, charge.account), REPLY.declined);
+    expect(await retry(charge, { paymentMethod: 'pm_card_visa' })).toMatchObject({ code: 'hard_decline' });
+    expect(await retry(charge)).toMatchObject({ kind: 'accepted' });
+  });
+
+  test('is what the PSP advised, and not a soft decline or a person’s word', async () => {
+    const soft = await answered('declined');
+    expect(await retry(soft, { paymentMethod: 'pm_card_visa' })).toMatchObject({ kind: 'accepted' });
+    const lost = await answered('unknown');
+    await resolveOperation(book.db, {
+      operationId: lost.operationId,
+      verdict: 'failed',
+      evidence: 'nothing in the dashboard',
+      pspReference: null,
+      principal: 'os:ana',
+      capabilitiesOf: () => capabilitiesOf('stripe'),
+    });
+    expect(await retry(lost, { paymentMethod: 'pm_card_visa' })).toMatchObject({ kind: 'accepted' });
+  });
+});
+
+describe('a payment that is refunded when only a part succeeds', () => {
+  /** Two orders; the replies of their first attempts. */
+  const partial = async (first: ReplyKind, second: ReplyKind): Promise<readonly [Charge, Charge]> => {
+    const account = uniqueName('acct');
+    const request = paymentRequest({ orders: [orderRequest(), orderRequest()] });
+    const [one, two] = await queueCharges(book.db, account, [request], { onPartial: 'refund' });
+    const tasks = await claim(daemon, account);
+    for (const [charge, kind] of [
+      [one!, first],
+      [two!, second],
+    ] as const) {
+      await record(daemon, tasks.find((task) => task.job.operationId === charge.operationId)!, REPLY[kind]);
+    }
+    return [
+      { ...one!, account },
+      { ...two!, account },
+    ];
+  };
+  const giveBack = () =>
+    refundPartials(book.db, {
+      policy: { fee: 'proportional', overdraw: 'allowed' },
+      bookKey: context.bookKey,
+      principal: 'test',
+      accountOf: () => ({ psp: 'stripe' }),
+    });
+  const refundsOf = async ({ orderId }: Charge): Promise<number> =>
+    (await book.db.sql`select 1 from ${book.db.t.refund} where payment_order_id = ${orderId}`).length;
+
+  test('is over once a part was given back: the buyer may have checked out again', async () => {
+    const [paid, failed] = await partial('succeeded', 'declined');
+    expect(await giveBack()).toMatchObject({ refunds: 1 });
+    expect(await retry(failed)).toMatchObject({ kind: 'refused', code: 'payment_given_back' });
+    expect(await attemptsOf(failed)).toHaveLength(1);
+    expect(await refundsOf(paid)).toBe(1);
+  });
+
+  test('waits for the retry that came first, and is given back when that fails too', async () => {
+    const [paid, failed] = await partial('succeeded', 'declined');
+    expect(await retry(failed)).toMatchObject({ kind: 'accepted' });
+    expect(await giveBack()).toEqual({ payments: 0, refunds: 0 });
+    await record(daemon, await claimOne(daemon, failed.account), REPLY.declined);
+    expect(await giveBack()).toEqual({ payments: 1, refunds: 1 });
+    expect(await refundsOf(paid)).toBe(1);
+  });
+
+  test('is kept whole when the retry succeeds', async () => {
+    const [paid, failed] = await partial('succeeded', 'declined');
+    await retry(failed);
+    await record(daemon, await claimOne(daemon, failed.account), REPLY.succeeded);
+    expect(await giveBack()).toEqual({ payments: 1, refunds: 0 });
+    expect([await refundsOf(paid), await refundsOf(failed)]).toEqual([0, 0]);
+  });
+
+  test('is watched again when its watch was over: one order that succeeds alone is given back', async () => {
+    const [one, other] = await partial('declined', 'declined');
+    expect(await giveBack()).toEqual({ payments: 1, refunds: 0 });
+    expect(await retry(one)).toMatchObject({ kind: 'accepted' });
+    await record(daemon, await claimOne(daemon, one.account), REPLY.succeeded);
+    expect(await giveBack()).toEqual({ payments: 1, refunds: 1 });
+    expect(await retry(other)).toMatchObject({ code: 'payment_given_back' });
+  });
+
+  test('is either given back or retried, never both, when both come at once', async () => {
+    const seen = new Set<string>();
+    for (let nth = 0; nth < 12; nth += 1) {
+      const [paid, failed] = await partial('succeeded', 'declined');
+      const pause = new Promise((resolve) => setTimeout(resolve, nth % 4));
+      const [result] = await Promise.all([
+        nth % 2 === 0 ? retry(failed) : pause.then(() => retry(failed)),
+        nth % 2 === 0 ? pause.then(giveBack) : giveBack(),
+      ]);
+      expect(await refundsOf(paid)).toBe(result.kind === 'accepted' ? 0 : 1);
+      expect(['accepted', 'refused']).toContain(result.kind);
+      seen.add(result.kind);
+      if (result.kind === 'accepted')
+        await record(daemon, await claimOne(daemon, failed.account), REPLY.succeeded);
+      await giveBack();
+    }
+    expect(seen.size).toBeGreaterThan(0);
+  });
+
+  test('two retries at once open one attempt', async () => {
+    const [, failed] = await partial('succeeded', 'declined');
+    const results = await Promise.all([retry(failed), retry(failed), retry(failed)]);
+    expect(results.filter(({ kind }) => kind === 'accepted')).toHaveLength(1);
+    expect(await attemptsOf(failed)).toHaveLength(2);
   });
 });
 

@@ -10,20 +10,24 @@ import { attemptKey, formatId } from '../ids.ts';
 import type { Currency } from '../money.ts';
 import { insertAttempts } from '../operation/operation-store.ts';
 import {
+  listHardDeclines,
   listStandings,
   lockOperations,
   requeueOperations,
   type Standing,
 } from '../operation/reopening-store.ts';
 import type { RequestAccount } from '../psp/psp.ts';
-import { findChargeFault, freezeCharge } from '../psp/request.ts';
+import { findChargeFault, freezeCharge, methodOfCharge } from '../psp/request.ts';
 import { laneOf } from '../queue/job.ts';
 import { closeDeadLetters, insertJobs, lockJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
+import { rewatchPartials } from '../refund/refund-store.ts';
 import { assessListsAgain } from '../risk/assess-payments.ts';
 import type { RiskRules } from '../risk/risk.ts';
 import {
   canonicalRetryText,
+  findHardDecline,
   findRetryRefusal,
+  GIVEN_BACK,
   type RetryAnswer,
   type RetryRefusal,
   type RetryRequest,
@@ -121,6 +125,8 @@ async function retryIn(
   if (account === null) {
     return { kind: 'not_expressible', message: `PSP account ${order.pspAccount} is not configured here.` };
   }
+  const hard = findHardDecline(await hardDeclines(tx, order.operationId), request.paymentMethod);
+  if (hard !== null) return { kind: 'refused', ...hard };
   const fault = findChargeFault(account, { ...terms, buyer: order.buyer });
   if (fault !== null) return { kind: 'not_expressible', message: fault };
   const asked = rows.map((row) => (row === order ? { ...row, paymentMethod: request.paymentMethod } : row));
@@ -128,6 +134,11 @@ async function retryIn(
   const risk: RetryRisk = { decision: decision === 'allow' ? 'allow' : 'block', reason };
   const retry: Retry = { paymentId, request, fingerprintHex, order, account, standing, risk };
   return risk.decision === 'block' ? storeAnswer(tx, context, retry, null) : openAttempt(tx, context, retry);
+}
+
+async function hardDeclines(tx: Tx, operationId: bigint) {
+  const declines = await listHardDeclines(tx, operationId);
+  return declines.map((one) => ({ reason: one.reason, method: methodOfCharge(one.request) }));
 }
 
 function answerAgain(known: AnsweredKey, fingerprintHex: string, request: RetryRequest): RetryResult {
@@ -156,9 +167,15 @@ async function storeAnswer(
   return { kind: 'accepted', body, answer };
 }
 
-/** Point of no return: the operation waits again, for its new attempt. */
+/**
+ * Refused where the rest of the payment was given back meanwhile; else the payment is watched again, so that it does not
+ * stay charged in part against its policy whatever becomes of this attempt. From there on no return: the operation waits
+ * again, for its new attempt.
+ */
 async function openAttempt(tx: Tx, context: RetryContext, retry: Retry): Promise<RetryResult> {
   const { order, standing } = retry;
+  const givenBack = await rewatchPartials(tx, [retry.paymentId]);
+  if (givenBack.size > 0) return { kind: 'refused', ...GIVEN_BACK };
   const { operationId } = standing;
   const number = standing.attemptNumber + 1;
   const idempotencyKey = attemptKey(context.bookKey, operationId, number);
@@ -201,6 +218,7 @@ function freeze(
     paymentMethod: request.paymentMethod,
     buyer: order.buyer,
     customerPresent: order.customerPresent,
+    ...(order.returnUrl === null ? {} : { returnUrl: order.returnUrl }),
   });
   if (frozen.kind === 'rejected') throw new Bug(`a checked charge could not be frozen: ${frozen.reason}`);
   return frozen.request;

@@ -72,7 +72,7 @@ describe('the answer to a payment', () => {
       expect(payment({ resultCode, action }, true)).toEqual({
         kind: 'awaiting_customer',
         pspReference: 'P1',
-        handOff: JSON.stringify(action),
+        handOff: { type: 'redirect', url: action.url, method: 'GET', data: {} },
       });
       expect(payment({ resultCode, action })).toMatchObject({
         kind: 'declined',

@@ -6,7 +6,7 @@ import { unreachable } from '../errors.ts';
 import type { ExpectedAnswer } from './adyen-request.ts';
 import { type AnswerHeaders, clean, retryAfterMs } from './classify.ts';
 import { isJsonObject, type JsonObject, textOrNull } from './json.ts';
-import type { Reply } from './psp.ts';
+import type { HandOff, Reply } from './psp.ts';
 
 /** How one call went wrong, as far as the transport could tell. */
 export type AdyenFailure =
@@ -128,7 +128,7 @@ export function replyOfPayment(
     case 'RedirectShopper':
     case 'ChallengeShopper':
     case 'IdentifyShopper':
-      return handOver(answer, expected, customerPresent);
+      return handOver(answer, customerPresent);
   }
   if (pspReference === null) return doubt(`${resultCode} without a pspReference`, 'enquire');
   switch (resultCode) {
@@ -163,19 +163,27 @@ function wordOf(sentence: string): string {
   return word.replace(/^_|_$/g, '') || 'refused';
 }
 
-function handOver(answer: JsonObject, expected: ExpectedAnswer, customerPresent: boolean): Reply {
+function handOver(answer: JsonObject, customerPresent: boolean): Reply {
   const pspReference = textOrNull(answer.pspReference);
   if (!customerPresent) {
     return { kind: 'declined', reason: 'authentication_required', mayRetryAsNew: false, pspReference };
   }
   const { action } = answer;
   if (!isJsonObject(action)) return doubt('a challenge without an action for the buyer', 'enquire');
-  return {
-    kind: 'awaiting_customer',
-    // A redirect has no reference of Adyen's before the buyer comes back: until then ours is its only name.
-    pspReference: pspReference ?? expected.reference,
-    handOff: JSON.stringify(action),
-  };
+  // A redirect has no reference of Adyen's before the buyer comes back: the webhook brings it, and is told by having one
+  // that no attempt is known by.
+  return { kind: 'awaiting_customer', pspReference, handOff: handOffOf(action) };
+}
+
+/** Where to send the buyer, or, for what only Adyen's scripts can do, the action as it came. */
+function handOffOf(action: JsonObject): HandOff {
+  const { type, url, method = 'GET', data } = action;
+  const isRedirect =
+    type === 'redirect' && typeof url === 'string' && (method === 'GET' || method === 'POST');
+  if (!isRedirect) return { type: 'adyen_action', action };
+  const fields = isJsonObject(data) ? Object.entries(data) : [];
+  const texts = fields.filter((field): field is [string, string] => typeof field[1] === 'string');
+  return { type: 'redirect', url, method, data: Object.fromEntries(texts) };
 }
 
 /** The evidence in the answer to a refund: Adyen only ever says that it received it; the truth comes by webhook. */

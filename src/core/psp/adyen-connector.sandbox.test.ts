@@ -11,7 +11,14 @@ import { connectorConformance, HANG_MS, RETRY_AFTER_S } from '../../testing/conn
 import { parseCurrency } from '../money.ts';
 import { createAdyenConnector } from './adyen-connector.ts';
 import { parseAdyenWebhook } from './adyen-webhook.ts';
-import type { ChargeInstruction, Connector, FrozenRequest, OperationKind, StoredAttempt } from './psp.ts';
+import type {
+  ChargeInstruction,
+  Connector,
+  FrozenRequest,
+  OperationKind,
+  Reply,
+  StoredAttempt,
+} from './psp.ts';
 import { freezeCharge, freezePayout, freezeRefund } from './request.ts';
 
 const EUR = parseCurrency('EUR')!;
@@ -21,6 +28,7 @@ const DEADLINE_MS = 10_000;
 const TOKENS: Readonly<Record<ConformancePayer, string>> = {
   pays: 'stored_authorised',
   is_declined: 'stored_not_enough_balance',
+  is_declined_for_ever: 'stored_fraud',
   must_authenticate: 'stored_redirect',
   must_authenticate_absent: 'stored_redirect',
 };
@@ -93,12 +101,31 @@ async function tell(sandbox: Sandbox, path: string, body: unknown): Promise<void
   if (!response.ok) throw new Error(`${path}: ${await response.text()}`);
 }
 
-type Row = { readonly charged: number; readonly refunded: number; readonly paid_out: number };
+type Row = {
+  readonly charged: number;
+  readonly refunded: number;
+  readonly paid_out: number;
+  readonly objects: readonly string[];
+};
 
 async function truthOf(sandbox: Sandbox, reference: string): Promise<Row> {
   const response = await fetch(`${sandbox.url}/_sandbox/adyen/truth?reference=${reference}`);
   const { rows } = (await response.json()) as { rows: readonly Row[] };
-  return rows[0] ?? { charged: 0, refunded: 0, paid_out: 0 };
+  return rows[0] ?? { charged: 0, refunded: 0, paid_out: 0, objects: [] };
+}
+
+/** What the first webhook about the operation that says anything is evidence of. */
+async function toldByWebhook(sandbox: Sandbox, reference: string): Promise<Reply | null> {
+  const connector = connect(sandbox.port);
+  const response = await fetch(`${sandbox.url}/_sandbox/adyen/webhooks`);
+  const listed = (await response.json()) as { hmac_key: string; webhooks: { body: string }[] };
+  const said = listed.webhooks.flatMap(({ body }) => {
+    const delivery = connector.parseWebhook(Buffer.from(body), {}, listed.hmac_key, 0);
+    const news = delivery.kind === 'news' ? delivery.news : [];
+    return news.flatMap((one) => (one.operationReference === reference ? (one.says ?? []) : []));
+  });
+  await connector.close();
+  return said[0] ?? null;
 }
 
 function start(): Promise<Sandbox> {
@@ -131,6 +158,12 @@ async function startHarness(): Promise<ConformanceHarness> {
       throw notInTheSuite();
     },
     complete: () => Promise.reject(notInTheSuite()),
+    answerChallenge: async (one, answer) => {
+      const { objects } = await truthOf(sandbox, one.reference);
+      const happening = answer === 'pays' ? 'shopper_pays' : 'shopper_fails';
+      await tell(sandbox, `adyen/objects/${objects[0]}`, { happening });
+    },
+    told: (one) => toldByWebhook(sandbox, one.reference),
     undo: () => Promise.reject(notInTheSuite()),
     withOtherParameters: (one) => chargeOf({ operationId: one.reference, amountMinor: 1300n }),
     queueFault: (one, fault: ConformanceFault) =>

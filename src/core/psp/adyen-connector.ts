@@ -12,9 +12,9 @@ import {
   replyOfRefund,
   replyOfTransfer,
 } from './adyen-classify.ts';
-import { enquireAdyen, type ListResult } from './adyen-enquiry.ts';
+import { asEvidence, enquireAdyen, type ListResult } from './adyen-enquiry.ts';
 import { AdyenCallFailed, createAdyenHttpClient } from './adyen-http-client.ts';
-import { saysAdyen } from './adyen-news.ts';
+import { saysAdyen, subjectOf } from './adyen-news.ts';
 import { parseAdyenCharge, parseAdyenPayout, parseAdyenRefund } from './adyen-request.ts';
 import { isPlatformWebhook, parseTransferWebhook } from './adyen-transfer-webhook.ts';
 import { parseAdyenWebhook } from './adyen-webhook.ts';
@@ -77,6 +77,7 @@ export function createAdyenConnector(account: AdyenAccount): Connector {
     refund: (attempt, deadlineMs) => refund(library, attempt, deadlineMs),
     payout: (attempt, deadlineMs) => payout(library, attempt, deadlineMs),
     enquire: (attempt, sent, deadlineMs) => enquire(library, attempt, sent, deadlineMs),
+    cancel: (attempt, pspReference, deadlineMs) => cancel(library, attempt, pspReference, deadlineMs),
     parseWebhook(rawBody, headers, secret) {
       const deliveries = keysOf(secret).map((key) => readDelivery(rawBody, headers, key));
       return deliveries.find((delivery) => delivery.kind === 'news') ?? deliveries[0] ?? NO_KEY;
@@ -102,7 +103,14 @@ function readDelivery(
   if (isPlatformWebhook(headers)) return parseTransferWebhook(rawBody, headers, key);
   const reading = parseAdyenWebhook(rawBody.toString('utf8'), key);
   if (reading.kind === 'refused') return reading;
-  return { kind: 'news', news: reading.events.map((event) => ({ ...event, says: saysAdyen(event) })) };
+  const news = reading.events.map((event) => ({
+    id: event.id,
+    type: event.type,
+    operationReference: event.operationReference,
+    pspReference: subjectOf(event),
+    says: saysAdyen(event),
+  }));
+  return { kind: 'news', news };
 }
 
 function openLibrary(account: AdyenAccount, httpClient: Client['httpClient']): OpenedLibrary {
@@ -191,6 +199,34 @@ async function enquire(
     deadlineMs,
     list: (query, callDeadlineMs) => listTransfers(library, query, callDeadlineMs),
   });
+}
+
+/**
+ * Adyen only ever says that it received it; a webhook tells whether it was done. A payment that has no reference of Adyen's
+ * yet is named by ours. Source: docs.adyen.com/online-payments/cancel.
+ */
+async function cancel(
+  library: OpenedLibrary,
+  attempt: StoredAttempt,
+  pspReference: string | null,
+  deadlineMs: number,
+): Promise<EnquiryReply | null> {
+  requireKind(attempt, 'charge');
+  const stored = parseAdyenCharge(attempt.request);
+  if (stored === null) return { ...NO_LOOK_UP, reason: NOT_A_REQUEST.reason };
+  const { merchantAccount, expected } = stored;
+  const { reference } = expected;
+  const [path, body] =
+    pspReference === null
+      ? ['cancels', { merchantAccount, paymentReference: reference, reference }]
+      : [`payments/${encodeURIComponent(pspReference)}/cancels`, { merchantAccount, reference }];
+  try {
+    const resource = new Resource(library.service, `${library.checkoutUrl}/${path}`);
+    await resource.request(JSON.stringify(body), { method: 'POST', timeout: deadlineMs });
+    return null;
+  } catch (error) {
+    return asEvidence(classifyAdyenFailure(failureOf(error)), 'cancellation');
+  }
 }
 
 async function listTransfers(

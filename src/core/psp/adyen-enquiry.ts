@@ -108,13 +108,13 @@ function getPage(
   });
 }
 
-/** The failure of a GET says nothing about the payout: "refused" or "never sent" must not come out of here. */
-function asEvidence(reply: Reply): Reply {
+/** The failure of a look says nothing about the attempt: "refused" or "never sent" must not come out of here. */
+export function asEvidence(reply: Reply, call: 'enquiry' | 'cancellation' = 'enquiry'): Reply {
   if (reply.kind === 'rate_limited' || reply.kind === 'config_error') {
-    return { ...reply, reason: `the enquiry was refused: ${reply.reason}` };
+    return { ...reply, reason: `the ${call} was refused: ${reply.reason}` };
   }
   const why = 'reason' in reply ? reply.reason : reply.kind;
-  return doubt(`the enquiry failed: ${why}`, 'retryAfterMs' in reply ? reply.retryAfterMs : null);
+  return doubt(`the ${call} failed: ${why}`, 'retryAfterMs' in reply ? reply.retryAfterMs : null);
 }
 
 function readPage(body: string): { data: readonly JsonObject[]; cursor: string | null } {

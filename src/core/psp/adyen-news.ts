@@ -16,9 +16,26 @@ export function saysAdyen(event: Omit<AdyenEvent, 'id' | 'operationReference'>):
     case 'REFUND_FAILED':
     case 'REFUNDED_REVERSED':
       return undone(event);
+    // Nothing was charged, and nothing can be any more. A refusal to cancel says nothing: the payment goes on.
+    case 'CANCELLATION':
+    case 'TECHNICAL_CANCEL':
+      return success
+        ? { kind: 'declined', reason: 'canceled', mayRetryAsNew: true, pspReference: event.originalReference }
+        : null;
     default:
       return null;
   }
+}
+
+const CANCELS: ReadonlySet<string> = new Set(['CANCELLATION', 'TECHNICAL_CANCEL']);
+
+/** What it is about, as replies name it: a cancellation has a name of its own and is about the payment. */
+export function subjectOf({
+  type,
+  pspReference,
+  originalReference,
+}: Pick<AdyenEvent, 'type' | 'pspReference' | 'originalReference'>): string | null {
+  return CANCELS.has(type) ? originalReference : pspReference;
 }
 
 function undone({ type, pspReference }: Pick<AdyenEvent, 'type' | 'pspReference'>): Reply {

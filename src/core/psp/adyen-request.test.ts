@@ -62,13 +62,25 @@ describe('a charge', () => {
         '"recurringProcessingModel":"UnscheduledCardOnFile",' +
         '"metadata":{"paygate_order":"ord_11","paygate_attempt":"1","paygate_key":"pg-b7f3-12-1"}}',
     );
-    expect(parseAdyenCharge(request)).toEqual({ expected: EXPECTED, customerPresent: false });
+    expect(parseAdyenCharge(request)).toEqual({
+      expected: EXPECTED,
+      customerPresent: false,
+      merchantAccount: 'MarketplaceEU',
+    });
   });
 
   test('says when the buyer is there', () => {
     const request = textOf(freezeAdyenCharge(ACCOUNT, { ...CHARGE, customerPresent: true }));
     expect(request).toContain('"recurringProcessingModel":"CardOnFile"');
     expect(parseAdyenCharge(request)).toMatchObject({ customerPresent: true });
+  });
+
+  test('says where a buyer who is there comes back to, and nothing of it where nobody is sent away', () => {
+    const returnUrl = 'https://shop.example/back?order=1';
+    const request = (customerPresent: boolean) =>
+      JSON.parse(textOf(freezeAdyenCharge(ACCOUNT, { ...CHARGE, returnUrl, customerPresent })));
+    expect(request(true)).toMatchObject({ returnUrl });
+    expect(request(false)).not.toHaveProperty('returnUrl');
   });
 
   test.each<[string, Partial<ChargeInstruction>, string]>([

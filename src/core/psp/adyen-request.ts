@@ -62,6 +62,9 @@ export function freezeAdyenCharge(account: Merchant, instruction: ChargeInstruct
     shopperReference: instruction.buyer,
     shopperInteraction: 'ContAuth',
     recurringProcessingModel: instruction.customerPresent ? PRESENT : 'UnscheduledCardOnFile',
+    ...(instruction.customerPresent && instruction.returnUrl !== undefined
+      ? { returnUrl: instruction.returnUrl }
+      : {}),
     metadata: {
       paygate_order: instruction.orderId,
       paygate_attempt: String(instruction.attemptNumber),
@@ -164,14 +167,19 @@ export type ExpectedAnswer = {
   readonly currency: string;
 };
 
-export type AdyenCharge = { readonly expected: ExpectedAnswer; readonly customerPresent: boolean };
+export type AdyenCharge = {
+  readonly expected: ExpectedAnswer;
+  readonly customerPresent: boolean;
+  readonly merchantAccount: string;
+};
 
 /** Reads a stored charge back; null when the text is not one that {@link freezeAdyenCharge} wrote. */
 export function parseAdyenCharge(request: string): AdyenCharge | null {
   const parsed = parseJsonObject(request);
   const expected = parsed === null ? null : readExpected(parsed);
-  if (expected === null || !isJsonObject(parsed?.paymentMethod)) return null;
-  return { expected, customerPresent: parsed.recurringProcessingModel === PRESENT };
+  const merchantAccount = textOrNull(parsed?.merchantAccount);
+  if (expected === null || merchantAccount === null || !isJsonObject(parsed?.paymentMethod)) return null;
+  return { expected, customerPresent: parsed.recurringProcessingModel === PRESENT, merchantAccount };
 }
 
 export type AdyenRefund = {

@@ -22,6 +22,7 @@ const EVENT = {
   success: true,
   operationReference: 'op_12',
   pspReference: 'R1',
+  originalReference: 'P1',
 };
 
 function sign(item: typeof ITEM, key = KEY): string {

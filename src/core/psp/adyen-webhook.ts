@@ -16,6 +16,8 @@ export type AdyenEvent = {
   /** "op_12" where the merchant reference is one of ours, otherwise null. */
   readonly operationReference: string | null;
   readonly pspReference: string;
+  /** Of the payment that was changed; null where it is the payment itself. */
+  readonly originalReference: string | null;
 };
 
 export type AdyenWebhook =
@@ -94,6 +96,7 @@ function readEvent(item: JsonObject): AdyenEvent | null {
     success: verdict === 'true',
     operationReference: operationOf(textOrNull(item.merchantReference)),
     pspReference,
+    originalReference: textOrNull(item.originalReference) || null,
   };
 }
 

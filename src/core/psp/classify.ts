@@ -171,6 +171,8 @@ const SOFT_DECLINES: ReadonlySet<string> = new Set([
   'card_velocity_exceeded',
   'insufficient_funds',
   'issuer_not_available',
+  // Nobody refused the card: its holder did not pass the challenge, and may try again.
+  'payment_intent_authentication_failure',
   'processing_error',
   'reenter_transaction',
   'try_again_later',

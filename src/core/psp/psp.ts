@@ -18,6 +18,8 @@ export type ChargeInstruction = {
   readonly paymentMethod: string;
   readonly buyer: string;
   readonly customerPresent: boolean;
+  /** Where a buyer who was sent away comes back to; left out: nowhere. Only used with the customer present. */
+  readonly returnUrl?: string | undefined;
 };
 
 /** What a refund asks of the PSP: part or all of one charge back to its buyer. */
@@ -91,9 +93,15 @@ export type Reply =
   | { readonly kind: 'pending'; readonly pspReference: string }
   | {
       readonly kind: 'awaiting_customer';
-      readonly pspReference: string;
-      /** What the shop hands to the buyer: a client secret or a redirect address. */
-      readonly handOff: string;
+      /** Null where the PSP has no name for it before the buyer comes back. */
+      readonly pspReference: string | null;
+      /** What the shop needs to let the buyer finish; a secret. Null: nothing to hand over (any more). */
+      readonly handOff: HandOff | null;
+      /**
+       * Why the buyer's last try failed, although another one could still succeed: such an attempt is canceled at the
+       * PSP before it counts as declined. Left out: nobody has tried yet.
+       */
+      readonly reason?: string;
     }
   /** Provably never left this machine: connection refused, DNS, TLS, no free socket before the deadline. */
   | { readonly kind: 'not_sent'; readonly reason: string }
@@ -109,6 +117,27 @@ export type Reply =
       readonly next: 'resend' | 'enquire';
       readonly retryAfterMs: number | null;
     };
+
+/**
+ * What a shop needs to let its buyer finish a payment, as the API shows it: a JSON document of its own. Secrets: they
+ * stand in no log, event or evidence.
+ */
+export type HandOff =
+  /** For Stripe's own scripts in the buyer's browser. */
+  | {
+      readonly type: 'stripe_client_secret';
+      readonly payment_intent: string;
+      readonly client_secret: string;
+    }
+  /** Send the buyer there, by this method, with this data as form fields. */
+  | {
+      readonly type: 'redirect';
+      readonly url: string;
+      readonly method: 'GET' | 'POST';
+      readonly data: Readonly<Record<string, string>>;
+    }
+  /** For Adyen's own scripts in the buyer's browser, as Adyen gave it. */
+  | { readonly type: 'adyen_action'; readonly action: Readonly<Record<string, unknown>> };
 
 /** The answer to an enquiry: what became of the attempt, or that a full listing did not show it. */
 export type EnquiryReply = Reply | { readonly kind: 'not_found'; readonly reason: string };
@@ -176,6 +205,17 @@ export interface Connector {
   refund(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
   payout(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
   enquire(attempt: StoredAttempt, sent: SentWindow, deadlineMs: number): Promise<EnquiryReply>;
+  /**
+   * Asks the PSP to cancel a charge that waits for its buyer, and says how the charge stands afterwards: `declined` once it
+   * is canceled, `succeeded` where the buyer was faster. Moves no money and may be asked again. Null: the PSP has taken it
+   * in, and a webhook will tell. A failure is as of an enquiry: it says nothing about the attempt.
+   * @param pspReference as the last reply named it
+   */
+  cancel(
+    attempt: StoredAttempt,
+    pspReference: string | null,
+    deadlineMs: number,
+  ): Promise<EnquiryReply | null>;
   /**
    * Verifies and reads a delivery; moves and asks nothing.
    * @param rawBody exactly as received

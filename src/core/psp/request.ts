@@ -12,6 +12,7 @@ import {
   freezeAdyenRefund,
   refreezeAdyen,
 } from './adyen-request.ts';
+import { isJsonObject, parseJsonObject, textOrNull } from './json.ts';
 import type {
   Capabilities,
   ChargeInstruction,
@@ -107,6 +108,13 @@ export function refreeze(psp: PspAccount['psp'], request: string, renewal: Renew
     default:
       return unreachable(psp);
   }
+}
+
+/** The payment method in the stored request of a charge, whichever PSP it is for; null when it cannot be read back. */
+export function methodOfCharge(request: string): string | null {
+  const stored = parseJsonObject(request);
+  const ofAdyen = isJsonObject(stored?.paymentMethod) ? stored.paymentMethod.storedPaymentMethodId : null;
+  return textOrNull(stored?.payment_method) ?? textOrNull(ofAdyen);
 }
 
 /** Why this PSP cannot take such a charge, or null: asked before anything is stored. */

@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { parseCurrency } from '../money.ts';
-import { type RoutableOrder, type RoutedAccount, type RoutingRule, routeOrder } from './route.ts';
+import {
+  accountAfterDecline,
+  type RoutableOrder,
+  type RoutedAccount,
+  type RoutingRule,
+  routeOrder,
+} from './route.ts';
 
 const EUR = parseCurrency('EUR')!;
 const KWD = parseCurrency('KWD')!;
@@ -87,5 +93,33 @@ describe('a share', () => {
     const counts = countBy([rule({ share: 50 }), rule({ account: OTHER, share: 50 })]);
     expect(counts.stripe_two).toBeGreaterThan(420);
     expect(counts.stripe_two).toBeLessThan(580);
+  });
+});
+
+describe('after a soft decline an order goes', () => {
+  const next = (
+    rules: readonly RoutingRule[],
+    tried: readonly string[],
+    changes: Partial<RoutableOrder> = {},
+  ) => {
+    const order = { checkoutId: 'co-1', seller: 'seller-1', amountMinor: 1250n, currency: EUR, ...changes };
+    return accountAfterDecline({ rules, fallback: STRIPE }, order, new Set(tried))?.name ?? null;
+  };
+  const listed = rule({ onSoftDecline: [OTHER, STRIPE] });
+
+  test('nowhere, unless its rule says so', () => {
+    expect(next([], ['stripe_main'])).toBeNull();
+    expect(next([rule()], ['adyen_eu'])).toBeNull();
+    expect(next([rule({ ...listed, currencies: new Map([[JPY, ANY]]) })], ['adyen_eu'])).toBeNull();
+  });
+
+  test('to the accounts of the list in turn, each once', () => {
+    expect(next([listed], ['adyen_eu'])).toBe('stripe_two');
+    expect(next([listed], ['adyen_eu', 'stripe_two'])).toBe('stripe_main');
+    expect(next([listed], ['adyen_eu', 'stripe_two', 'stripe_main'])).toBeNull();
+  });
+
+  test('by the rule that took it, not by a later one', () => {
+    expect(next([rule(), listed], ['adyen_eu'])).toBeNull();
   });
 });

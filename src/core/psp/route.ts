@@ -1,7 +1,7 @@
 /**
  * Which PSP account serves an order: the configuration's rules, first match wins, the default account last. Decides
- * only, from the order alone, so that the same order goes the same way whoever asks. Asked once per operation, at
- * acceptance: a routed operation never changes its account.
+ * only, from the order alone, so that the same order goes the same way whoever asks. Asked at acceptance, and after a soft
+ * decline where the rule names accounts to go on at.
  */
 import { hash } from 'node:crypto';
 import type { Currency } from '../money.ts';
@@ -21,6 +21,8 @@ export type RoutingRule = {
   readonly currencies: ReadonlyMap<Currency, AmountRange> | null;
   /** Percent of the checkouts that come so far (1–100); 100 is all of them. */
   readonly share: number;
+  /** Where to try next after a soft decline, in this order; left out: nowhere. */
+  readonly onSoftDecline?: readonly RoutedAccount[];
 };
 
 export type Routing = { readonly rules: readonly RoutingRule[]; readonly fallback: RoutedAccount };
@@ -39,6 +41,20 @@ export function routeOrder(routing: Routing, order: RoutableOrder): RoutedAccoun
     if (takes(rule, place, order)) return rule.account;
   }
   return routing.fallback;
+}
+
+/**
+ * Where an order that was declined softly is tried next: the first account of its rule's list that it has not been at.
+ * Null: nowhere. Each account at most once, so the list bounds the attempts.
+ * @param tried names of the accounts that it has been at
+ */
+export function accountAfterDecline(
+  routing: Routing,
+  order: RoutableOrder,
+  tried: ReadonlySet<string>,
+): RoutedAccount | null {
+  const rule = routing.rules.find((one, place) => takes(one, place, order));
+  return rule?.onSoftDecline?.find(({ name }) => !tried.has(name)) ?? null;
 }
 
 function takes(rule: RoutingRule, place: number, order: RoutableOrder): boolean {

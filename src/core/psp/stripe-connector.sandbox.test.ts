@@ -28,6 +28,7 @@ const FUNDS = 100_000_000;
 const PAYMENT_METHODS: Readonly<Record<ConformancePayer, string>> = {
   pays: 'pm_card_visa',
   is_declined: 'pm_card_visa_chargeDeclinedInsufficientFunds',
+  is_declined_for_ever: 'pm_card_visa_chargeDeclinedLostCard',
   must_authenticate: 'pm_card_authenticationRequired',
   must_authenticate_absent: 'pm_card_authenticationRequired',
 };
@@ -136,7 +137,9 @@ async function tell(sandbox: Sandbox, path: string, body: unknown): Promise<void
 type True = { readonly id?: string; readonly reference?: string; readonly succeeded?: number };
 
 async function trueLines(sandbox: Sandbox, path: string): Promise<readonly True[]> {
-  const text = await (await fetch(`${sandbox.url}/_sandbox/truth/${path}`)).text();
+  const text = await (
+    await fetch(`${sandbox.url}/_sandbox/truth${path === '' || path.startsWith('?') ? path : `/${path}`}`)
+  ).text();
   return text.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line) as True]));
 }
 
@@ -183,6 +186,12 @@ async function startHarness(): Promise<ConformanceHarness> {
     unfundedPayout: () => payout(SEK),
     complete: async (one) =>
       tell(sandbox, `refunds/${await objectOf(sandbox, one)}/move`, { to: 'succeeded' }),
+    answerChallenge: async (one, answer) => {
+      const id = await objectOf(sandbox, one);
+      const result = answer === 'pays' ? 'succeeded' : 'failed';
+      await tell(sandbox, `payment_intents/${id}/authenticate`, { result });
+    },
+    told: async (_one, answer) => answer,
     undo: async (one) => {
       const id = await objectOf(sandbox, one);
       if (one.operationKind === 'payout') await tell(sandbox, `transfers/${id}/reverse`, {});

@@ -18,7 +18,7 @@ import type {
   StripeAccount,
 } from './psp.ts';
 import { capabilitiesOf } from './request.ts';
-import { enquireStripe } from './stripe-enquiry.ts';
+import { asEvidence, enquireStripe } from './stripe-enquiry.ts';
 import { CallFailed, createStripeHttpClient } from './stripe-http-client.ts';
 import { isIntentOf, replyOfIntent } from './stripe-intent.ts';
 import { replyOfRefund } from './stripe-refund.ts';
@@ -49,6 +49,7 @@ export function createStripeConnector(account: StripeAccount): Connector {
     refund: (attempt, deadlineMs) => send(stripe, attempt, 'refund', deadlineMs),
     payout: (attempt, deadlineMs) => send(stripe, attempt, 'payout', deadlineMs),
     enquire: (attempt, sent, deadlineMs) => enquire(stripe, account, attempt, sent, deadlineMs),
+    cancel: (attempt, pspReference, deadlineMs) => cancel(stripe, attempt, pspReference, deadlineMs),
     parseWebhook(rawBody, headers, secret, nowS) {
       const reading = readStripeWebhook(rawBody, headers, secret, nowS);
       if (reading.kind === 'refused') return reading;
@@ -107,6 +108,36 @@ async function enquire(
       }
     },
   });
+}
+
+/**
+ * The intent as it stands after the cancellation; one that cannot be canceled any more comes with the refusal. What else
+ * fails is a failed look at it.
+ */
+async function cancel(
+  stripe: Stripe,
+  attempt: StoredAttempt,
+  pspReference: string | null,
+  deadlineMs: number,
+): Promise<EnquiryReply> {
+  const stored = attempt.operationKind === 'charge' ? parseStripeCharge(attempt.request) : null;
+  if (stored === null || pspReference === null) {
+    return { kind: 'unknown', reason: NOT_A_REQUEST, next: 'enquire', retryAfterMs: null };
+  }
+  const path = `/v1/payment_intents/${encodeURIComponent(pspReference)}/cancel`;
+  try {
+    const answer: unknown = await stripe.rawRequest(
+      'POST',
+      path,
+      { cancellation_reason: 'abandoned' },
+      { timeout: toTimeout(deadlineMs) },
+    );
+    return replyOfIntent(answer, stored.expected);
+  } catch (error) {
+    const intent: unknown = error instanceof Stripe.errors.StripeError ? error.payment_intent : null;
+    if (isIntentOf(intent, stored.expected)) return replyOfIntent(intent, stored.expected);
+    return asEvidence(classifyFailure(failureOf(error, null)), 'cancellation');
+  }
 }
 
 const NOT_A_REQUEST = 'the stored request is not one that this connector wrote';

@@ -35,7 +35,7 @@ async function enquire(
     search: searchForCharge(
       {
         parameters: {},
-        expected: { amount: 1250, currency: 'eur', customerPresent: true, metadata: METADATA },
+        expected: { amount: 1250, currency: 'eur', customerPresent: false, metadata: METADATA },
       },
       { firstSentAt: '2026-11-23T10:00:00.400Z', lastSentAt: '2026-11-23T10:30:00.400Z' },
       30_000,

@@ -86,16 +86,15 @@ function createRetryingGet(enquiry: StripeEnquiry): Get {
     });
 }
 
-/** The failure of a GET says nothing about the attempt: "refused" or "never sent" must not come out of here. */
-function asEvidence(reply: Reply): Reply {
+/** The failure of a look says nothing about the attempt: "refused" or "never sent" must not come out of here. */
+export function asEvidence(reply: Reply, call: 'enquiry' | 'cancellation' = 'enquiry'): Reply {
   switch (reply.kind) {
     case 'rate_limited':
-      return { ...reply, reason: `the enquiry was refused: ${reply.reason}` };
     case 'config_error':
-      return { ...reply, reason: `the enquiry was refused: ${reply.reason}` };
+      return { ...reply, reason: `the ${call} was refused: ${reply.reason}` };
     default: {
       const why = 'reason' in reply ? reply.reason : reply.kind;
-      return doubt(`the enquiry failed: ${why}`, 'retryAfterMs' in reply ? reply.retryAfterMs : null);
+      return doubt(`the ${call} failed: ${why}`, 'retryAfterMs' in reply ? reply.retryAfterMs : null);
     }
   }
 }

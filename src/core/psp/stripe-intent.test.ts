@@ -41,7 +41,11 @@ describe('the status', () => {
       'requires_action, present',
       intent('requires_action', { client_secret: 'pi_1_secret_x' }),
       PRESENT,
-      { kind: 'awaiting_customer', pspReference: 'pi_1', handOff: 'pi_1_secret_x' },
+      {
+        kind: 'awaiting_customer',
+        pspReference: 'pi_1',
+        handOff: { type: 'stripe_client_secret', payment_intent: 'pi_1', client_secret: 'pi_1_secret_x' },
+      },
     ],
     ['requires_action, no secret', intent('requires_action'), PRESENT, DOUBT],
     [
@@ -71,6 +75,21 @@ describe('the status', () => {
       intent('requires_payment_method', { last_payment_error: null }),
       ABSENT,
       { kind: 'declined', reason: 'declined', mayRetryAsNew: false },
+    ],
+    [
+      'requires_payment_method, present: whoever has the secret may try again',
+      intent('requires_payment_method', { last_payment_error: { code: 'expired_card' }, client_secret: 's' }),
+      PRESENT,
+      { kind: 'awaiting_customer', pspReference: 'pi_1', handOff: null, reason: 'expired_card' },
+    ],
+    [
+      'canceled after a failed try',
+      intent('canceled', {
+        last_payment_error: { code: 'card_declined', decline_code: 'insufficient_funds' },
+        cancellation_reason: 'abandoned',
+      }),
+      PRESENT,
+      { kind: 'declined', reason: 'insufficient_funds', mayRetryAsNew: true, pspReference: 'pi_1' },
     ],
     [
       'canceled',

@@ -3,7 +3,7 @@
  * an object that is not ours or makes no sense is doubt, never a result.
  */
 import { declineReason, isSoftDecline } from './classify.ts';
-import { isJsonObject, textOrNull } from './json.ts';
+import { isJsonObject, type JsonObject, textOrNull } from './json.ts';
 import type { Reply } from './psp.ts';
 import { carriesReferences, readOwnObject, senseless } from './stripe-object.ts';
 import type { ExpectedIntent } from './stripe-request.ts';
@@ -34,9 +34,11 @@ export function replyOfIntent(answer: unknown, expected: ExpectedIntent): Reply 
     case 'requires_action':
       return waitingForCustomer(id, textOrNull(object.client_secret), expected);
     case 'requires_payment_method':
-      return declinedIntent(id, object.last_payment_error);
+      return expected.customerPresent
+        ? failedInHand(id, object.last_payment_error)
+        : declinedIntent(id, object.last_payment_error);
     case 'canceled':
-      return declined(id, `canceled: ${textOrNull(object.cancellation_reason) ?? 'no reason given'}`, false);
+      return canceledIntent(id, object);
     case 'requires_capture':
       return {
         kind: 'config_error',
@@ -55,13 +57,33 @@ export function replyOfIntent(answer: unknown, expected: ExpectedIntent): Reply 
 function waitingForCustomer(id: string, clientSecret: string | null, expected: ExpectedIntent): Reply {
   if (!expected.customerPresent) return declined(id, 'authentication_required', false);
   if (clientSecret === null) return senseless(`${id} requires an action but has no client secret`);
-  return { kind: 'awaiting_customer', pspReference: id, handOff: clientSecret };
+  const handOff = { type: 'stripe_client_secret', payment_intent: id, client_secret: clientSecret } as const;
+  return { kind: 'awaiting_customer', pspReference: id, handOff };
+}
+
+/**
+ * Whoever has the client secret can confirm such an intent again with another card: after a hand-off a failed try ends
+ * nothing until the intent is canceled. (The refusal of our own call comes as an error, and was never handed over.)
+ */
+function failedInHand(id: string, lastError: unknown): Reply {
+  return { kind: 'awaiting_customer', pspReference: id, handOff: null, reason: failureOf(lastError).reason };
+}
+
+/** Why the buyer could not pay, where that was known before; Stripe keeps it on a canceled intent. */
+function canceledIntent(id: string, object: JsonObject): Reply {
+  if (isJsonObject(object.last_payment_error)) return declinedIntent(id, object.last_payment_error);
+  return declined(id, `canceled: ${textOrNull(object.cancellation_reason) ?? 'no reason given'}`, false);
 }
 
 function declinedIntent(id: string, lastError: unknown): Reply {
-  if (!isJsonObject(lastError)) return declined(id, 'declined', false);
+  const { reason, mayRetryAsNew } = failureOf(lastError);
+  return declined(id, reason, mayRetryAsNew);
+}
+
+function failureOf(lastError: unknown): { readonly reason: string; readonly mayRetryAsNew: boolean } {
+  if (!isJsonObject(lastError)) return { reason: 'declined', mayRetryAsNew: false };
   const reason = declineReason(textOrNull(lastError.code), textOrNull(lastError.decline_code));
-  return declined(id, reason, isSoftDecline(reason, textOrNull(lastError.advice_code)));
+  return { reason, mayRetryAsNew: isSoftDecline(reason, textOrNull(lastError.advice_code)) };
 }
 
 function declined(pspReference: string, reason: string, mayRetryAsNew: boolean): Reply {

@@ -44,6 +44,7 @@ type IntentParameters = {
   readonly automatic_payment_methods: { readonly enabled: true; readonly allow_redirects: 'never' };
   readonly off_session?: true;
   readonly error_on_requires_action?: true;
+  readonly return_url?: string;
   readonly transfer_group: string;
   readonly metadata: IntentMetadata;
 };
@@ -85,7 +86,9 @@ export function freezeStripeCharge(instruction: ChargeInstruction): FrozenReques
     confirm: true,
     automatic_payment_methods: { enabled: true, allow_redirects: 'never' },
     // Without the buyer nobody can pass a challenge: Stripe shall decline instead of waiting for one.
-    ...(instruction.customerPresent ? {} : { off_session: true, error_on_requires_action: true }),
+    ...(instruction.customerPresent
+      ? withReturnUrl(instruction.returnUrl)
+      : { off_session: true, error_on_requires_action: true }),
     transfer_group: instruction.orderId,
     metadata: {
       paygate_payment: instruction.paymentId,
@@ -96,6 +99,10 @@ export function freezeStripeCharge(instruction: ChargeInstruction): FrozenReques
     },
   };
   return { kind: 'frozen', request: JSON.stringify(parameters) };
+}
+
+function withReturnUrl(returnUrl: string | undefined): { readonly return_url?: string } {
+  return returnUrl === undefined ? {} : { return_url: returnUrl };
 }
 
 /**

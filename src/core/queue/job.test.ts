@@ -1,10 +1,48 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { BEAT_EVERY_MS, LEASE_MS, laneOf, MIN_LEASE_LEFT_MS, PRIORITIES, retryDelayMs } from './job.ts';
+import {
+  BEAT_EVERY_MS,
+  cancelDelayMs,
+  LEASE_MS,
+  laneOf,
+  MIN_LEASE_LEFT_MS,
+  PRIORITIES,
+  RECHECK_SCHEDULE,
+  recheckDelayMs,
+  retryDelayMs,
+} from './job.ts';
 
 describe('leases', () => {
   test('a daemon that misses two heartbeats still holds its lease and may still send', () => {
     expect(LEASE_MS - 3 * BEAT_EVERY_MS).toBeGreaterThan(MIN_LEASE_LEFT_MS);
+  });
+});
+
+describe('what the PSP is still working on', () => {
+  test.each([
+    [0, 2_000],
+    [59_999, 2_000],
+    [60_000, 15_000],
+    [10 * 60_000, 60_000],
+    [3_600_000, 300_000],
+    [6 * 3_600_000, 900_000],
+    [24 * 3_600_000, 3_600_000],
+    [400 * 24 * 3_600_000, 3_600_000],
+  ])('%i ms after it was sent it is asked for every %i ms', (ageMs, everyMs) => {
+    expect(recheckDelayMs(ageMs, 0)).toBe(everyMs);
+    expect(recheckDelayMs(ageMs, 0.999)).toBeLessThan(everyMs * 1.25);
+  });
+
+  test('is asked for ever more seldom, and never not at all', () => {
+    const pauses = RECHECK_SCHEDULE.map(({ everyMs }) => everyMs);
+    expect(pauses).toEqual([...pauses].sort((a, b) => a - b));
+    expect(RECHECK_SCHEDULE.at(-1)!.youngerThanMs).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  test('is asked to be canceled after two seconds, then twice as long each time, up to an hour', () => {
+    expect([0, 1, 2, 10, 11, 30_000].map(cancelDelayMs)).toEqual([
+      2_000, 4_000, 8_000, 2_048_000, 3_600_000, 3_600_000,
+    ]);
   });
 });
 

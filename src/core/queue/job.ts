@@ -20,6 +20,40 @@ export const MAX_BURNED = 10;
 /** Failed enquiries, on top of that, after which a person is needed. */
 export const MAX_ENQUIRIES = 8;
 
+/**
+ * How often a charge, refund or payout that the PSP has and has not ended is asked for: by its age since the first send.
+ * A buyer is looked at closely while the shop waits, then ever more seldom, and never not at all.
+ */
+export const RECHECK_SCHEDULE: readonly { readonly youngerThanMs: number; readonly everyMs: number }[] = [
+  { youngerThanMs: 60_000, everyMs: 2_000 },
+  { youngerThanMs: 10 * 60_000, everyMs: 15_000 },
+  { youngerThanMs: 3_600_000, everyMs: 60_000 },
+  { youngerThanMs: 6 * 3_600_000, everyMs: 5 * 60_000 },
+  { youngerThanMs: 24 * 3_600_000, everyMs: 15 * 60_000 },
+  { youngerThanMs: Number.POSITIVE_INFINITY, everyMs: 3_600_000 },
+];
+
+/** The pause grows by up to this part of it, by chance, so that many of an age do not come together. */
+const RECHECK_JITTER = 0.25;
+
+/**
+ * When to ask again for what the PSP is still working on (ms).
+ * @param random uniform in [0, 1)
+ */
+export function recheckDelayMs(ageMs: number, random: number): number {
+  const { everyMs } = RECHECK_SCHEDULE.find(({ youngerThanMs }) => ageMs < youngerThanMs)!;
+  return Math.floor(everyMs * (1 + RECHECK_JITTER * random));
+}
+
+/** Pause after the first request to cancel that told nothing (ms), doubled with each one up to an hour. */
+const CANCEL_BASE_MS = 2_000;
+const CANCEL_CAP_MS = 3_600_000;
+
+/** When to ask the PSP once more to cancel what it was asked to (ms); `tries` before this one. */
+export function cancelDelayMs(tries: number): number {
+  return Math.min(CANCEL_CAP_MS, CANCEL_BASE_MS * 2 ** Math.min(tries, 16));
+}
+
 const RETRY_BASE_MS = 200;
 const RETRY_CAP_MS = 60_000;
 

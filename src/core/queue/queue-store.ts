@@ -10,8 +10,8 @@ import { LEASE_MS } from './job.ts';
 /** The right to settle a job: its operation and the fence under which it was claimed. */
 export type Hold = { readonly operationId: bigint; readonly fence: number };
 
-/** recheck: ask the PSP, whatever is stored; for operations of which it has news. */
-export type JobAction = 'send' | 'enquire' | 'recheck';
+/** recheck: ask the PSP, whatever is stored; for operations of which it has news. cancel: have the PSP cancel it. */
+export type JobAction = 'send' | 'enquire' | 'recheck' | 'cancel';
 
 /** A place in a lane's order, as the last job of a claim had it. */
 export type LanePlace = { readonly runAt: string; readonly operationId: bigint };
@@ -31,6 +31,10 @@ export type ClaimedJob = Hold & {
   readonly lastSentAt: string;
   /** Age of the first send when claimed, by database time (ms): the key window counts from it. */
   readonly firstSentAgoMs: number;
+  /** As the attempt is known at the PSP so far. */
+  readonly pspReference: string | null;
+  /** How long its buyer may still take, by database time (ms); null: no buyer is waited for. */
+  readonly customerLeftMs: number | null;
 };
 
 /**
@@ -89,7 +93,8 @@ export async function claimJobs(
       having count(*) > 0
     )
     select c.operation_id, c.attempt_number, c.kind as operation_kind, c.fence, c.action, c.burned, c.waits, c.sends,
-           c.run_at, c.first_sent_at, c.last_sent_at, a.idempotency_key, a.request,
+           c.run_at, c.first_sent_at, c.last_sent_at, a.idempotency_key, a.request, a.psp_reference,
+           (extract(epoch from a.customer_until - now()) * 1000)::float8 as customer_left_ms,
            (extract(epoch from now() - c.first_sent_at) * 1000)::float8 as first_sent_ago_ms
       from claimed c
       join ${t.attempt} a on a.operation_id = c.operation_id and a.number = c.attempt_number

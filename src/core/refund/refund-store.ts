@@ -170,6 +170,31 @@ export async function insertPartialWatches(tx: Tx, paymentIds: readonly bigint[]
     select * from unnest(${list(paymentIds)}::bigint[])`;
 }
 
+/**
+ * One of these payments' orders is tried again: those that are refunded when only a part succeeds are watched anew, also
+ * where the watch was over. A new row in place of the old one: whoever takes ended watches just now has either gone
+ * first, and its refunds are seen here, or misses this payment.
+ * @returns payments of which something was given back already: they are over, and are not watched
+ */
+export async function rewatchPartials(tx: Tx, paymentIds: readonly bigint[]): Promise<ReadonlySet<bigint>> {
+  if (paymentIds.length === 0) return new Set();
+  const ids = list([...paymentIds].sort((a, b) => (a < b ? -1 : 1)));
+  await tx.sql`delete from ${tx.t.partialWatch} where payment_id = any(${ids}::bigint[])`;
+  const rows = await tx.sql<{ paymentId: bigint }[]>`
+    select distinct payment_id
+      from ${tx.t.refund}
+     where payment_id = any(${ids}::bigint[])
+       and cause = 'partial'`;
+  const givenBack = new Set(rows.map((row) => row.paymentId));
+  await tx.sql`
+    insert into ${tx.t.partialWatch} (payment_id)
+    select id
+      from ${tx.t.payment}
+     where id = any(${list(paymentIds.filter((id) => !givenBack.has(id)))}::bigint[])
+       and on_partial = 'refund'`;
+  return givenBack;
+}
+
 /** Takes watched payments whose orders have all ended; the rows go with the caller's transaction. */
 export async function takeEndedWatches(tx: Tx, limit: number): Promise<readonly bigint[]> {
   const rows = await tx.sql<{ paymentId: bigint }[]>`

@@ -47,7 +47,7 @@ export async function acceptWebhooks(
     const ids = events.flatMap((event) => event.operationId ?? []);
     const named = new Map(
       (await listNamedOperations(tx, ids))
-        .filter((operation) => operation.pspAccount === pspAccount)
+        .filter((operation) => operation.pspAccounts.includes(pspAccount))
         .map((operation) => [operation.operationId, operation]),
     );
     const { canEnquire } = context.capabilitiesOf(pspAccount);
@@ -55,7 +55,7 @@ export async function acceptWebhooks(
     const fresh = await insertWebhooks(tx, rows);
     const looked = events.filter((event, i) => fresh.has(event.eventId) && rows[i]!.effect === 'looks');
     const told = oneEach(looked.filter((event) => event.says !== null));
-    const findings = await findingsOf(tx, told);
+    const findings = await findingsOf(tx, pspAccount, told);
     await applyFindings(tx, context, findings);
     const asked = oneEach(looked.filter((event) => event.says === null));
     const checked = await recheckOperations(
@@ -115,10 +115,17 @@ function oneEach(events: readonly WebhookEvent[]): readonly WebhookEvent[] {
 }
 
 /** What the events say, each of the attempt that it is about; nothing of what no attempt of ours is known by. */
-async function findingsOf(tx: Tx, told: readonly WebhookEvent[]): Promise<readonly Finding[]> {
+async function findingsOf(
+  tx: Tx,
+  pspAccount: string,
+  told: readonly WebhookEvent[],
+): Promise<readonly Finding[]> {
   if (told.length === 0) return [];
   const ids = told.flatMap((event) => event.operationId ?? []);
-  const attempts = Map.groupBy(await listNamedAttempts(tx, ids), (attempt) => attempt.operationId);
+  const attempts = Map.groupBy(
+    await listNamedAttempts(tx, pspAccount, ids),
+    (attempt) => attempt.operationId,
+  );
   return told.flatMap((event) => {
     const operationId = event.operationId!;
     const attemptNumber = attemptOf(event, attempts.get(operationId) ?? []);

@@ -8,7 +8,8 @@ export type NamedOperation = {
   readonly operationId: bigint;
   readonly kind: OperationKind;
   readonly subState: SubState;
-  readonly pspAccount: string;
+  /** Where its attempts were made. */
+  readonly pspAccounts: readonly string[];
 };
 
 /** Operations as they stand; none for an operation that never had an attempt. */
@@ -17,22 +18,28 @@ export async function listNamedOperations(
   operationIds: readonly bigint[],
 ): Promise<readonly NamedOperation[]> {
   return on.sql<NamedOperation[]>`
-    select o.id as operation_id, o.kind, ${on.t.shownSubState}(o.sub_state, j.state) as sub_state, o.psp_account      from ${on.t.operation} o
+    select o.id as operation_id, o.kind, ${on.t.shownSubState}(o.sub_state, j.state) as sub_state,
+           (select json_agg(coalesce(a.psp_account, o.psp_account))
+              from ${on.t.attempt} a where a.operation_id = o.id) as psp_accounts
+      from ${on.t.operation} o
       left join ${on.t.job} j on j.operation_id = o.id
      where o.id = any(${list(operationIds)}::bigint[])
        and exists (select 1 from ${on.t.attempt} a where a.operation_id = o.id)`;
 }
 
-/** Attempts of these operations, by number. */
+/** Attempts of these operations that were made at the account, by number. */
 export async function listNamedAttempts(
   on: Queryable,
+  pspAccount: string,
   operationIds: readonly bigint[],
 ): Promise<readonly (NamedAttempt & { readonly operationId: bigint })[]> {
   return on.sql<(NamedAttempt & { readonly operationId: bigint })[]>`
-    select operation_id, number as attempt_number, psp_reference
-      from ${on.t.attempt}
-     where operation_id = any(${list(operationIds)}::bigint[])
-     order by operation_id, number`;
+    select a.operation_id, a.number as attempt_number, a.psp_reference
+      from ${on.t.attempt} a
+      join ${on.t.operation} o on o.id = a.operation_id
+     where a.operation_id = any(${list(operationIds)}::bigint[])
+       and coalesce(a.psp_account, o.psp_account) = ${pspAccount}
+     order by a.operation_id, a.number`;
 }
 
 /** Those of them that a daemon works on at this moment. */

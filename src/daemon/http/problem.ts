@@ -24,6 +24,8 @@ const PROBLEMS = {
   attempt_unresolved: [409, 'An attempt is not resolved yet'],
   needs_a_person: [409, 'The order needs a person first'],
   not_retryable: [409, 'The order is not tried again'],
+  hard_decline: [409, 'The payment method is not to be tried again'],
+  payment_given_back: [409, 'The payment was given back'],
   idempotency_key_reused: [422, 'The idempotency key was used for another request'],
   checkout_conflict: [422, 'The checkout exists with other content'],
   not_expressible: [422, 'The PSP cannot take this amount'],

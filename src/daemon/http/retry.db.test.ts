@@ -117,6 +117,21 @@ describe('a retry that may not be', () => {
     expect(answer.headers['content-type']).toBe('application/problem+json');
   });
 
+  test('by a method that was declined for good is 409 hard_decline', async () => {
+    const { json } = await post(server, bodyOf(uniqueName('co')));
+    const lost = { ...REPLY.declined, reason: 'lost_card', mayRetryAsNew: false };
+    const tasks = await claim(daemon, 'stripe_main');
+    for (const task of tasks) await record(daemon, task, lost);
+    const [order] = json.payment_orders as { payment_order_id: string }[];
+    const payment = { paymentId: String(json.payment_id), orderId: order!.payment_order_id };
+    const { payment_method: method } = JSON.parse(tasks[0]!.job.request) as { payment_method: string };
+    expect(await retry(payment, { payment_method: method })).toMatchObject({
+      status: 409,
+      json: { code: 'hard_decline' },
+    });
+    expect(await retry(payment)).toMatchObject({ status: 202 });
+  });
+
   test('of a payment that the risk check stopped is 409', async () => {
     const { json } = await post(server, bodyOf(uniqueName('co'), { buyer: 'blocked buyer' }));
     const [order] = json.payment_orders as { payment_order_id: string }[];
@@ -159,4 +174,19 @@ describe('a retry that may not be', () => {
     const answer = await call(server, { path: '/v1/payments/pay_1/retry' });
     expect(answer).toMatchObject({ status: 405, headers: { allow: 'POST' } });
   });
+});
+
+test('a payment that waits for its buyer carries what the shop hands over, and for how long', async () => {
+  const waiting = await answered('awaiting_customer');
+  const view = await call(server, { path: `/v1/payments/${waiting.paymentId}` });
+  expect(view.json).toMatchObject({
+    status: 'EXECUTING',
+    payment_orders: [
+      {
+        sub_state: 'awaiting_customer',
+        hand_off: { ...REPLY.awaiting_customer.handOff, expires_at: expect.stringMatching(/^\d{4}-.*Z$/) },
+      },
+    ],
+  });
+  expect(view.headers['cache-control']).toBe('no-store');
 });

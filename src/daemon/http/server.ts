@@ -8,8 +8,9 @@ import { z } from 'zod';
 import type { Db } from '../../core/db/connection.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { formatId, parseId } from '../../core/ids.ts';
+import { listHandOffs } from '../../core/operation/hand-off-store.ts';
 import type { AcceptPolicy } from '../../core/payment/accept-payments.ts';
-import { paymentView } from '../../core/payment/payment-answer.ts';
+import { paymentDetail, waitingCharges } from '../../core/payment/payment-answer.ts';
 import { listPaymentRows } from '../../core/payment/payment-store.ts';
 import { type RetryContext, retryOrder } from '../../core/payment/retry-order.ts';
 import type { RefundContext } from '../../core/refund/accept-refunds.ts';
@@ -117,7 +118,8 @@ function addPaymentRoutes(app: App, options: HttpOptions, accept: AcceptQueue): 
     const { id } = request.params;
     const rows = id === null ? [] : await within(timeoutMs, listPaymentRows(options.db, [id]));
     if (rows.length === 0) return sendProblem(reply, NO_SUCH_PAYMENT);
-    return sendJson(reply, 200, JSON.stringify(paymentView(rows)));
+    const handOffs = await within(timeoutMs, listHandOffs(options.db, waitingCharges(rows)));
+    return sendJson(reply, 200, JSON.stringify(paymentDetail(rows, handOffs)));
   });
 }
 

@@ -95,7 +95,8 @@ async function pushAll(engine: AdyenEngine, input: z.infer<typeof pushSchema>): 
 
 function happen(engine: AdyenEngine, name: string, happening: (typeof HAPPENINGS)[number]): Answer {
   const record = engine.state.find(name);
-  const change = record === null ? null : changeBy(record, happening, engine.nowMs());
+  const isCanceled = record !== null && engine.state.isCanceled(name);
+  const change = record === null || isCanceled ? null : changeBy(record, happening, engine.nowMs());
   if (change === null) return failure(409, `${happening} cannot happen to ${name}.`);
   engine.change(change);
   return ok({ object: change.record });

@@ -234,6 +234,23 @@ describe('modifications', () => {
     expect((await webhooks())[2]).toMatchObject({ eventCode: 'REFUND_FAILED' });
   });
 
+  test('a shopper who is waited for is canceled by reference, and pays no more', async () => {
+    await pay('stored_redirect', 'k1', { recurringProcessingModel: 'CardOnFile' });
+    const [row] = (await admin<{ rows: { objects: string[] }[] }>('GET', 'adyen/truth')).rows;
+    const asked = { merchantAccount: 'MarketplaceEU', paymentReference: 'op_1', reference: 'op_1' };
+    const received = await checkout.ModificationsApi.cancelAuthorisedPayment(asked);
+    expect(received).toMatchObject({ status: 'received' });
+    await checkout.ModificationsApi.cancelAuthorisedPayment(asked);
+    expect((await webhooks()).map(({ eventCode, success }) => `${eventCode} ${success}`)).toEqual([
+      'TECHNICAL_CANCEL true',
+      'TECHNICAL_CANCEL false',
+    ]);
+    await expect(
+      admin('POST', `adyen/objects/${row?.objects[0]}`, { happening: 'shopper_pays' }),
+    ).rejects.toThrow();
+    expect(await truth('op_1')).toMatchObject({ charged: 0, open: 0 });
+  });
+
   test('captures, cancels and reversals', async () => {
     const payment = (await pay('stored_authorised')).pspReference ?? '';
     const account = { merchantAccount: 'MarketplaceEU' };

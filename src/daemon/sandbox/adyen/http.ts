@@ -187,6 +187,7 @@ function endingBefore(fault: Fault, engine: AdyenEngine, surface: Surface): Endi
 function findRoute(path: string): WriteRoute | null {
   if (path === '/v72/payments') return { name: 'payment' };
   if (path === TRANSFERS) return { name: 'transfer' };
+  if (path === '/v72/cancels') return { name: 'modification', type: 'technical_cancel', payment: null };
   const [, payment, plural] = MODIFICATIONS.exec(path) ?? [];
   if (payment === undefined || plural === undefined) return null;
   return {

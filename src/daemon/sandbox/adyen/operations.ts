@@ -53,7 +53,8 @@ export type Prepared =
 
 export type WriteRoute =
   | { readonly name: 'payment' }
-  | { readonly name: 'modification'; readonly type: ModificationType; readonly payment: string }
+  /** @property payment its pspReference; null where the body names it by the merchant's reference */
+  | { readonly name: 'modification'; readonly type: ModificationType; readonly payment: string | null }
   | { readonly name: 'transfer' };
 
 export function surfaceOf(route: WriteRoute): Surface {
@@ -143,7 +144,7 @@ function paid(record: PaymentRecord, resultCode: string | null): Effect {
   return { change, status: 200, body: paymentText(record, resultCode) };
 }
 
-function prepareModification(body: Body, type: ModificationType, payment: string): Prepared {
+function prepareModification(body: Body, type: ModificationType, payment: string | null): Prepared {
   const merchantAccount = textOf(body.merchantAccount);
   if (merchantAccount === '') return refused(FORBIDDEN_MERCHANT);
   const amount = readAmount(body.amount);
@@ -151,7 +152,14 @@ function prepareModification(body: Body, type: ModificationType, payment: string
     return refused(validationError('137', 'Invalid amount specified'));
   }
   const asked = { merchantAccount, reference: textOf(body.reference), type, amount };
-  return { kind: 'ready', act: (context) => modify(context, asked, payment) };
+  const paymentReference = textOf(body.paymentReference);
+  return {
+    kind: 'ready',
+    act: (context) => {
+      const name = payment ?? context.state.latestPayment(paymentReference, merchantAccount);
+      return modify(context, asked, name ?? '');
+    },
+  };
 }
 
 type AskedModification = Pick<ModificationRecord, 'merchantAccount' | 'reference' | 'type'> & {
@@ -193,7 +201,8 @@ function canModify(
   amount: Amount,
 ): boolean {
   // With automatic capture there is nothing left to cancel once the payment is authorised.
-  if (type === 'cancel') return payment.status === 'pending' || payment.status === 'awaiting_shopper';
+  if (type === 'cancel' || type === 'technical_cancel')
+    return payment.status === 'awaiting_shopper' && !state.isCanceled(payment.name);
   if (payment.status !== 'authorised' || amount.currency !== payment.amount.currency) return false;
   if (type === 'capture') return amount.value <= payment.amount.value;
   return amount.value <= payment.amount.value - takenBack(state, payment);

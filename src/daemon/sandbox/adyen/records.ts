@@ -30,7 +30,8 @@ export interface PaymentRecord {
   readonly settle: Settle | null;
 }
 
-export type ModificationType = 'capture' | 'refund' | 'cancel' | 'reversal';
+/** `technical_cancel` names the payment by the merchant's own reference. */
+export type ModificationType = 'capture' | 'refund' | 'cancel' | 'technical_cancel' | 'reversal';
 
 /** @property payment the pspReference of the payment it changes */
 export interface ModificationRecord {
@@ -91,6 +92,7 @@ const EVENT_CODES: Readonly<Record<ModificationType, string>> = {
   capture: 'CAPTURE',
   refund: 'REFUND',
   cancel: 'CANCELLATION',
+  technical_cancel: 'TECHNICAL_CANCEL',
   reversal: 'CANCEL_OR_REFUND',
 };
 

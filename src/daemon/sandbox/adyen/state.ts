@@ -52,6 +52,23 @@ export class AdyenState {
     return this.named(this.byPayment.get(payment));
   }
 
+  /** The pspReference of the latest payment under the merchant's reference; null when there is none. */
+  latestPayment(reference: string, merchantAccount: string): string | null {
+    const named = this.listByReference(reference).findLast(
+      (record) => record.kind === 'payment' && record.merchantAccount === merchantAccount,
+    );
+    return named?.name ?? null;
+  }
+
+  /** Whether a cancellation of the payment was taken in that succeeds: its shopper can pay no more. */
+  isCanceled(payment: string): boolean {
+    return this.listByPayment(payment).some((record) => {
+      if (record.kind !== 'modification') return false;
+      if (record.type !== 'cancel' && record.type !== 'technical_cancel') return false;
+      return record.status === 'succeeded' || record.settle?.result === 'succeeded';
+    });
+  }
+
   all(): Iterable<AdyenRecord> {
     return this.records.values();
   }

@@ -31,7 +31,7 @@ export function truthOf(state: AdyenState, reference: string | null): readonly T
   for (const record of records) {
     const row = rows.get(record.reference) ?? emptyRow(record.reference);
     rows.set(record.reference, row);
-    count(row, record);
+    count(row, record, state);
   }
   return [...rows.values()];
 }
@@ -50,9 +50,10 @@ function emptyRow(reference: string): Truth {
   };
 }
 
-function count(row: Truth, record: AdyenRecord): void {
+function count(row: Truth, record: AdyenRecord, state: AdyenState): void {
   row.objects.push(record.name);
-  const isWaiting = record.kind === 'payment' && record.status === 'awaiting_shopper';
+  const isWaiting =
+    record.kind === 'payment' && record.status === 'awaiting_shopper' && !state.isCanceled(record.name);
   if (record.settle !== null || isWaiting) row.open++;
   if (record.kind === 'payment' && record.status === 'authorised') {
     row.charged++;
