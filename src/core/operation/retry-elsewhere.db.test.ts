@@ -260,6 +260,21 @@ test('a webhook of the first account is about its own attempt, not about the one
   });
 });
 
+test('the database lets no operation leave an account that may still charge for it, or has', async () => {
+  const [waiting, paid, moved] = [await queue([{}]), await queue([{}]), await queue([{}])];
+  await told(paid, 0, REPLY.succeeded);
+  await told(moved, 0, SOFT);
+  const { sql, t } = book.db;
+  for (const { operationId } of [waiting, paid, moved]) {
+    const leave = sql`update ${t.operation} set psp_account = 'other' where id = ${operationId}`;
+    await expect(leave).rejects.toMatchObject({ code: 'PG013' });
+  }
+  for (const { operationId } of [waiting, moved]) {
+    const forget = sql`update ${t.attempt} set psp_account = 'other' where operation_id = ${operationId}`;
+    await expect(forget).rejects.toMatchObject({ code: 'PG001' });
+  }
+});
+
 test('replay rebuilds both attempts, and where they were made', async () => {
   await migrate({ connection: book.database.connection, book: 'copy', appRole: 'paygate_app' });
   const copy = await openBook({ connection: book.database.appConnection, book: 'copy', max: 1 });

@@ -33,3 +33,20 @@ alter table job add constraint job_action_check check (action in ('send', 'enqui
 alter table attempt add column psp_account text;
 grant update (psp_account) on attempt to {{app_role}};
 grant update (psp_account) on operation to {{app_role}};
+
+-- Nobody moves an operation away from an account that may still charge for it, or has.
+create function guard_account_change() returns trigger
+  language plpgsql security definer set search_path from current as $$
+begin
+  if old.kind <> 'charge' or exists (
+       select 1 from attempt a
+        where a.operation_id = old.id and (a.is_open or a.state in ('succeeded', 'succeeded_surplus'))) then
+    raise exception 'operation % stays at its PSP account', old.id using errcode = 'PG013';
+  end if;
+  return new;
+end $$;
+create trigger operation_stays_at_its_account before update of psp_account on operation
+  for each row when (old.psp_account is distinct from new.psp_account) execute function guard_account_change();
+create trigger attempt_stays_where_it_was before update of psp_account on attempt
+  for each row when (old.psp_account is distinct from new.psp_account and (old.psp_account is not null or old.is_open))
+  execute function refuse_change();
