@@ -508,10 +508,11 @@ export function failedRefund(verdict: Verdict): readonly bigint[] {
   return subject.fromPendingMinor > 0n ? [subject.operationId] : [];
 }
 
+/** The seller's share of a charge that succeeds now; a surplus success is nobody's, and is not released. */
 export function fundRelease(verdict: Verdict): readonly { operationId: bigint; days: number }[] {
-  const { subject, entries, subState } = verdict;
+  const { subject, attemptState, entries } = verdict;
   const days = subject.releaseAfterDays;
-  if (subject.kind !== 'charge' || subState !== 'succeeded' || entries.length === 0 || days === null)
+  if (subject.kind !== 'charge' || attemptState !== 'succeeded' || entries.length === 0 || days === null)
     return [];
   return [{ operationId: subject.operationId, days }];
 }

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   applyOutside,
+  balanceOf,
   claim,
   claimOne,
   makeDue,
@@ -27,6 +28,7 @@ import { resolveOperation } from '../operation/resolve-operation.ts';
 import { capabilitiesOf } from '../psp/request.ts';
 import { getBookKey, lockJobs } from '../queue/queue-store.ts';
 import { refundPartials } from '../refund/refund-partials.ts';
+import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { acceptPayments, fingerprint } from './accept-payments.ts';
 import type { RetryRequest } from './payment-retry.ts';
 import { type RetryContext, type RetryResult, retryOrder } from './retry-order.ts';
@@ -512,3 +514,35 @@ test('a late success of the first attempt is booked as that, and the second one,
   });
   expect(await retry(charge)).toMatchObject({ kind: 'refused', code: 'already_succeeded' });
 });
+
+test.each(['waits', 'is over'] as const)(
+  'a surplus success of the first attempt, while the release of the share %s, releases nothing more',
+  async (release) => {
+    const account = uniqueName('acct');
+    const seller = uniqueName('Seller');
+    const orders = [orderRequest({ seller })];
+    const [charge] = await queueCharges(book.db, account, [paymentRequest({ orders })], {
+      releaseAfterDays: 1,
+    });
+    const first = await claimOne(daemon, account);
+    await record(daemon, first, REPLY.declined);
+    await retry({ ...charge!, account });
+    await record(daemon, await claimOne(daemon, account), { kind: 'succeeded', pspReference: 'pi_2' });
+    const releaseNow = async () => {
+      await book.owner.sql`
+        update ${book.owner.t.fundRelease} set due_at = now() where operation_id = ${charge!.operationId}`;
+      await releaseDueFunds(book.db, 'test:release');
+    };
+    if (release === 'is over') await releaseNow();
+    expect(await record(daemon, first, REPLY.succeeded)).toMatchObject({
+      right: 'settled',
+      deadLetter: 'surplus_success',
+    });
+    await releaseNow();
+    expect(await balanceOf(book.db, `seller:${seller}:available`, 'EUR')).toBe(1250n);
+    expect(await balanceOf(book.db, `seller:${seller}:pending`, 'EUR')).toBe(0n);
+    const left = await book.owner.sql`
+      select 1 from ${book.owner.t.fundRelease} where operation_id = ${charge!.operationId}`;
+    expect([...left]).toEqual([]);
+  },
+);

@@ -389,6 +389,24 @@ describe('pending money of a refund', () => {
 });
 
 describe('a payment of which only a part succeeded', () => {
+  test('whose other part somebody is refunding is given back when that fails', async () => {
+    const account = uniqueName('acct');
+    const orders = [orderRequest(), orderRequest()];
+    const policy = { onPartial: 'refund' } as const;
+    const [first] = await queueCharges(book.db, account, [paymentRequest({ orders })], policy);
+    const daemon = await startTestDaemon(book.db);
+    for (const task of await claim(daemon, account)) {
+      const isFirst = task.job.operationId === first!.operationId;
+      await record(daemon, task, isFirst ? REPLY.succeeded : REPLY.declined);
+    }
+    await accepted(request(first!.orderId, null));
+    expect(await refundPartials(book.db, await context())).toEqual({ payments: 0, refunds: 0 });
+    await sendRefund(account, 'rejected');
+    expect(await refundPartials(book.db, await context())).toEqual({ payments: 1, refunds: 1 });
+    await sendRefund(account, 'succeeded');
+    expect(await refundPartials(book.db, await context())).toEqual({ payments: 0, refunds: 0 });
+  });
+
   test('is given back also when that comes of a retry, long after all of it had failed', async () => {
     const account = uniqueName('acct');
     const orders = [orderRequest(), orderRequest()];

@@ -195,7 +195,10 @@ export async function rewatchPartials(tx: Tx, paymentIds: readonly bigint[]): Pr
   return givenBack;
 }
 
-/** Takes watched payments whose orders have all ended; the rows go with the caller's transaction. */
+/**
+ * Takes watched payments whose orders have all ended; the rows go with the caller's transaction. While a refund of one is
+ * under way it is left: where that fails, what it would have given back is still to be given back.
+ */
 export async function takeEndedWatches(tx: Tx, limit: number): Promise<readonly bigint[]> {
   const rows = await tx.sql<{ paymentId: bigint }[]>`
     with ended as materialized (
@@ -207,6 +210,12 @@ export async function takeEndedWatches(tx: Tx, limit: number): Promise<readonly 
                           where po.payment_id = w.payment_id
                             and o.sub_state not in ('succeeded', 'declined', 'rejected', 'risk_blocked', 'canceled',
                                                     'expired', 'reversed'))
+         and not exists (select 1
+                           from ${tx.t.refund} r
+                           join ${tx.t.operation} o on o.id = r.operation_id
+                          where r.payment_id = w.payment_id
+                            and o.sub_state <> 'succeeded'
+                            and o.sub_state <> all(${list(FAILED_REFUND)}::text[]))
        order by w.payment_id
        limit ${limit}
          for update skip locked

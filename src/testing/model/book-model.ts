@@ -9,6 +9,8 @@ export type ModelPayment = {
   readonly onPartial: 'keep' | 'refund';
   /** Charges, by line. */
   readonly charges: readonly ModelOperation[];
+  /** What is charged of it goes back if a part of it fails: looked at once, when nothing of it is under way any more. */
+  isWatched: boolean;
 };
 
 export type ModelRefund = {

@@ -24,6 +24,7 @@ import {
   newAttempt,
   newJob,
 } from './operation-model.ts';
+import { watchAgain } from './payment-commands.ts';
 import { capabilitiesNow, type World } from './world.ts';
 
 // --- payouts ---
@@ -290,6 +291,7 @@ export const replay: fc.Arbitrary<Command> = fc
           operation.attempts.push(newAttempt());
           operation.job = newJob(operation.attempts.length, 'batch');
           operation.state = 'queued';
+          watchAgain(world.model, operation);
         } else return;
         operation.letters.delete(code);
       },

@@ -114,6 +114,7 @@ export const accept: fc.Arbitrary<Command> = fc
           id: ids[0]!.paymentId,
           onPartial: charges.length > 1 ? onPartial : ('keep' as const),
           charges,
+          isWatched: charges.length > 1 && onPartial === 'refund',
         };
         world.model.payments.push(payment);
         if (asked.buyer === 'watched') world.model.openReviews.push(payment);
@@ -217,11 +218,18 @@ export const retry: fc.Arbitrary<Command> = fc.record({ which }).map((asked) =>
       charge.job = newJob(charge.attempts.length, 'online');
       charge.state = 'queued';
       charge.letters.clear();
+      watchAgain(expected, charge);
       const again = await retryOrder(book.db, context, charge.paymentId!, request);
       expect(again.kind).toBe('replayed');
     },
   ),
 );
+
+/** Another attempt may make a partial success of a payment that had failed altogether. */
+export function watchAgain(expected: model.ModelBook, charge: ModelOperation): void {
+  const payment = expected.payments.find((one) => one.charges.includes(charge))!;
+  payment.isWatched = payment.onPartial === 'refund';
+}
 
 function retryRefusal(charge: ModelOperation): string | null {
   const attempt = currentAttempt(charge);
@@ -380,12 +388,16 @@ export const partials: fc.Arbitrary<Command> = fc.constant(
   ),
 );
 
-async function givePartialBack(world: World, { onPartial, charges }: model.ModelPayment): Promise<void> {
+async function givePartialBack(world: World, payment: model.ModelPayment): Promise<void> {
+  const { charges } = payment;
+  const refunds = world.model.refunds.filter((one) => charges.includes(one.charge));
+  if (!payment.isWatched || ![...charges, ...refunds.map((one) => one.operation)].every(hasEnded)) return;
+  payment.isWatched = false;
   const done = charges.filter((charge) => charge.state === 'succeeded');
-  if (onPartial === 'keep' || !charges.every(hasEnded) || done.length === charges.length) return;
+  if (done.length === charges.length) return;
   for (const charge of done) {
     const refundId = `partial:ord_${charge.orderId}`;
-    if (world.model.refunds.some((one) => one.refundId === refundId)) continue;
+    if (refunds.some((one) => one.refundId === refundId)) continue;
     const plan = planRefund(world.model, charge, null, PARTIAL_POLICY);
     if (plan.kind === 'accepted') await rememberRefund(world, charge, refundId, plan);
   }
