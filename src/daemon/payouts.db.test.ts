@@ -5,6 +5,7 @@ import { payoutStateOf } from '../core/payout/payout.ts';
 import { ANY_PAYOUT, listPayouts } from '../core/payout/payout-list-store.ts';
 import type { PspAccount } from '../core/psp/psp.ts';
 import { createStripeConnector } from '../core/psp/stripe-connector.ts';
+import { acceptWebhooks } from '../core/webhook/accept-webhooks.ts';
 import {
   balanceOf,
   openTestBook,
@@ -124,12 +125,10 @@ describe('a batch of payouts', () => {
     for (const row of rows) {
       const moved = truth.get(`op_${row.operationId}`) ?? [];
       const state = payoutStateOf(row.state, row.subState);
-      expect([state, moved]).toEqual(
-        state === 'accepted' ? ['accepted', [Number(row.amountMinor)]] : ['failed', []],
-      );
+      expect([state, moved]).toEqual(state === 'paid' ? ['paid', [Number(row.amountMinor)]] : ['failed', []]);
     }
     const states = rows.map((row) => payoutStateOf(row.state, row.subState));
-    expect(new Set(states)).toEqual(new Set(['accepted', 'failed']));
+    expect(new Set(states)).toEqual(new Set(['paid', 'failed']));
     const paidMinor = [...truth.values()].flat().reduce((sum, moved) => sum + moved, 0);
     let owedMinor = 0n;
     for (const seller of sellers) {
@@ -162,5 +161,43 @@ describe('a batch of payouts', () => {
     expect([...(await truthOf(sandbox)).values()].flat().toSorted()).toEqual([300, 400]);
     expect(await balanceOf(book.db, `seller:${seller}:available`, 'EUR')).toBe(300n);
     expect((await submit(book.db, account, requests)).accepted).toEqual([]);
+  });
+
+  test('whose transfer is reversed at the PSP is booked back once, however often its webhook comes', async () => {
+    const account = uniqueName('acct');
+    const sandbox = await openPsp(10_000, {});
+    const seller = await fundedSeller(book.db, account, '10.00');
+    const { batchId } = await pay(book.db, account, [payoutRequest(seller, '4.00')]);
+    await startDaemon(sandbox, account);
+    await until(() => isQuiet(account));
+    const [paid] = await payouts(batchId);
+    expect(payoutStateOf(paid!.state, paid!.subState)).toBe('paid');
+    await fetch(`${sandbox.url}/_sandbox/transfers/${paid!.pspReference}/reverse`, {
+      method: 'POST',
+      body: '{}',
+    });
+    const daemon = await startTestDaemon(book.db);
+    for (const type of ['transfer.reversed', 'transfer.updated', 'transfer.reversed']) {
+      const event = {
+        eventId: uniqueName('evt'),
+        type,
+        operationId: paid!.operationId!,
+        pspReference: paid!.pspReference,
+        says: null,
+      };
+      await acceptWebhooks(book.db, daemon.context, account, [event, event]);
+      await until(() => isQuiet(account));
+    }
+    const [back] = await payouts(batchId);
+    expect(payoutStateOf(back!.state, back!.subState)).toBe('returned');
+    expect(await balanceOf(book.db, `seller:${seller}:available`, 'EUR')).toBe(1_000n);
+    expect(await balanceOf(book.db, `psp:${account}:receivable`, 'EUR')).toBe(1_000n);
+    const entries = await book.db.sql<{ kind: string }[]>`
+      select kind from ${book.db.t.journalEntry} where cause = ${`op_${paid!.operationId}`} order by id`;
+    expect(entries.map((entry) => entry.kind)).toEqual([
+      'payout_approved',
+      'payout_accepted',
+      'payout_returned',
+    ]);
   });
 });

@@ -342,12 +342,12 @@ function afterTheEnd(
     };
   }
   const paid = outcome.kind === 'paid' ? transition(subject.subState, 'paid') : null;
-  if (paid !== null) return { ...unchanged, subState: paid };
+  const standing = { ...unchanged, subState: paid ?? subject.subState };
   if (outcome.contradicted && !before.contradicted) {
     const reason = `the order ended as ${end}, and evidence says otherwise`;
-    return { ...unchanged, letter: { code: 'contradicting_evidence', reason } };
+    return { ...standing, letter: { code: 'contradicting_evidence', reason } };
   }
-  return unchanged;
+  return standing;
 }
 
 /** The job that looked at an ended operation: does it go, or ask once more? */

@@ -1,3 +1,6 @@
+-- What payouts and dead letters still lacked: a payout that has arrived is paid, old risk counters may go, and a letter is
+-- found among a million.
+
 -- A payout that the PSP says has reached the seller is paid; until now it stayed accepted for ever. Both lists of words
 -- get one more, whatever else stands in them.
 
