@@ -170,7 +170,7 @@ describe('waiting for the buyer', () => {
     const late = { firstSentAgoMs: 20 * HOUR_MS, random: 0 };
     const step = decide(situation(REPLY.awaiting_customer, { ...late, ...customer(4 * HOUR_MS) }));
     expect(step).toMatchObject({ kind: 'again', action: 'enquire', delayMs: 15 * 60_000 });
-    expect(decide(situation(REPLY.awaiting_customer, { ...late, ...customer(1_234) }))).toMatchObject({
+    expect(decide(situation(REPLY.awaiting_customer, { ...late, ...customer(1_233.21) }))).toMatchObject({
       action: 'enquire',
       delayMs: 1_234,
     });

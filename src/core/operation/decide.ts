@@ -135,7 +135,9 @@ function awaiting(situation: Situation): Step {
   if (cancel !== null) return cancelAtPsp(situation, cancel);
   const step = held(situation);
   // The moment its time is over is looked at too.
-  return step.kind === 'again' ? { ...step, delayMs: Math.min(step.delayMs, customer.leftMs) } : step;
+  return step.kind === 'again'
+    ? { ...step, delayMs: Math.min(step.delayMs, Math.ceil(customer.leftMs)) }
+    : step;
 }
 
 function reasonToCancel({ latest, customer }: Situation): Cancel | null {
