@@ -13,7 +13,7 @@ export type ModelPayment = {
   isWatched: boolean;
 };
 
-export type ModelRefund = {
+type ModelRefund = {
   readonly refundId: string;
   readonly operation: ModelOperation;
   readonly charge: ModelOperation;
@@ -69,7 +69,7 @@ export function chargeOf(book: ModelBook, operation: ModelOperation): ModelOpera
   return book.refunds.find((refund) => refund.operation === operation)?.charge ?? null;
 }
 
-export function sum(amounts: Iterable<bigint>): bigint {
+function sum(amounts: Iterable<bigint>): bigint {
   let total = 0n;
   for (const amount of amounts) total += amount;
   return total;
