@@ -250,6 +250,8 @@ function applyAfterTheEnd(
   if (kind === 'succeeded' && !isBooked) {
     letter = operation.state === 'succeeded' ? 'surplus_success' : 'late_success';
     attempt.state = 'succeeded_surplus';
+    // The buyer has it: nobody needs to find out any more why it was declined.
+    if (operation.kind === 'refund') operation.letters.delete('refund_declined');
     stopSuccessor(operation, finding.attempt);
   } else if (kind === 'reversed' && operation.state === 'succeeded') {
     letter = 'reversed_after_success';
