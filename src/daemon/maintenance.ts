@@ -2,6 +2,9 @@
 import type { Db } from '../core/db/connection.ts';
 import { rescueOperations } from '../core/operation/rescue-operations.ts';
 import type { RefundContext } from '../core/refund/accept-refunds.ts';
+import { type LookContext, type Looked, lookAtDisputes } from '../core/dispute/look-at-disputes.ts';
+import { formatId } from '../core/ids.ts';
+import { type Currency, formatAmount } from '../core/money.ts';
 import { refundPartials } from '../core/refund/refund-partials.ts';
 import { expireReviews } from '../core/risk/review-payments.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
@@ -15,6 +18,8 @@ const RELEASE_EVERY_MS = 5_000;
 const PARTIALS_EVERY_MS = 1_000;
 /** Risk reviews that nobody decided in time are rejected this often (ms). */
 const EXPIRE_EVERY_MS = 10_000;
+/** Disputes that webhooks told of are looked at this often (ms). */
+const DISPUTES_EVERY_MS = 1_000;
 /** Rounds in a row, so that a large backlog does not starve the rest. */
 const MAX_ROUNDS = 20;
 
@@ -24,6 +29,7 @@ export type MaintenanceOptions = {
   readonly principal: string;
   readonly resendDelayMs: number;
   readonly refunds: RefundContext;
+  readonly disputes: Omit<LookContext, 'principal'>;
   readonly log: Log;
   /** Something was made ready. */
   readonly onWork: () => void;
@@ -61,9 +67,46 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
       log.warn({ rejected }, 'rejected payments that nobody reviewed in time');
     }
   });
+  const stopDisputes = repeat('disputes', DISPUTES_EVERY_MS, log, async () => {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const looked = await lookAtDisputes(db, { ...options.disputes, principal });
+      for (const one of looked) logLooked(log, one);
+      if (looked.length === 0) return;
+    }
+  });
   return async () => {
-    await Promise.all([stopRescue(), stopRelease(), stopPartials(), stopExpiry()]);
+    await Promise.all([stopRescue(), stopRelease(), stopPartials(), stopExpiry(), stopDisputes()]);
   };
+}
+
+/** Every dispute that moves is an alert: somebody has days to answer it. */
+function logLooked(log: Log, { look, found }: Looked): void {
+  const line = { account: look.pspAccount, dispute: look.pspReference };
+  if (found.kind === 'failed' || found.kind === 'given_up' || found.kind === 'unmatched') {
+    const level = found.kind === 'unmatched' ? 'info' : 'warn';
+    return log[level]({ ...line, tries: look.tries, reason: found.reason }, `dispute: ${found.kind}`);
+  }
+  if (found.kind === 'nothing') return log.debug({ ...line, reason: found.reason }, 'dispute: nothing of ours');
+  const { verdict, canceledRefunds, isPaidTwice } = found.applied;
+  if (verdict.kind === 'differs') return log.error({ ...line, reason: verdict.reason }, 'dispute differs');
+  if (verdict.kind !== 'moves') return log.debug({ ...line, verdict: verdict.kind }, 'dispute looked at');
+  const { dispute, from } = verdict;
+  const { currency, state: to, reason, orderId } = dispute;
+  const amount = formatAmount({ amountMinor: dispute.amountMinor, currency: currency as Currency });
+  log[isPaidTwice ? 'error' : 'warn'](
+    {
+      ...line,
+      order: formatId('order', orderId),
+      from,
+      to,
+      amount,
+      currency,
+      reason,
+      canceledRefunds: canceledRefunds.length || undefined,
+      isPaidTwice: isPaidTwice || undefined,
+    },
+    'dispute',
+  );
 }
 
 /** Calls `work` again and again with a pause between; a failure is logged and does not end it. */

@@ -26,7 +26,10 @@ type EventKind =
   | 'payout_batch_approved'
   | 'payouts_decided'
   | 'payout_batch_ended'
-  | 'risk_reviewed';
+  | 'risk_reviewed'
+  | 'dispute_changed'
+  | 'dispute_unmatched'
+  | 'suspense_decided';
 
 export type NewEvent = {
   readonly kind: EventKind;

@@ -11,8 +11,7 @@ import type { EnquiryReply } from '../psp/psp.ts';
  */
 export type EvidenceSource = 'reply' | 'late_reply' | 'lapse' | 'enquiry' | 'webhook' | 'person';
 
-/** What a PSP can answer, and `reversed`: it had succeeded, and the PSP took it back. */
-export type EvidenceKind = EnquiryReply['kind'] | 'reversed';
+export type EvidenceKind = EnquiryReply['kind'];
 
 export type Evidence = {
   readonly source: EvidenceSource;

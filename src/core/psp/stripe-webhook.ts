@@ -86,6 +86,7 @@ function readEvent(text: string): WebhookReading {
     type,
     operationReference: object === null ? null : operationOf(object),
     pspReference: object === null ? null : referenceOf(object),
+    disputeReference: object?.object === 'dispute' ? textOrNull(object.id) : null,
   };
 }
 
