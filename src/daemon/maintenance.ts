@@ -1,10 +1,10 @@
 /** What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews. */
 import type { Db } from '../core/db/connection.ts';
-import { rescueOperations } from '../core/operation/rescue-operations.ts';
-import type { RefundContext } from '../core/refund/accept-refunds.ts';
 import { type LookContext, type Looked, lookAtDisputes } from '../core/dispute/look-at-disputes.ts';
 import { formatId } from '../core/ids.ts';
 import { type Currency, formatAmount } from '../core/money.ts';
+import { rescueOperations } from '../core/operation/rescue-operations.ts';
+import type { RefundContext } from '../core/refund/accept-refunds.ts';
 import { refundPartials } from '../core/refund/refund-partials.ts';
 import { expireReviews } from '../core/risk/review-payments.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
@@ -82,11 +82,12 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
 /** Every dispute that moves is an alert: somebody has days to answer it. */
 function logLooked(log: Log, { look, found }: Looked): void {
   const line = { account: look.pspAccount, dispute: look.pspReference };
-  if (found.kind === 'failed' || found.kind === 'given_up' || found.kind === 'unmatched') {
+  if (found.kind !== 'nothing' && found.kind !== 'applied') {
     const level = found.kind === 'unmatched' ? 'info' : 'warn';
     return log[level]({ ...line, tries: look.tries, reason: found.reason }, `dispute: ${found.kind}`);
   }
-  if (found.kind === 'nothing') return log.debug({ ...line, reason: found.reason }, 'dispute: nothing of ours');
+  if (found.kind === 'nothing')
+    return log.debug({ ...line, reason: found.reason }, 'dispute: nothing of ours');
   const { verdict, canceledRefunds, isPaidTwice } = found.applied;
   if (verdict.kind === 'differs') return log.error({ ...line, reason: verdict.reason }, 'dispute differs');
   if (verdict.kind !== 'moves') return log.debug({ ...line, verdict: verdict.kind }, 'dispute looked at');

@@ -3,8 +3,8 @@
  * transaction and facts; stores what is new, books what follows, and keeps refunds that nobody has sent yet from paying
  * the same money again. Asks nobody and opens no transaction.
  *
- * Facts are booked whatever the books hold; only intentions are refused. Lock order: job → operation → dispute →
- * accounts, each in id order.
+ * Facts are booked whatever the books hold; only intentions are refused. Lock order: charges, then what nobody holds of
+ * their refunds' jobs (without waiting), disputes, accounts, each in id order.
  */
 import { insertEvents, type NewEvent } from '../audit/event-store.ts';
 import { type Tx, together } from '../db/connection.ts';
@@ -15,7 +15,7 @@ import { insertReleasesOfFailedRefunds, lockSubjects, type Subject } from '../op
 import { cancelUnsent, listStandings, lockOperations } from '../operation/reopening-store.ts';
 import { releaseEntries } from '../operation/verdict.ts';
 import { takeIds } from '../payment/payment-store.ts';
-import { endJobsFromOutside, lockJobs, openDeadLetters } from '../queue/queue-store.ts';
+import { endJobsFromOutside, type NewDeadLetter, openDeadLetters } from '../queue/queue-store.ts';
 import { sumRefunds } from '../refund/refund-store.ts';
 import {
   type Dispute,
@@ -30,8 +30,8 @@ import {
   type ChargeOfDispute,
   insertDisputes,
   listChargesOfDisputes,
-  listUnsentRefunds,
   lockDisputes,
+  lockUnsentRefunds,
   updateDisputes,
 } from './dispute-store.ts';
 
@@ -67,23 +67,16 @@ export async function applyDisputes(
   if (facts.length === 0) return [];
   if (facts.length > MAX_DISPUTE_FACTS)
     throw new Bug(`${facts.length} facts; the limit is ${MAX_DISPUTE_FACTS}`);
-  if (new Set(facts.map(nameOf)).size !== facts.length)
-    throw new Bug('two facts of one dispute in one call');
+  if (new Set(facts.map(nameOf)).size !== facts.length) throw new Bug('two facts of one dispute in one call');
   const world = await lockWorld(tx, facts);
-  const verdicts = judgeAll(context.policy, facts, world);
-  const excess = excessOf(verdicts, world);
-  const canceled = chooseCanceled(excess, world);
-  await write(tx, context, verdicts, canceled, excess);
-  return facts.map((fact, i) => {
-    const orderId = world.charges.get(chargeName(fact))?.orderId;
-    const refunds = canceled.filter((one) => one.orderId === orderId);
-    return {
-      fact,
-      verdict: verdicts[i]!,
-      canceledRefunds: refunds.map((one) => one.operationId),
-      isPaidTwice: orderId !== undefined && (excess.get(orderId)?.minor ?? 0n) > 0n,
-    };
-  });
+  const judged = facts.map((fact, i) => judgeOne(context.policy, fact, world.ids[i]!, world));
+  await write(tx, context, judged);
+  return judged.map(({ fact, verdict, canceled, isPaidTwice }) => ({
+    fact,
+    verdict,
+    canceledRefunds: canceled.map((refund) => refund.operationId),
+    isPaidTwice,
+  }));
 }
 
 function nameOf({ pspAccount, pspReference }: DisputeFact): string {
@@ -103,15 +96,14 @@ type World = {
   /** By order; moves along with the verdicts. */
   readonly sums: Map<bigint, Sums>;
   /** Refunds that were certainly never sent, oldest first. */
-  readonly unsent: readonly Subject[];
+  readonly unsent: Subject[];
   readonly ids: readonly bigint[];
 };
 
 async function lockWorld(tx: Tx, facts: readonly DisputeFact[]): Promise<World> {
   const chargeIds = [...new Set(facts.map((fact) => fact.operationId))];
-  const refundIds = await listUnsentRefunds(tx, chargeIds);
-  await lockJobs(tx, [...chargeIds, ...refundIds]);
-  await lockOperations(tx, [...chargeIds, ...refundIds]);
+  await lockOperations(tx, chargeIds);
+  const refundIds = await lockUnsentRefunds(tx, chargeIds);
   const [charges, disputes, standings, ids] = await together([
     listChargesOfDisputes(tx, facts),
     lockDisputes(tx, facts),
@@ -132,100 +124,120 @@ async function lockWorld(tx: Tx, facts: readonly DisputeFact[]): Promise<World> 
         { takenMinor: refundedMinor, sharesGivenMinor },
       ]),
     ),
-    unsent,
+    unsent: [...unsent],
     ids,
   };
 }
 
-/** Fact by fact; each sees what the ones before it took of the same order. */
-function judgeAll(policy: DisputePolicy, facts: readonly DisputeFact[], world: World): readonly DisputeVerdict[] {
-  return facts.map((fact, i) => {
-    const row = world.charges.get(chargeName(fact));
-    const charge = row === undefined ? null : withSums(row, world.sums);
-    const verdict = judgeDispute(world.stored.get(nameOf(fact)) ?? null, fact, charge, policy, world.ids[i]!);
-    if (verdict.kind === 'moves') addUp(world.sums, verdict.dispute, verdict.from);
-    return verdict;
-  });
+/** What follows from a fact, with the refunds that must not be sent any more because of it. */
+type Judged = {
+  readonly fact: DisputeFact;
+  readonly verdict: DisputeVerdict;
+  readonly canceled: readonly Subject[];
+  readonly isPaidTwice: boolean;
+};
+
+/** Each fact sees what the ones before it took of the same order. */
+function judgeOne(policy: DisputePolicy, fact: DisputeFact, id: bigint, world: World): Judged {
+  const charge = world.charges.get(chargeName(fact)) ?? null;
+  const judge = () =>
+    judgeDispute(
+      world.stored.get(nameOf(fact)) ?? null,
+      fact,
+      charge === null ? null : withSums(charge, world.sums),
+      policy,
+      id,
+    );
+  const first = judge();
+  if (first.kind !== 'moves' || charge === null) {
+    return { fact, verdict: first, canceled: [], isPaidTwice: false };
+  }
+  const canceled = takesMoney(first) ? cancelFor(charge, fact.amountMinor, world) : [];
+  // Its shares are counted without the refunds that will not be.
+  const verdict = canceled.length === 0 ? first : judge();
+  if (verdict.kind !== 'moves') throw new Bug('a verdict that depends on refunds');
+  const { takenMinor } = addUp(world.sums, verdict.dispute, verdict.from);
+  return { fact, verdict, canceled, isPaidTwice: takesMoney(verdict) && takenMinor > charge.grossMinor };
 }
+
+/** From open to lost nothing more goes away: that was told when it opened. */
+function takesMoney({ from, dispute }: Extract<DisputeVerdict, { kind: 'moves' }>): boolean {
+  const held = from !== 'none' && holdsMoney(from);
+  return dispute.holder === 'seller' && holdsMoney(dispute.state) && !held;
+}
+
+/** The youngest first, as many as it takes; the order's sums and the world lose them. */
+function cancelFor(charge: ChargeOfDispute, disputedMinor: bigint, world: World): readonly Subject[] {
+  const canceled: Subject[] = [];
+  const sums = world.sums.get(charge.orderId);
+  if (sums === undefined) return canceled;
+  for (let place = world.unsent.length - 1; place >= 0; place -= 1) {
+    const subject = world.unsent[place]!;
+    if (sums.takenMinor + disputedMinor <= charge.grossMinor) break;
+    if (subject.orderId !== charge.orderId) continue;
+    world.unsent.splice(place, 1);
+    canceled.push(subject);
+    sums.takenMinor -= subject.amountMinor;
+    sums.sharesGivenMinor -= subject.feeShareMinor;
+  }
+  return canceled;
+}
+
+const NOTHING: Readonly<Sums> = { takenMinor: 0n, sharesGivenMinor: 0n };
 
 function withSums(row: ChargeOfDispute, sums: ReadonlyMap<bigint, Sums>): DisputedCharge {
   return { ...row, ...(sums.get(row.orderId) ?? { takenMinor: 0n, sharesGivenMinor: 0n }) };
 }
 
-function addUp(sums: Map<bigint, Sums>, dispute: Dispute, from: Dispute['state'] | 'none'): void {
-  if (dispute.holder !== 'seller') return;
+function addUp(sums: Map<bigint, Sums>, dispute: Dispute, from: Dispute['state'] | 'none'): Readonly<Sums> {
+  const before = sums.get(dispute.orderId) ?? NOTHING;
   const held = from !== 'none' && holdsMoney(from);
   const holds = holdsMoney(dispute.state);
-  if (held === holds) return;
+  if (dispute.holder !== 'seller' || held === holds) return before;
   const sign = holds ? 1n : -1n;
-  const before = sums.get(dispute.orderId) ?? { takenMinor: 0n, sharesGivenMinor: 0n };
-  sums.set(dispute.orderId, {
+  const after = {
     takenMinor: before.takenMinor + sign * dispute.amountMinor,
     sharesGivenMinor: before.sharesGivenMinor + sign * (dispute.amountMinor - dispute.sellerShareMinor),
-  });
-}
-
-/** An order of which more is away or on its way than was captured, because of a dispute that moved. */
-type Excess = { readonly charge: ChargeOfDispute; readonly dispute: Dispute; minor: bigint };
-
-function excessOf(verdicts: readonly DisputeVerdict[], world: World): Map<bigint, Excess> {
-  const excess = new Map<bigint, Excess>();
-  for (const verdict of verdicts) {
-    if (verdict.kind !== 'moves' || !holdsMoney(verdict.dispute.state)) continue;
-    const { dispute, from } = verdict;
-    const charge = world.charges.get(chargeName(dispute));
-    // From open to lost nothing more goes away: it was told when it opened.
-    if (charge === undefined || dispute.holder !== 'seller' || (from !== 'none' && holdsMoney(from))) continue;
-    const minor = (world.sums.get(dispute.orderId)?.takenMinor ?? 0n) - charge.grossMinor;
-    if (minor > 0n) excess.set(dispute.orderId, { charge, dispute, minor });
-  }
-  return excess;
-}
-
-type CanceledRefund = { readonly operationId: bigint; readonly orderId: bigint; readonly subject: Subject };
-
-/** The youngest first, as many as it takes; lowers the excess by them. */
-function chooseCanceled(excess: ReadonlyMap<bigint, Excess>, world: World): readonly CanceledRefund[] {
-  return [...world.unsent].reverse().flatMap((subject) => {
-    const one = subject.orderId === null ? undefined : excess.get(subject.orderId);
-    if (one === undefined || one.minor <= 0n) return [];
-    one.minor -= subject.amountMinor;
-    return [{ operationId: subject.operationId, orderId: one.charge.orderId, subject }];
-  });
+  };
+  sums.set(dispute.orderId, after);
+  return after;
 }
 
 /** Point of no return: from here on only writing, the hot balances last. */
-async function write(
-  tx: Tx,
-  context: DisputeContext,
-  verdicts: readonly DisputeVerdict[],
-  canceled: readonly CanceledRefund[],
-  excess: ReadonlyMap<bigint, Excess>,
-): Promise<void> {
+async function write(tx: Tx, context: DisputeContext, judged: readonly Judged[]): Promise<void> {
   const { principal } = context;
+  const verdicts = judged.map((one) => one.verdict);
   const moved = verdicts.filter((verdict) => verdict.kind === 'moves');
+  const unchanged = verdicts.filter((verdict) => verdict.kind === 'unchanged');
+  const canceled = judged.flatMap((one) => one.canceled);
+  const canceledIds = canceled.map((subject) => subject.operationId);
   const entries = await insertEntries(tx, principal, [
     ...moved.flatMap((verdict) => verdict.entries),
-    ...canceled.flatMap(({ subject }) => releaseEntries(subject, 'canceled')),
+    ...canceled.flatMap((subject) => releaseEntries(subject, 'canceled')),
   ]);
-  const unchanged = verdicts.filter((verdict) => verdict.kind === 'unchanged');
   const [, , , ended] = await together([
-    insertDisputes(tx, moved.filter((one) => one.from === 'none').map((one) => one.dispute)),
-    updateDisputes(tx, [
-      ...moved.filter((one) => one.from !== 'none').map((one) => one.dispute),
-      ...unchanged.map((one) => one.dispute),
-    ]),
-    endJobsFromOutside(tx, canceled.map((one) => one.operationId)),
-    cancelUnsent(tx, canceled.map((one) => ({ ...refOf(one), reason: CANCELED_BECAUSE }))),
-    openDeadLetters(tx, lettersOf(verdicts, excess)),
+    insertDisputes(
+      tx,
+      moved.filter((one) => one.from === 'none').map((one) => one.dispute),
+    ),
+    updateDisputes(
+      tx,
+      [...moved.filter((one) => one.from !== 'none'), ...unchanged].map((one) => one.dispute),
+    ),
+    endJobsFromOutside(tx, canceledIds),
+    cancelUnsent(
+      tx,
+      canceled.map((subject) => ({ ...subject, reason: CANCELED_BECAUSE })),
+    ),
+    openDeadLetters(tx, judged.flatMap(lettersOf)),
     insertEvents(tx, principal, [
       ...moved.map((one) => changedEvent(one.from, one.dispute, entries, one.entries)),
       ...unchanged.map((one) => changedEvent(one.dispute.state, one.dispute, entries, [])),
-      ...canceled.map((one) => canceledEvent(one, entries)),
+      ...canceled.map((subject) => canceledEvent(subject, entries)),
     ]),
     insertReleasesOfFailedRefunds(
       tx,
-      canceled.filter((one) => one.subject.fromPendingMinor > 0n).map((one) => one.operationId),
+      canceled.filter((subject) => subject.fromPendingMinor > 0n).map((subject) => subject.operationId),
     ),
   ]);
   if (ended.length !== canceled.length) throw new Bug('an unsent refund moved under its own lock');
@@ -234,25 +246,18 @@ async function write(
 
 const CANCELED_BECAUSE = "the buyer's bank took the money back in a dispute";
 
-function refOf({ subject }: CanceledRefund) {
-  return { operationId: subject.operationId, attemptNumber: subject.attemptNumber };
-}
-
 /** What a person must hear of at once; an open dispute itself stands in the list of disputes. */
-function lettersOf(verdicts: readonly DisputeVerdict[], excess: ReadonlyMap<bigint, Excess>) {
-  const differing = verdicts.flatMap((verdict) => {
-    if (verdict.kind !== 'differs') return [];
-    const { operationId, attemptNumber, id } = verdict.dispute;
-    const reason = `the PSP says of dispute ${formatId('dispute', id)} what it did not say before: ${verdict.reason}`;
-    return [{ operationId, attemptNumber, code: 'contradicting_evidence' as const, reason }];
-  });
-  const twice = [...excess.values()].flatMap(({ charge, dispute, minor }) => {
-    if (minor <= 0n) return [];
-    const { operationId, attemptNumber } = charge;
-    const reason = `dispute ${formatId('dispute', dispute.id)} and refunds of its order take more than was captured: the buyer may be paid twice`;
-    return [{ operationId, attemptNumber, code: 'refund_and_dispute' as const, reason }];
-  });
-  return [...differing, ...twice];
+function lettersOf({ fact, verdict, isPaidTwice }: Judged): readonly NewDeadLetter[] {
+  const { operationId, attemptNumber } = fact;
+  if (verdict.kind === 'differs') {
+    const id = formatId('dispute', verdict.dispute.id);
+    const reason = `the PSP says of dispute ${id} what it did not say before: ${verdict.reason}`;
+    return [{ ...verdict.dispute, code: 'contradicting_evidence', reason }];
+  }
+  if (!isPaidTwice || verdict.kind !== 'moves') return [];
+  const id = formatId('dispute', verdict.dispute.id);
+  const reason = `dispute ${id} and refunds of its order take more than was captured: the buyer may be paid twice`;
+  return [{ operationId, attemptNumber, code: 'refund_and_dispute', reason }];
 }
 
 /** Everything that replay needs to rebuild the row and its entries. Numbers stay exact: text. */
@@ -292,8 +297,8 @@ function changedEvent(
   };
 }
 
-function canceledEvent(one: CanceledRefund, posted: readonly PostedEntry[]): NewEvent {
-  const { operationId, attemptNumber, paymentId, subState } = one.subject;
+function canceledEvent(subject: Subject, posted: readonly PostedEntry[]): NewEvent {
+  const { operationId, attemptNumber, paymentId, subState } = subject;
   const cause = formatId('operation', operationId);
   return {
     kind: 'operation_canceled',

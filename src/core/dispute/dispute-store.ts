@@ -67,18 +67,19 @@ export async function listChargesOfDisputes(
       join ${tx.t.paymentOrder} po on po.id = o.payment_order_id`;
 }
 
-/** Refunds of these charges' orders that no daemon has claimed yet, as far as can be seen without a lock. */
-export async function listUnsentRefunds(
-  on: Queryable,
-  chargeIds: readonly bigint[],
-): Promise<readonly bigint[]> {
-  const rows = await on.sql<{ operationId: bigint }[]>`
-    select r.operation_id
-      from ${on.t.operation} c
-      join ${on.t.refund} r on r.payment_order_id = c.payment_order_id
-      join ${on.t.job} j on j.operation_id = r.operation_id and j.state = 'ready' and j.sends = 0
+/**
+ * Locks the jobs of refunds of these charges' orders that no daemon has claimed yet. The charges are locked, so that no
+ * refund can come meanwhile. Out of the usual order, and so without ever waiting: what somebody has in hand is left out.
+ */
+export async function lockUnsentRefunds(tx: Tx, chargeIds: readonly bigint[]): Promise<readonly bigint[]> {
+  const rows = await tx.sql<{ operationId: bigint }[]>`
+    select j.operation_id
+      from ${tx.t.operation} c
+      join ${tx.t.refund} r on r.payment_order_id = c.payment_order_id
+      join ${tx.t.job} j on j.operation_id = r.operation_id and j.state = 'ready' and j.sends = 0
      where c.id = any(${list(chargeIds)}::bigint[]) and c.kind = 'charge'
-     order by r.operation_id`;
+     order by j.operation_id
+       for update of j skip locked`;
   return rows.map((row) => row.operationId);
 }
 
@@ -150,10 +151,7 @@ export async function insertDisputeWords(tx: Tx, words: readonly NewDisputeWord[
 }
 
 /** All words of a dispute, in the order they came. */
-export async function listDisputeWords(
-  on: Queryable,
-  name: DisputeName,
-): Promise<readonly NewDisputeWord[]> {
+export async function listDisputeWords(on: Queryable, name: DisputeName): Promise<readonly NewDisputeWord[]> {
   return on.sql<NewDisputeWord[]>`
     select psp_account, psp_reference, code, charge_reference, operation_id, amount_minor, currency, reason
       from ${on.t.disputeWord}

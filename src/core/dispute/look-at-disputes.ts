@@ -135,7 +135,10 @@ async function readReply(
   const attemptNumber = await findDisputedAttempt(on, { operationId, idempotencyKey, pspReference: null });
   // The key has the book's own random part: another book's charge is never taken for ours.
   if (attemptNumber === null) return { kind: 'nothing', reason: 'its charge was not made by this book' };
-  return { kind: 'fact', fact: toFact(look, { operationId, attemptNumber, state, reason, amountMinor, currency }) };
+  return {
+    kind: 'fact',
+    fact: toFact(look, { operationId, attemptNumber, state, reason, amountMinor, currency }),
+  };
 }
 
 /** What the PSP has said so far, in whatever order. */
@@ -151,7 +154,10 @@ async function foldWords(on: Queryable, look: TakenLook): Promise<Reading> {
   const by = { operationId, idempotencyKey: null, pspReference: chargeReference };
   const attemptNumber = await findDisputedAttempt(on, by);
   if (attemptNumber === null) return { kind: 'unmatched', reason: 'no attempt here has its charge' };
-  return { kind: 'fact', fact: toFact(look, { operationId, attemptNumber, state, reason, amountMinor, currency }) };
+  return {
+    kind: 'fact',
+    fact: toFact(look, { operationId, attemptNumber, state, reason, amountMinor, currency }),
+  };
 }
 
 function toFact(

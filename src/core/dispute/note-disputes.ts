@@ -14,13 +14,20 @@ export async function noteDisputes(tx: Tx, pspAccount: string, events: readonly 
   const told = events.flatMap(({ operationId, dispute }) => (dispute ? [{ operationId, dispute }] : []));
   const references = [...new Set(told.map(({ dispute }) => dispute.reference))].sort();
   if (references.length === 0) return 0;
-  await insertDisputeWords(tx, told.flatMap((one) => toWord(pspAccount, one.operationId, one.dispute)));
+  await insertDisputeWords(
+    tx,
+    told.flatMap((one) => toWord(pspAccount, one.operationId, one.dispute)),
+  );
   await wantDisputeLooks(tx, pspAccount, references);
   return references.length;
 }
 
 /** A word without an amount cannot be booked; the event itself is stored all the same. */
-function toWord(pspAccount: string, operationId: bigint | null, dispute: DisputeNews): readonly NewDisputeWord[] {
+function toWord(
+  pspAccount: string,
+  operationId: bigint | null,
+  dispute: DisputeNews,
+): readonly NewDisputeWord[] {
   const { reference, word } = dispute;
   if (word === null || word.money === null || operationId === null) return [];
   const { code, chargeReference, money, reason } = word;

@@ -11,7 +11,14 @@ import {
   sellerAccount,
   suspenseAccount,
 } from './chart-of-accounts.ts';
-import { type Entry, feeShareOfRefund, pair, requirePositive, requireWithin, reversalOf } from './posting-rules.ts';
+import {
+  type Entry,
+  feeShareOfRefund,
+  pair,
+  requirePositive,
+  requireWithin,
+  reversalOf,
+} from './posting-rules.ts';
 
 /** The bank disputes `disputedMinor`; `sellerShareMinor` of it is held against the seller. */
 type Dispute = {

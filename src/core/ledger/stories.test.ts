@@ -237,10 +237,7 @@ const stories: readonly Story[] = [
       CHARGE_LINE,
       ...disputed(),
       ['the bank decides for the buyer', disputeLost({ ...dispute, remainderBorneBy: 'platform_fees' })],
-      [
-        'the bank takes that back',
-        disputeLossReversed({ ...dispute, remainderBorneBy: 'platform_fees' }),
-      ],
+      ['the bank takes that back', disputeLossReversed({ ...dispute, remainderBorneBy: 'platform_fees' })],
       ['and decides for the seller', disputeWon(dispute)],
       back("the PSP's file shows the money back", 10_000n),
     ],

@@ -329,7 +329,9 @@ function successRule(subject: Subject): rules.Entry {
     case 'charge':
       return rules.chargeSucceeded(chargeOf(subject));
     case 'refund':
-      return subject.fromSuspense ? rules.suspenseRefunded(unowned(subject)) : rules.refundSucceeded(moneyOut(subject));
+      return subject.fromSuspense
+        ? rules.suspenseRefunded(unowned(subject))
+        : rules.refundSucceeded(moneyOut(subject));
     case 'payout':
       return rules.payoutAccepted(moneyOut(subject));
     default:
@@ -357,7 +359,10 @@ function lateEntry(subject: Subject, surplus: boolean): NewEntry {
     }
     case 'refund': {
       const { fromSuspense } = subject;
-      return { cause, ...(fromSuspense ? rules.suspenseRefunded(unowned(subject)) : rules.lateRefund(moneyOut(subject))) };
+      return {
+        cause,
+        ...(fromSuspense ? rules.suspenseRefunded(unowned(subject)) : rules.lateRefund(moneyOut(subject))),
+      };
     }
     case 'payout':
       return { cause, ...rules.latePayout(moneyOut(subject)) };

@@ -50,12 +50,14 @@ export function createStripeConnector(account: StripeAccount): Connector {
     refund: (attempt, deadlineMs) => send(stripe, attempt, 'refund', deadlineMs),
     payout: (attempt, deadlineMs) => send(stripe, attempt, 'payout', deadlineMs),
     enquire: (attempt, sent, deadlineMs) => enquire(stripe, account, attempt, sent, deadlineMs),
-    dispute: (reference, deadlineMs) => readStripeDispute(reference, deadlineMs, (path, ms) => get(stripe, path, ms)),
+    dispute: (reference, deadlineMs) =>
+      readStripeDispute(reference, deadlineMs, (path, ms) => get(stripe, path, ms)),
     parseWebhook(rawBody, headers, secret, nowS) {
       const reading = readStripeWebhook(rawBody, headers, secret, nowS);
       if (reading.kind === 'refused') return reading;
       const { kind: _, disputeReference, ...event } = reading;
-      const dispute = disputeReference === null ? {} : { dispute: { reference: disputeReference, word: null } };
+      const dispute =
+        disputeReference === null ? {} : { dispute: { reference: disputeReference, word: null } };
       return { kind: 'news', news: [{ ...event, says: null, ...dispute }] };
     },
     async close() {
@@ -105,7 +107,9 @@ async function enquire(
 
 async function get(stripe: Stripe, path: string, deadlineMs: number): Promise<GetResult> {
   try {
-    const answer: unknown = await stripe.rawRequest('GET', path, undefined, { timeout: toTimeout(deadlineMs) });
+    const answer: unknown = await stripe.rawRequest('GET', path, undefined, {
+      timeout: toTimeout(deadlineMs),
+    });
     return { kind: 'answered', answer };
   } catch (error) {
     return { kind: 'failed', failure: failureOf(error, null) };

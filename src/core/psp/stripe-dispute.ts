@@ -21,7 +21,9 @@ export async function readStripeDispute(
 ): Promise<DisputeReply> {
   if (!DISPUTE_NAME.test(reference)) return nothing('its name is none of a dispute at Stripe');
   const result = await get(`/v1/disputes/${reference}?expand[]=payment_intent`, deadlineMs);
-  return result.kind === 'answered' ? replyOfDispute(result.answer, reference) : replyOfFailure(result.failure);
+  return result.kind === 'answered'
+    ? replyOfDispute(result.answer, reference)
+    : replyOfFailure(result.failure);
 }
 
 /** Only "there is no such dispute" is an answer; every other failure says nothing. */
@@ -30,7 +32,10 @@ function replyOfFailure(failure: CallFailure): DisputeReply {
     return nothing('the PSP has no such dispute');
   }
   const reply = classifyFailure(failure);
-  return failed('reason' in reply && reply.reason !== undefined ? reply.reason : reply.kind, 'retryAfterMs' in reply ? reply.retryAfterMs : null);
+  return failed(
+    'reason' in reply && reply.reason !== undefined ? reply.reason : reply.kind,
+    'retryAfterMs' in reply ? reply.retryAfterMs : null,
+  );
 }
 
 /**
@@ -42,7 +47,8 @@ export function replyOfDispute(answer: unknown, reference: string): DisputeReply
     return failed('the answer is not that dispute');
   }
   const state = stateOf(textOrNull(answer.status));
-  if (state === 'unknown') return failed(`it has the status ${String(answer.status)}, which is not known here`);
+  if (state === 'unknown')
+    return failed(`it has the status ${String(answer.status)}, which is not known here`);
   if (state === null) return nothing(`it is ${String(answer.status)}: nothing was taken`);
   const intent = answer.payment_intent;
   const references = isJsonObject(intent) ? readReferences(intent.metadata) : null;

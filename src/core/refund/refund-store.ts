@@ -76,7 +76,10 @@ export async function findRefund(on: Queryable, name: string): Promise<RefundRow
 }
 
 /** A charge that refunds are asked of, its row locked. */
-export type LockedCharge = Omit<Refundable, 'refundedMinor' | 'disputedMinor' | 'sharesGivenMinor' | 'fromPendingMinor'> & {
+export type LockedCharge = Omit<
+  Refundable,
+  'refundedMinor' | 'disputedMinor' | 'sharesGivenMinor' | 'fromPendingMinor'
+> & {
   readonly paymentId: bigint;
   readonly seller: string;
   readonly pspAccount: string;

@@ -70,7 +70,8 @@ export function planRefund(
 ): RefundPlan | RefundRefusal {
   const order = formatId('order', charge.orderId);
   if (charge.subState !== 'succeeded') {
-    const why = charge.subState === 'reversed' ? 'the PSP took the charge back' : 'nothing was charged for it';
+    const why =
+      charge.subState === 'reversed' ? 'the PSP took the charge back' : 'nothing was charged for it';
     return { kind: 'not_refundable', message: `${order} is ${charge.subState}: ${why}.` };
   }
   const takenMinor = least(charge.refundedMinor, charge.grossMinor);

@@ -57,7 +57,11 @@ export type SuspenseRefundResult =
   | SuspenseRefusal;
 
 /** The order takes the money: it is charged, and the seller is owed it from now on. */
-export async function adoptSuspense(db: Db, decider: SuspenseDecider, ref: SuspenseRef): Promise<AdoptionResult> {
+export async function adoptSuspense(
+  db: Db,
+  decider: SuspenseDecider,
+  ref: SuspenseRef,
+): Promise<AdoptionResult> {
   return transact(db, async (tx) => {
     const one = await lockCase(tx, ref);
     if (one === null) return notFound(ref);
@@ -176,7 +180,12 @@ type PlannedRefund = {
 };
 
 /** Point of no return of a refund. Nothing is booked before it is done: until then the money is in suspense. */
-async function writeRefund(tx: Tx, refunder: SuspenseRefunder, one: SuspenseCase, planned: PlannedRefund): Promise<void> {
+async function writeRefund(
+  tx: Tx,
+  refunder: SuspenseRefunder,
+  one: SuspenseCase,
+  planned: PlannedRefund,
+): Promise<void> {
   const { principal, reason } = refunder;
   const { id, operationId, refundId, idempotencyKey, request } = planned;
   const lane = laneOf(one.pspAccount, 'online');

@@ -107,11 +107,7 @@ export async function findSuspenseRefund(on: Queryable, refundId: string): Promi
 }
 
 /** The order takes the money: attempt and charge count as done. Returns whether they were as they must be. */
-export async function adoptAttempt(
-  tx: Tx,
-  ref: SuspenseRef,
-  pspReference: string | null,
-): Promise<boolean> {
+export async function adoptAttempt(tx: Tx, ref: SuspenseRef, pspReference: string | null): Promise<boolean> {
   const rows = await tx.sql`
     with adopted as (
       update ${tx.t.attempt} set state = 'succeeded'

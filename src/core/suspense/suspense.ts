@@ -59,7 +59,12 @@ function hasFailed(subState: SubState): boolean {
 
 export type SuspenseRefusal = {
   readonly kind: 'refused';
-  readonly code: 'not_in_suspense' | 'order_succeeded' | 'attempt_unresolved' | 'part_refunded' | 'not_adoptable';
+  readonly code:
+    | 'not_in_suspense'
+    | 'order_succeeded'
+    | 'attempt_unresolved'
+    | 'part_refunded'
+    | 'not_adoptable';
   readonly message: string;
 };
 
@@ -69,7 +74,10 @@ export function refuseAdoption(one: SuspenseCase): SuspenseRefusal | null {
   if (closed !== null) return closed;
   const order = formatId('order', one.orderId);
   if (publicStateOf(one.subState) === 'SUCCESS') {
-    return refuse('order_succeeded', `${order} has been charged already: this is a second time, to be refunded.`);
+    return refuse(
+      'order_succeeded',
+      `${order} has been charged already: this is a second time, to be refunded.`,
+    );
   }
   if (one.isUnresolved || !isEnded(one.subState)) {
     return refuse('attempt_unresolved', `${order} has another attempt that may still charge the buyer.`);
@@ -96,7 +104,10 @@ function refuseClosed(one: SuspenseCase): SuspenseRefusal | null {
     case 'open':
       return null;
     case 'disputed':
-      return refuse('not_in_suspense', `${name} is disputed (${one.disputeReference}): the bank decides about it.`);
+      return refuse(
+        'not_in_suspense',
+        `${name} is disputed (${one.disputeReference}): the bank decides about it.`,
+      );
     case 'refunding':
     case 'refunded':
       return refuse('not_in_suspense', `${name} is ${state} as "${one.refundId}".`);

@@ -5,10 +5,10 @@
  */
 import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Tx, transact } from '../db/connection.ts';
+import { noteDisputes } from '../dispute/note-disputes.ts';
 import { Bug, OperatorError } from '../errors.ts';
 import { applyFindings } from '../operation/apply-findings.ts';
 import type { Finding, FindingContext } from '../operation/verdict.ts';
-import { noteDisputes } from '../dispute/note-disputes.ts';
 import { laneOf } from '../queue/job.ts';
 import { notifyLane, recheckOperations } from '../queue/queue-store.ts';
 import { attemptOf, type CanEnquire, effectOf, mayUndo, type WebhookEvent } from './webhook.ts';
