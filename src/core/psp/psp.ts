@@ -125,8 +125,8 @@ export type WebhookReading =
       readonly operationReference: string | null;
       /** The object as replies name it: for charges and disputes, the payment intent. */
       readonly pspReference: string | null;
-      /** The dispute's own name; null where it is about none. */
-      readonly disputeReference: string | null;
+      /** The dispute's own name; left out where it is about none. */
+      readonly disputeReference?: string;
     }
   | { readonly kind: 'refused'; readonly reason: string };
 

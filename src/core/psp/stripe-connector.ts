@@ -57,7 +57,7 @@ export function createStripeConnector(account: StripeAccount): Connector {
       if (reading.kind === 'refused') return reading;
       const { kind: _, disputeReference, ...event } = reading;
       const dispute =
-        disputeReference === null ? {} : { dispute: { reference: disputeReference, word: null } };
+        disputeReference === undefined ? {} : { dispute: { reference: disputeReference, word: null } };
       return { kind: 'news', news: [{ ...event, says: null, ...dispute }] };
     },
     async close() {
