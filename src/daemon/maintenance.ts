@@ -1,5 +1,6 @@
 /** What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews. */
 import type { Db } from '../core/db/connection.ts';
+import type { AppliedDispute } from '../core/dispute/apply-disputes.ts';
 import { type LookContext, type Looked, lookAtDisputes } from '../core/dispute/look-at-disputes.ts';
 import { formatId } from '../core/ids.ts';
 import { type Currency, formatAmount } from '../core/money.ts';
@@ -82,32 +83,34 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
 /** Every dispute that moves is an alert: somebody has days to answer it. */
 function logLooked(log: Log, { look, found }: Looked): void {
   const line = { account: look.pspAccount, dispute: look.pspReference };
-  if (found.kind !== 'nothing' && found.kind !== 'applied') {
-    const level = found.kind === 'unmatched' ? 'info' : 'warn';
-    return log[level]({ ...line, tries: look.tries, reason: found.reason }, `dispute: ${found.kind}`);
+  if (found.kind === 'applied') {
+    logApplied(log, line, found.applied);
+    return;
   }
-  if (found.kind === 'nothing')
-    return log.debug({ ...line, reason: found.reason }, 'dispute: nothing of ours');
-  const { verdict, canceledRefunds, isPaidTwice } = found.applied;
-  if (verdict.kind === 'differs') return log.error({ ...line, reason: verdict.reason }, 'dispute differs');
-  if (verdict.kind !== 'moves') return log.debug({ ...line, verdict: verdict.kind }, 'dispute looked at');
-  const { dispute, from } = verdict;
-  const { currency, state: to, reason, orderId } = dispute;
-  const amount = formatAmount({ amountMinor: dispute.amountMinor, currency: currency as Currency });
-  log[isPaidTwice ? 'error' : 'warn'](
-    {
-      ...line,
-      order: formatId('order', orderId),
-      from,
-      to,
-      amount,
-      currency,
-      reason,
-      canceledRefunds: canceledRefunds.length || undefined,
-      isPaidTwice: isPaidTwice || undefined,
-    },
-    'dispute',
+  const isExpected = found.kind === 'nothing' || found.kind === 'unmatched';
+  log[isExpected ? 'info' : 'warn'](
+    { ...line, tries: look.tries, reason: found.reason },
+    `dispute: ${found.kind}`,
   );
+}
+
+function logApplied(log: Log, line: object, applied: AppliedDispute): void {
+  const { verdict, canceledRefunds, isPaidTwice } = applied;
+  if (verdict.kind === 'differs') log.error({ ...line, reason: verdict.reason }, 'dispute differs');
+  if (verdict.kind !== 'moves') return;
+  const { currency, amountMinor, state: to, reason, orderId } = verdict.dispute;
+  const facts = {
+    ...line,
+    order: formatId('order', orderId),
+    from: verdict.from,
+    to,
+    amount: formatAmount({ amountMinor, currency: currency as Currency }),
+    currency,
+    reason,
+    canceledRefunds: canceledRefunds.length,
+  };
+  if (isPaidTwice) log.error(facts, 'dispute of money that was refunded as well');
+  else log.warn(facts, 'dispute');
 }
 
 /** Calls `work` again and again with a pause between; a failure is logged and does not end it. */
