@@ -52,7 +52,7 @@ export type AppliedDispute = {
 };
 
 /** Facts in one call (and so in one transaction). */
-export const MAX_DISPUTE_FACTS = 200;
+const MAX_DISPUTE_FACTS = 200;
 
 /**
  * Applies facts, each of another dispute, in a constant number of statements. Idempotent: the same fact again, and

@@ -17,8 +17,6 @@ import type { Currency } from '../money.ts';
 import type { AttemptState } from '../operation/evidence.ts';
 import type { DisputeState } from '../psp/psp.ts';
 
-export const DISPUTE_STATES = ['opened', 'won', 'lost'] as const satisfies readonly DisputeState[];
-
 export type DisputePolicy = {
   /** Who bears the platform's part of a lost dispute: its fees, or the expense account for write-offs. */
   readonly lostFee: Exclude<BorneBy, 'suspense'>;
@@ -74,7 +72,7 @@ export type DisputedCharge = {
 };
 
 /** What is booked on the way from one state to another. */
-export type DisputeStep = 'opened' | 'won' | 'lost' | 'loss_reversed';
+type DisputeStep = 'opened' | 'won' | 'lost' | 'loss_reversed';
 
 type Path = { readonly steps: readonly DisputeStep[]; readonly round: 'same' | 'next' };
 
@@ -226,6 +224,14 @@ function entryOf(step: DisputeStep, dispute: Dispute, borneBy: BorneBy | null) {
 function known(borneBy: BorneBy | null): BorneBy {
   if (borneBy === null) throw new Bug('a lost dispute that nobody bears');
   return borneBy;
+}
+
+/** Longest reason that is kept (characters). */
+const MAX_REASON = 500;
+
+/** A PSP's text must never be why its word is lost: PostgreSQL takes no NUL. */
+export function storableReason(text: string): string {
+  return text.replaceAll('\0', '').slice(0, MAX_REASON) || 'no reason given';
 }
 
 /** Whether what the dispute took is away from the order: it counts like a refund. */

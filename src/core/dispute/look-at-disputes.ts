@@ -7,7 +7,7 @@ import { type Db, type Queryable, transact } from '../db/connection.ts';
 import { parseId } from '../ids.ts';
 import type { Connector, DisputeReply } from '../psp/psp.ts';
 import { type AppliedDispute, applyDisputes, type DisputeContext } from './apply-disputes.ts';
-import { type DisputeFact, stateOfWords } from './dispute.ts';
+import { type DisputeFact, stateOfWords, storableReason } from './dispute.ts';
 import {
   endLook,
   findDisputedAttempt,
@@ -165,5 +165,5 @@ function toFact(
   rest: Omit<DisputeFact, 'pspAccount' | 'pspReference' | 'observation'>,
 ): DisputeFact {
   const { pspAccount, pspReference, observation } = look;
-  return { pspAccount, pspReference, observation, ...rest };
+  return { pspAccount, pspReference, observation, ...rest, reason: storableReason(rest.reason) };
 }

@@ -4,6 +4,7 @@
  */
 import type { Tx } from '../db/connection.ts';
 import type { DisputeNews } from '../psp/psp.ts';
+import { storableReason } from './dispute.ts';
 import { insertDisputeWords, type NewDisputeWord, wantDisputeLooks } from './dispute-store.ts';
 
 /** An event of one delivery; those without a dispute are passed over. */
@@ -31,5 +32,6 @@ function toWord(
   const { reference, word } = dispute;
   if (word === null || word.money === null || operationId === null) return [];
   const { code, chargeReference, money, reason } = word;
-  return [{ pspAccount, pspReference: reference, code, chargeReference, operationId, ...money, reason }];
+  const said = { code, chargeReference, operationId, ...money, reason: storableReason(reason) };
+  return [{ pspAccount, pspReference: reference, ...said }];
 }

@@ -41,8 +41,7 @@ export type SuspenseCase = SuspenseRef & {
   readonly since: string;
 };
 
-export const SUSPENSE_STATES = ['open', 'refunding', 'refunded', 'adopted', 'disputed', 'reversed'] as const;
-export type SuspenseState = (typeof SUSPENSE_STATES)[number];
+export type SuspenseState = 'open' | 'refunding' | 'refunded' | 'adopted' | 'disputed' | 'reversed';
 
 /** `open`: somebody must decide. */
 export function suspenseStateOf(one: SuspenseCase): SuspenseState {

@@ -24,7 +24,7 @@ export interface DisputeRecord extends Numbered {
 }
 
 /** Whether the bank has still to decide. */
-export function isOpenDispute({ status }: DisputeRecord): boolean {
+function isOpenDispute({ status }: DisputeRecord): boolean {
   return status === 'needs_response' || status === 'under_review';
 }
 

@@ -128,7 +128,7 @@ export function failCapture(record: AdyenRecord, atMs: number): Change | null {
 }
 
 /** What happens in a bank's procedure, and the words for it. */
-export const DISPUTE_STEPS = {
+const DISPUTE_STEPS = {
   announced: 'NOTIFICATION_OF_CHARGEBACK',
   opened: 'CHARGEBACK',
   won: 'CHARGEBACK_REVERSED',
