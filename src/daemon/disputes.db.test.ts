@@ -11,8 +11,11 @@ import { createAdyenConnector } from '../core/psp/adyen-connector.ts';
 import type { AdyenAccount, Connector, StripeAccount } from '../core/psp/psp.ts';
 import { capabilitiesOf } from '../core/psp/request.ts';
 import { createStripeConnector } from '../core/psp/stripe-connector.ts';
+import { getBookKey, recheckOperations } from '../core/queue/queue-store.ts';
+import { refundSuspense } from '../core/suspense/decide-suspense.ts';
 import {
   acceptContext,
+  applyOutside,
   balanceOf,
   makeDue,
   openTestBook,
@@ -187,6 +190,58 @@ describe('at Stripe', () => {
       entries: ['charge_succeeded', 'charge_reversed'],
       deadLetters: ['reversed_after_success'],
     });
+  });
+
+  test('money that moved although a person had said no is found out, and really given back once', async () => {
+    const seller = uniqueName('Seller');
+    const order = orderRequest({ seller, paymentMethod: 'pm_card_visa' });
+    const context = await acceptContext(book.db, { route: { rules: [], fallback: stripeAccount } });
+    const request = fingerprint(paymentRequest({ orders: [order] }));
+    await transact(book.db, (tx) => acceptPayments(tx, context, [request]));
+    const [row] = await book.db.sql<{ operationId: bigint }[]>`
+      select o.id as operation_id from ${book.db.t.operation} o
+        join ${book.db.t.paymentOrder} po on po.id = o.payment_order_id where po.seller = ${seller}`;
+    const { operationId } = row!;
+    const match = { metadata: { paygate_operation: `op_${operationId}` } };
+    // The answer is lost, and so is the webhook.
+    await tell('config', { webhook_rates: { lose: 1 } });
+    await tell('faults', { match, sequence: ['act_then_drop', 'act_then_drop', 'act_then_drop'] });
+    const daemon = await startTestDaemon(book.db);
+    const connector = connectors.get(stripeAccount.name)!;
+    await turn(daemon, stripeAccount.name, connector);
+    expect((await standingOf(book.db, operationId)).subState).toBe('unknown');
+    const declined = {
+      kind: 'declined',
+      reason: 'not there',
+      mayRetryAsNew: false,
+      pspReference: null,
+    } as const;
+    const named = { operationId, attemptNumber: 1, held: null } as const;
+    await applyOutside(book.db, [{ ...named, source: 'person', reply: declined }]);
+    await transact(book.db, (tx) => recheckOperations(tx, [operationId]));
+    await turn(daemon, stripeAccount.name, connector);
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'declined',
+      attemptState: 'succeeded_surplus',
+      deadLetters: ['late_success'],
+    });
+    const refunder = {
+      principal: 'os:ana',
+      reason: 'the buyer paid elsewhere',
+      bookKey: await getBookKey(book.db),
+      accountOf: () => stripeAccount,
+    };
+    const ref = { operationId, attemptNumber: 1 };
+    const asked = await refundSuspense(book.db, refunder, ref, uniqueName('suspense'));
+    if (asked.kind !== 'accepted') throw new Error(asked.kind);
+    await turn(daemon, stripeAccount.name, connector);
+    const refund = await standingOf(book.db, asked.suspense.refundOperationId!);
+    expect(refund).toMatchObject({ subState: 'succeeded', entries: ['suspense_refunded'] });
+    expect((await standingOf(book.db, operationId)).deadLetters).toEqual([]);
+    const response = await fetch(`${sandbox.url}/_sandbox/truth/refunds`);
+    const { refunds } = (await response.json()) as { refunds: { id: string; moved: number }[] };
+    expect(refunds.filter(({ id }) => id === refund.pspReference)).toMatchObject([{ moved: 1250 }]);
+    await tell('config', { webhook_rates: {} });
   });
 
   async function status(): Promise<{ tries_failed: number }> {

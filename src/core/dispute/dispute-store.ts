@@ -1,6 +1,7 @@
 /** Remembers disputes, what was said of them, and that they are to be looked at: all SQL on those three tables. */
 import { list, type Queryable, type Tx } from '../db/connection.ts';
 import type { AttemptState } from '../operation/evidence.ts';
+import type { SubState } from '../operation/operation.ts';
 import type { DisputeState } from '../psp/psp.ts';
 import type { Dispute } from './dispute.ts';
 
@@ -35,6 +36,7 @@ export type ChargeOfDispute = {
   readonly operationId: bigint;
   readonly attemptNumber: number;
   readonly attemptState: AttemptState;
+  readonly subState: SubState;
   readonly pspAccount: string;
   readonly paymentId: bigint;
   readonly orderId: bigint;
@@ -51,7 +53,7 @@ export async function listChargesOfDisputes(
   refs: readonly { readonly operationId: bigint; readonly attemptNumber: number }[],
 ): Promise<readonly ChargeOfDispute[]> {
   return tx.sql<ChargeOfDispute[]>`
-    select distinct o.id as operation_id, a.number as attempt_number, a.state as attempt_state, o.psp_account,
+    select distinct o.id as operation_id, a.number as attempt_number, a.state as attempt_state, o.sub_state, o.psp_account,
            o.payment_id, o.payment_order_id as order_id, po.seller, o.amount_minor as gross_minor,
            po.platform_fee_minor as fee_minor, o.currency,
            exists (select 1

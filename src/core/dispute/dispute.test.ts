@@ -19,6 +19,7 @@ const CHARGE: DisputedCharge = {
   operationId: 12n,
   attemptNumber: 1,
   attemptState: 'succeeded',
+  subState: 'succeeded',
   pspAccount: 'main',
   paymentId: 10n,
   orderId: 11n,
@@ -152,6 +153,10 @@ describe('the seller’s share', () => {
       'expense:write_off': 10_000n,
       'psp:main:receivable': -10_000n,
     });
+    const takenBack = { attemptState: 'reversed', subState: 'declined' } as const;
+    expect(tell(['lost'], takenBack).stored).toMatchObject({ holder: 'suspense', borneBy: 'write_off' });
+    const reversed = { attemptState: 'reversed', subState: 'reversed' } as const;
+    expect(tell(['lost'], reversed).stored).toMatchObject({ holder: 'seller', sellerShareMinor: 9_700n });
     expect(tell(['opened'], late).stored).toMatchObject({ holder: 'suspense', sellerShareMinor: 0n });
   });
 });

@@ -15,6 +15,7 @@ import {
 import type { NewEntry } from '../ledger/ledger-store.ts';
 import type { Currency } from '../money.ts';
 import type { AttemptState } from '../operation/evidence.ts';
+import type { SubState } from '../operation/operation.ts';
 import type { DisputeState } from '../psp/psp.ts';
 
 export type DisputePolicy = {
@@ -57,6 +58,8 @@ export type DisputedCharge = {
   readonly operationId: bigint;
   readonly attemptNumber: number;
   readonly attemptState: AttemptState;
+  /** Of the order's charge, as stored. */
+  readonly subState: SubState;
   readonly pspAccount: string;
   readonly paymentId: bigint;
   readonly orderId: bigint;
@@ -155,7 +158,7 @@ function mismatchOf(stored: Dispute | null, fact: DisputeFact, charge: DisputedC
 /** The seller's share is settled when it is first seen, and never again. */
 function newDispute(fact: DisputeFact, charge: DisputedCharge, id: bigint): Dispute {
   const { paymentId, orderId, seller, grossMinor, feeMinor, takenMinor, sharesGivenMinor } = charge;
-  const inSuspense = charge.attemptState === 'succeeded_surplus';
+  const inSuspense = isUnowned(charge);
   const feeShare = feeShareOfDispute({
     grossMinor,
     feeMinor,
@@ -174,6 +177,11 @@ function newDispute(fact: DisputeFact, charge: DisputedCharge, id: bigint): Disp
     round: 1,
     borneBy: null,
   };
+}
+
+/** It never was the order's: it is in suspense, or was when the PSP took it back. */
+function isUnowned({ attemptState, subState }: DisputedCharge): boolean {
+  return attemptState === 'succeeded_surplus' || (attemptState === 'reversed' && subState !== 'reversed');
 }
 
 function move(
