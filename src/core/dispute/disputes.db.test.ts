@@ -339,13 +339,17 @@ describe('what is disputed is not refunded as well', () => {
   });
 });
 
+async function hear({ operationId }: Charged, reply: 'declined' | 'succeeded'): Promise<void> {
+  await applyOutside(book.db, [
+    { operationId, attemptNumber: 1, source: 'webhook', reply: REPLY[reply], held: null },
+  ]);
+}
+
 describe('of money in suspense', () => {
   async function late(): Promise<Charged> {
     const charge = await charged('pending');
-    for (const reply of [REPLY.declined, REPLY.succeeded])
-      await applyOutside(book.db, [
-        { operationId: charge.operationId, attemptNumber: 1, source: 'webhook', reply, held: null },
-      ]);
+    await hear(charge, 'declined');
+    await hear(charge, 'succeeded');
     return charge;
   }
 
@@ -487,6 +491,29 @@ describe('news of a dispute', () => {
     ]);
     await look(charge, await found(charge, 'opened'));
     expect(await books(charge)).toEqual(OPEN);
+  });
+
+  test('of a charge that failed here has the charge looked at, and leads to where its money is', async () => {
+    const charge = await charged('pending');
+    await hear(charge, 'declined');
+    await deliver(charge, 'charge.dispute.created', 'ask');
+    await look(charge, await found(charge, 'opened'));
+    await turn(await startTestDaemon(book.db), charge.account, scriptedConnector([REPLY.succeeded]));
+    expect(await balanceOf(book.db, `suspense:${charge.account}`, 'EUR')).toBe(1250n);
+    await look(charge, await found(charge, 'lost'));
+    expect(await balanceOf(book.db, `suspense:${charge.account}`, 'EUR')).toBe(0n);
+  });
+
+  test('that fits nothing for days is told to a person', async () => {
+    const charge = await charged('pending');
+    await hear(charge, 'declined');
+    await deliver(charge, 'charge.dispute.created', 'ask');
+    await book.owner
+      .sql`update ${book.owner.t.disputeLook} set tries = 79 where psp_account = ${charge.account}`;
+    const [given] = await look(charge, await found(charge, 'opened'));
+    expect(given!.found.kind).toBe('given_up');
+    expect(await waiting(charge)).toBe(0);
+    expect((await standingOf(book.db, charge.operationId)).deadLetters).toEqual(['contradicting_evidence']);
   });
 
   const UNASKABLE = { kind: 'unaskable' } as const;

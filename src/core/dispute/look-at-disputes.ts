@@ -6,6 +6,8 @@ import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Queryable, transact } from '../db/connection.ts';
 import { parseId } from '../ids.ts';
 import type { Connector, DisputeReply } from '../psp/psp.ts';
+import { laneOf } from '../queue/job.ts';
+import { notifyLane, openDeadLetters, recheckOperations } from '../queue/queue-store.ts';
 import { type AppliedDispute, applyDisputes, type DisputeContext } from './apply-disputes.ts';
 import { type DisputeFact, stateOfWords, storableReason } from './dispute.ts';
 import {
@@ -94,8 +96,10 @@ async function settle(db: Db, context: LookContext, look: TakenLook, reply: Disp
     else await endLook(tx, look);
     return one!;
   });
-  if (applied.verdict.kind === 'unmatched') return unmatched(db, context, look, applied.verdict.reason);
-  return { look, found: { kind: 'applied', applied } };
+  if (applied.verdict.kind !== 'unmatched') return { look, found: { kind: 'applied', applied } };
+  // The bank takes back what we believe was never paid: has its PSP other news of the charge?
+  if (reply.kind === 'found' && look.tries === 1) await recheckCharge(db, context, reading.fact);
+  return unmatched(db, context, look, applied.verdict.reason, reading.fact);
 }
 
 /** 2 s, 4 s, … up to an hour. */
@@ -103,8 +107,27 @@ function pauseS({ tries }: TakenLook): number {
   return Math.min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** Math.min(tries - 1, 20));
 }
 
-/** It came before we knew of its charge, or is not ours: looked for again, and told in the end. */
-async function unmatched(db: Db, context: LookContext, look: TakenLook, reason: string): Promise<Looked> {
+async function recheckCharge(db: Db, { principal }: LookContext, fact: DisputeFact): Promise<void> {
+  await transact(db, async (tx) => {
+    const checked = await recheckOperations(tx, [fact.operationId]);
+    if (checked.length === 0) return;
+    const data = JSON.stringify({ operations: checked.map(String) });
+    await insertEvents(tx, principal, [{ kind: 'operations_rechecked', paymentId: null, data }]);
+    await notifyLane(tx, laneOf(fact.pspAccount, 'online'));
+  });
+}
+
+/**
+ * It came before we knew of its charge, or is not ours: looked for again, and told in the end, to a person where the
+ * charge is ours.
+ */
+async function unmatched(
+  db: Db,
+  context: LookContext,
+  look: TakenLook,
+  reason: string,
+  fact: DisputeFact | null = null,
+): Promise<Looked> {
   if (look.tries < MAX_UNMATCHED_TRIES) {
     await lookAgainIn(db, look, pauseS(look), look.tries);
     return { look, found: { kind: 'unmatched', reason } };
@@ -114,6 +137,10 @@ async function unmatched(db: Db, context: LookContext, look: TakenLook, reason: 
   await transact(db, async (tx) => {
     await endLook(tx, look);
     await insertEvents(tx, context.principal, [{ kind: 'dispute_unmatched', paymentId: null, data }]);
+    if (fact === null) return;
+    const { operationId, attemptNumber } = fact;
+    const told = `the PSP has a dispute of it (${pspReference}) that cannot be booked: ${reason}`;
+    await openDeadLetters(tx, [{ operationId, attemptNumber, code: 'contradicting_evidence', reason: told }]);
   });
   return { look, found: { kind: 'given_up', reason } };
 }
