@@ -56,9 +56,11 @@ export async function acceptWebhooks(
     const lookedAt = events.filter((event, i) => fresh.has(event.eventId) && rows[i]!.effect === 'looks');
     const disputes = await noteDisputes(tx, pspAccount, lookedAt);
     const looked = lookedAt.filter((event) => event.dispute === undefined);
-    const told = oneEach(looked.filter((event) => event.says !== null));
-    const findings = await findingsOf(tx, told);
-    await applyFindings(tx, context, findings);
+    const told = await applyWords(
+      tx,
+      context,
+      looked.filter((event) => event.says !== null),
+    );
     const asked = oneEach(looked.filter((event) => event.says === null));
     const checked = await recheckOperations(
       tx,
@@ -70,7 +72,7 @@ export async function acceptWebhooks(
       await insertEvents(tx, context.principal, [{ kind: 'operations_rechecked', paymentId: null, data }]);
       await notifyLane(tx, laneOf(pspAccount, 'online'));
     }
-    return { fresh: fresh.size, looks: findings.length + checked.length + disputes };
+    return { fresh: fresh.size, looks: told + checked.length + disputes };
   });
 }
 
@@ -111,7 +113,26 @@ function toRow(
   };
 }
 
-/** The last event of each operation: one delivery can tell several things of one. */
+/**
+ * One delivery can tell several things of one operation: all of them are evidence, in the order they stand there.
+ * @returns how many operations they were about
+ */
+async function applyWords(tx: Tx, context: FindingContext, told: readonly WebhookEvent[]): Promise<number> {
+  const words = [...Map.groupBy(told, (event) => event.operationId).values()];
+  const longest = Math.max(0, ...words.map((events) => events.length));
+  let first = 0;
+  for (let round = 0; round < longest; round += 1) {
+    const findings = await findingsOf(
+      tx,
+      words.flatMap((events) => events[round] ?? []),
+    );
+    await applyFindings(tx, context, findings);
+    if (round === 0) first = findings.length;
+  }
+  return first;
+}
+
+/** The last event of each operation: one look answers all that one delivery tells of it. */
 function oneEach(events: readonly WebhookEvent[]): readonly WebhookEvent[] {
   return [...new Map(events.map((event) => [event.operationId, event])).values()];
 }

@@ -71,7 +71,8 @@ export function effectOf(
   if (event.says === null && named.subState === 'claimed' && !mayUndo(event, named)) return 'known';
   if (!isEnded(named.subState)) return 'looks';
   if (named.subState === 'succeeded') return MAY_UNDO.test(event.type) ? 'looks' : 'known';
-  return named.subState === 'reversed' ? 'known' : 'looks';
+  // Another attempt of a charge may have moved the money all the same.
+  return named.subState === 'reversed' && named.kind !== 'charge' ? 'known' : 'looks';
 }
 
 /** News that an answer under way cannot be relied on to tell: the PSP repeats its first answer to a repeated request. */
