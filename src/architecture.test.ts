@@ -84,9 +84,11 @@ const isStore = (path: string) => path.startsWith('core/') && path.endsWith('-st
 const isDatabase = isIn('core/db');
 /** Files that do: a verb first. What they import is theirs to choose, within the rules below. */
 const VERBS =
-  /^core\/[a-z]+\/(accept|apply|approve|assess|cancel|change|execute|parse|plan|prune|refund|release|replay|rescue|resolve|retry|review|submit|verify)-[a-z-]+\.ts$/;
+  /^core\/[a-z]+\/(accept|apply|approve|assess|cancel|change|decide|execute|look|note|parse|plan|prune|refund|release|replay|rescue|resolve|retry|review|submit|verify)-[a-z-]+\.ts$/;
 /** Functions that take a transaction; several workflows share them. */
 const STEPS = [
+  'core/dispute/apply-disputes.ts',
+  'core/dispute/note-disputes.ts',
   'core/operation/apply-findings.ts',
   'core/operation/retry-elsewhere.ts',
   'core/payment/accept-payments.ts',

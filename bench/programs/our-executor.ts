@@ -72,6 +72,7 @@ function nullConnector(): Connector {
     payout: sayYes,
     enquire: async () => ({ kind: 'not_found', reason: 'the null connector remembers nothing' }),
     cancel: async () => null,
+    dispute: async () => ({ kind: 'unaskable' }),
     parseWebhook: () => ({ kind: 'refused', reason: 'the null connector sends no webhooks' }),
     close: async () => undefined,
   };

@@ -86,6 +86,7 @@ const EXAMPLES: Readonly<Record<IdKind, string>> = {
   refund: 'rfd_16',
   payoutBatch: 'pob_17',
   payout: 'po_18',
+  dispute: 'dsp_19',
 };
 
 /** @throws OperatorError id_invalid */

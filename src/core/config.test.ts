@@ -84,6 +84,14 @@ describe('a PSP account', () => {
   });
 });
 
+describe('disputes', () => {
+  test('that are lost take the platform’s fee, unless the file says that it is written off', () => {
+    expect(read(PSPS).disputes).toEqual({ lostFee: 'platform_fees' });
+    expect(read({ ...PSPS, disputes: { lost_fee: 'write_off' } }).disputes).toEqual({ lostFee: 'write_off' });
+    expect(faultsOf({ ...PSPS, disputes: { lost_fee: 'suspense' } })).toContain('disputes.lost_fee');
+  });
+});
+
 describe('routing', () => {
   test('without rules everything goes to the default account', () => {
     expect(read(PSPS).accept?.route).toMatchObject({ rules: [], fallback: { name: 'stripe_main' } });

@@ -3,6 +3,7 @@
  * the typed policies that the rest trusts. Reads no file itself.
  */
 import { z } from 'zod';
+import type { DisputePolicy } from './dispute/dispute.ts';
 import { OperatorError, unreachable } from './errors.ts';
 import { type Currency, type FeeRate, parseAmount, parseCurrency } from './money.ts';
 import type { AcceptPolicy } from './payment/accept-payments.ts';
@@ -99,6 +100,12 @@ const configSchema = z.strictObject({
       overdraw: z.enum(['allowed', 'refused']).default('allowed'),
     })
     .prefault({}),
+  disputes: z
+    .strictObject({
+      /** Who bears the platform's part of a lost dispute: it gives its fee back, or writes the part off. */
+      lost_fee: z.enum(['platform_fees', 'write_off']).default('platform_fees'),
+    })
+    .prefault({}),
   payouts: z
     .strictObject({
       /** How long a changed destination is not paid. */
@@ -148,6 +155,7 @@ export type Config = {
   /** How long a buyer may take to finish a charge (ms). */
   readonly customerLimitMs: number;
   readonly refunds: RefundPolicy;
+  readonly disputes: DisputePolicy;
   readonly payouts: PayoutPolicy;
   /** The same as in `accept`, which may be missing. */
   readonly risk: RiskRules;
@@ -202,6 +210,7 @@ export function readConfig(source: ConfigSource): Config {
     accept: toAcceptPolicy(file, pspAccounts, risk, faults),
     customerLimitMs: file.payments.customer_minutes * 60_000,
     refunds: file.refunds,
+    disputes: { lostFee: file.disputes.lost_fee },
     payouts: {
       coolingDays: file.payouts.cooling_days,
       repeatDays: file.payouts.repeat_days,

@@ -12,6 +12,7 @@ const PREFIXES = {
   refund: 'rfd',
   payoutBatch: 'pob',
   payout: 'po',
+  dispute: 'dsp',
 } as const;
 export type IdKind = keyof typeof PREFIXES;
 

@@ -126,6 +126,7 @@ function idempotentPsp(faultsOf: (n: number) => readonly Fault[]) {
     refund: act,
     payout: act,
     cancel: async () => null,
+    dispute: async () => ({ kind: 'unaskable' }),
     enquire: (attempt) =>
       answer(attempt, () =>
         charged.has(attempt.idempotencyKey)

@@ -259,7 +259,7 @@ function declareWaiting(world: World, findable: readonly OperationKind[]): void 
     test('that is canceled is declined, and its buyer can pay no more', async () => {
       const [connector, attempt, reference] = await challenged();
       const answer = await connector.cancel(attempt, reference, DEADLINE_MS);
-      expect(await world.psp.told(attempt, answer)).toMatchObject({ kind: 'declined' });
+      expect((await world.psp.told(attempt, answer))?.kind).toMatch(/^(declined|reversed)$/);
       await expect(world.psp.answerChallenge(attempt, 'pays')).rejects.toThrow(/cannot happen|does not wait/);
       expect(await world.psp.movements(attempt)).toBe(0);
     });
@@ -268,7 +268,7 @@ function declareWaiting(world: World, findable: readonly OperationKind[]): void 
       const [connector, attempt, reference] = await challenged();
       await connector.cancel(attempt, reference, DEADLINE_MS);
       const answer = await connector.cancel(attempt, reference, DEADLINE_MS);
-      expect(await world.psp.told(attempt, answer)).toMatchObject({ kind: 'declined' });
+      expect((await world.psp.told(attempt, answer))?.kind).toMatch(/^(declined|reversed)$/);
     });
 
     test('whose buyer was faster than the cancellation has succeeded', async () => {

@@ -30,7 +30,10 @@ type EventKind =
   | 'payouts_decided'
   | 'payout_batch_ended'
   | 'risk_reviewed'
-  | 'risk_counters_pruned';
+  | 'risk_counters_pruned'
+  | 'dispute_changed'
+  | 'dispute_unmatched'
+  | 'suspense_decided';
 
 export type NewEvent = {
   readonly kind: EventKind;

@@ -42,6 +42,10 @@ const TABLES = [
   'risk_key',
   'risk_counter',
   'risk_trace',
+  'dispute',
+  'dispute_word',
+  'dispute_look',
+  'suspense_decision',
 ] as const;
 
 type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`

@@ -42,6 +42,7 @@ const CODES: Readonly<Record<DeadLetterCode, true>> = {
   surplus_success: true,
   reversed_after_success: true,
   moved_amiss: true,
+  refund_and_dispute: true,
   contradicting_evidence: true,
   quarantined: true,
 };

@@ -21,6 +21,7 @@ import {
   rescheduleHeldJobs,
 } from '../queue/queue-store.ts';
 import { endJobsFromOutside, raiseFences, wakeJobs } from '../queue/rescue-store.ts';
+import { closeSuspenseLetters } from '../suspense/suspense-store.ts';
 import type { DeadLetterCode } from './decide.ts';
 import type { Evidence, Outcome } from './evidence.ts';
 import { putHandOffs, removeHandOffs } from './hand-off-store.ts';
@@ -152,6 +153,12 @@ async function write(
     putHandOffs(tx, verdicts.flatMap(handOffOf)),
     removeHandOffs(tx, verdicts.flatMap(uselessHandOff)),
   ]);
+  const givenBack = verdicts.filter((v) => v.subject.fromSuspense && v.subState === 'succeeded');
+  await closeSuspenseLetters(
+    tx,
+    givenBack.map((v) => v.subject.operationId),
+    { principal, reason: 'given back to the buyer' },
+  );
   await together([insertEvents(tx, principal, eventsOf(verdicts, entries)), insertPostings(tx, entries)]);
 }
 

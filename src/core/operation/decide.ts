@@ -48,6 +48,7 @@ export type DeadLetterCode =
   | 'surplus_success'
   | 'reversed_after_success'
   | 'moved_amiss'
+  | 'refund_and_dispute'
   | 'contradicting_evidence'
   | 'quarantined';
 

@@ -11,8 +11,8 @@ import type { EnquiryReply } from '../psp/psp.ts';
  */
 export type EvidenceSource = 'reply' | 'late_reply' | 'lapse' | 'enquiry' | 'webhook' | 'person';
 
-/** What a PSP can answer; `paid`: it succeeded and the seller has it; `reversed`: it had succeeded and came back. */
-export type EvidenceKind = EnquiryReply['kind'] | 'paid' | 'reversed';
+/** What a PSP can answer; `paid`: it succeeded and the seller has it. */
+export type EvidenceKind = EnquiryReply['kind'] | 'paid';
 
 export type Evidence = {
   readonly source: EvidenceSource;

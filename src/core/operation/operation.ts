@@ -92,6 +92,8 @@ export const OPERATION_EVENTS = [
   'canceled',
   'expired',
   'retried',
+  // By a person's decision about money that moved all the same.
+  'adopted',
 ] as const;
 export type OperationEvent = (typeof OPERATION_EVENTS)[number];
 
@@ -120,13 +122,17 @@ const FROM_DOUBT = {
 } as const;
 
 /**
+/**
  * The wish that an attempt which waits for its buyer ends without a charge, and what the order ends as once the PSP has
  * said so: the buyer failed, ran out of time, or somebody took the order back. It ends nothing by itself.
  */
 export type Cancel = { readonly as: 'declined' | 'expired' | 'canceled'; readonly reason: string };
 
-/** Nothing was charged, for certain: another attempt may be made, with a key of its own. */
-const FROM_A_DEFINITIVE_NO = { retried: 'queued' } as const;
+/**
+ * Nothing was charged, for certain: another attempt may be made, with a key of its own. If one had moved the money after
+ * all, the order can take it.
+ */
+const FROM_A_DEFINITIVE_NO = { retried: 'queued', adopted: 'succeeded' } as const;
 
 /** event × state. A cell that is not here is illegal, and the database row stays as it is. */
 export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<OperationEvent, SubState>>>>> = {
@@ -143,7 +149,7 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
     canceled: 'canceled',
     expired: 'expired',
   },
-  // The PSP can take back what it had done: a refund that fails after all, a payout that is returned.
+  // The PSP can take back what it had done: a charge that bounces, a refund that fails after all, a returned payout.
   succeeded: { paid: 'paid', reversed: 'reversed' },
   // Of payouts only: the seller has it, as far as the PSP can tell.
   paid: { reversed: 'reversed' },

@@ -159,7 +159,7 @@ export function judge(
     ...base,
     step,
     subState,
-    attemptState: attemptStateOf(outcome.kind),
+    attemptState: attemptStateOf(isUnmade(subject, outcome) ? 'declined' : outcome.kind),
     entries: entriesOf(subject, outcome, subState),
     letter:
       step?.kind === 'bury'
@@ -168,16 +168,23 @@ export function judge(
   };
 }
 
+/** A charge that was taken back before we heard that it was done has not been made. */
+function isUnmade({ kind }: Pick<Subject, 'kind'>, outcome: Outcome): boolean {
+  return kind === 'charge' && outcome.kind === 'reversed';
+}
+
 /** A charge that was to be canceled, and now certainly has not been made, ends as it was wanted to. */
-function eventOf({ subState, cancelAs }: Subject, { kind }: Outcome): OperationEvent {
-  if ((kind !== 'declined' && kind !== 'reversed') || cancelAs === null) return kind;
-  return transition(subState, cancelAs) === null ? kind : cancelAs;
+function eventOf({ kind, subState, cancelAs }: Subject, outcome: Outcome): OperationEvent {
+  const event = isUnmade({ kind }, outcome) ? 'declined' : outcome.kind;
+  if (event !== 'declined' || cancelAs === null) return event;
+  return transition(subState, cancelAs) === null ? event : cancelAs;
 }
 
 /** What the books say of an attempt that was open; of one that moved and came back unseen, both. */
 function entriesOf(subject: Subject, outcome: Outcome, subState: SubState): readonly NewEntry[] {
   if (hasMoved(outcome)) return [successEntry(subject)];
-  if (outcome.kind === 'reversed') return [successEntry(subject), reversalEntry(subject)];
+  if (outcome.kind === 'reversed' && !isUnmade(subject, outcome))
+    return [successEntry(subject), reversalEntry(subject)];
   return releaseEntries(subject, subState);
 }
 
@@ -195,7 +202,7 @@ function letterOfEnd(subject: Subject, outcome: Outcome, subState: SubState): Ve
     const why = outcome.reason ?? 'no reason given';
     return { code: 'refund_declined', reason: `the buyer's money was not given back: ${why}` };
   }
-  return outcome.kind === 'reversed' ? letterOfReversal(subject, outcome) : null;
+  return outcome.kind === 'reversed' && subject.kind !== 'charge' ? letterOfReversal(subject, outcome) : null;
 }
 
 function letterOfReversal(subject: Subject, outcome: Outcome) {
@@ -273,7 +280,7 @@ function toEvidence(
     operationId: finding.operationId,
     attemptNumber: finding.attemptNumber,
     source: late ? 'late_reply' : finding.source,
-    kind: evidenceKindOf(subject, reply),
+    kind: evidenceKindOf(subject, finding, reply, right),
     reason: storable('reason' in reply ? reply.reason : null),
     pspReference: storable('pspReference' in reply ? reply.pspReference : null),
     detail: JSON.stringify(rest),
@@ -282,12 +289,22 @@ function toEvidence(
 }
 
 /**
- * A refund can fail and a payout can come back after they were done, also where we had not heard that they were; a
- * charge that was done is contradicted.
+ * A refund can fail and a payout can come back after they were done, also where we had not heard that they were. A charge
+ * that was done is contradicted by a late "declined", which may be of before; only a look that began when it counted as
+ * done can find that it is no more.
  */
-function evidenceKindOf(subject: Subject, reply: EnquiryReply): EvidenceKind {
+function evidenceKindOf(
+  subject: Subject,
+  finding: Finding,
+  reply: EnquiryReply,
+  right: Verdict['right'],
+): EvidenceKind {
   if (subject.kind === 'payout' && reply.kind === 'succeeded' && reply.arrived) return 'paid';
-  if (subject.kind === 'charge' || reply.kind !== 'declined') return reply.kind;
+  if (reply.kind !== 'declined') return reply.kind;
+  if (subject.kind === 'charge') {
+    const isDone = subject.subState === 'succeeded' && subject.attemptState === 'succeeded';
+    return isDone && right === 'held' && finding.held?.action === 'recheck' ? 'reversed' : 'declined';
+  }
   const cameBack = subject.kind === 'payout' && reply.cameBack === true;
   return cameBack || publicStateOf(subject.subState) === 'SUCCESS' ? 'reversed' : 'declined';
 }
@@ -320,7 +337,8 @@ function afterTheEnd(
   const bookedBefore = ['succeeded', 'succeeded_surplus', 'reversed'].includes(subject.attemptState);
   if (hasMoved(outcome) && !bookedBefore) {
     const surplus = publicStateOf(subject.subState) === 'SUCCESS';
-    const booked = subject.kind === 'charge' ? 'it is in suspense' : 'it is booked to the seller';
+    const owner = subject.fromSuspense ? 'taken from suspense' : 'booked to the seller';
+    const booked = subject.kind === 'charge' ? 'it is in suspense' : `it is ${owner}`;
     return {
       ...unchanged,
       attemptState: 'succeeded_surplus',
@@ -331,13 +349,14 @@ function afterTheEnd(
       },
     };
   }
-  const next = transition(subject.subState, 'reversed');
-  if (outcome.kind === 'reversed' && next !== null) {
+  if (outcome.kind === 'reversed' && holdsMoney(subject)) {
+    const isOurs = subject.attemptState === 'succeeded';
     return {
       ...unchanged,
-      subState: next,
+      // What was in suspense never was the order's.
+      subState: isOurs ? (transition(subject.subState, 'reversed') ?? subject.subState) : subject.subState,
       attemptState: 'reversed',
-      entries: [reversalEntry(subject)],
+      entries: [isOurs ? reversalEntry(subject) : suspenseReversal(subject)],
       letter: letterOfReversal(subject, outcome),
     };
   }
@@ -348,6 +367,12 @@ function afterTheEnd(
     return { ...standing, letter: { code: 'contradicting_evidence', reason } };
   }
   return standing;
+}
+
+/** The attempt's money is booked: to its order, or (a charge's) in suspense. */
+function holdsMoney({ kind, attemptState, subState }: Subject): boolean {
+  if (attemptState === 'succeeded') return transition(subState, 'reversed') !== null;
+  return kind === 'charge' && attemptState === 'succeeded_surplus';
 }
 
 /** The job that looked at an ended operation: does it go, or ask once more? */
@@ -377,6 +402,27 @@ function moneyOut(subject: Subject) {
   };
 }
 
+/** What the posting rules ask of a charge. */
+function chargeOf(subject: Subject) {
+  return {
+    ...unowned(subject),
+    seller: known(subject.seller),
+    feeMinor: known(subject.feeMinor),
+    release: subject.releaseAfterDays === null ? ('available' as const) : ('pending' as const),
+  };
+}
+
+/** Money that no seller has a part in. */
+function unowned({ pspAccount, currency, amountMinor }: Subject) {
+  return { pspAccount, currency: currency as Currency, grossMinor: amountMinor };
+}
+
+/** The PSP took back what was in suspense. */
+function suspenseReversal(subject: Subject): NewEntry {
+  const cause = `${formatId('operation', subject.operationId)}/${subject.attemptNumber}`;
+  return { cause, ...rules.suspenseReversed(unowned(subject)) };
+}
+
 function successEntry(subject: Subject): NewEntry {
   return { cause: formatId('operation', subject.operationId), ...successRule(subject) };
 }
@@ -384,16 +430,11 @@ function successEntry(subject: Subject): NewEntry {
 function successRule(subject: Subject): rules.Entry {
   switch (subject.kind) {
     case 'charge':
-      return rules.chargeSucceeded({
-        pspAccount: subject.pspAccount,
-        seller: known(subject.seller),
-        currency: subject.currency as Currency,
-        grossMinor: subject.amountMinor,
-        feeMinor: known(subject.feeMinor),
-        release: subject.releaseAfterDays === null ? 'available' : 'pending',
-      });
+      return rules.chargeSucceeded(chargeOf(subject));
     case 'refund':
-      return rules.refundSucceeded(moneyOut(subject));
+      return subject.fromSuspense
+        ? rules.suspenseRefunded(unowned(subject))
+        : rules.refundSucceeded(moneyOut(subject));
     case 'payout':
       return rules.payoutAccepted(moneyOut(subject));
     default:
@@ -401,9 +442,12 @@ function successRule(subject: Subject): rules.Entry {
   }
 }
 
-/** What had been reserved goes back when it is certain that the PSP moved nothing; a charge reserves nothing. */
+/**
+ * What had been reserved goes back when it is certain that the PSP moved nothing; a charge reserves nothing, and what
+ * is refunded from suspense stays there until it is done.
+ */
 export function releaseEntries(subject: Subject, subState: SubState): readonly NewEntry[] {
-  if (subject.kind === 'charge' || publicStateOf(subState) !== 'FAILED') return [];
+  if (subject.kind === 'charge' || subject.fromSuspense || publicStateOf(subState) !== 'FAILED') return [];
   const rule = subject.kind === 'refund' ? rules.refundFailed : rules.payoutFailed;
   const entry = { cause: formatId('operation', subject.operationId), ...rule(moneyOut(subject)) };
   // A refund that the platform's fee alone would have paid had reserved nothing.
@@ -415,11 +459,16 @@ function lateEntry(subject: Subject, surplus: boolean): NewEntry {
   const cause = `${formatId('operation', subject.operationId)}/${subject.attemptNumber}`;
   switch (subject.kind) {
     case 'charge': {
-      const input = { ...subject, currency: subject.currency as Currency, grossMinor: subject.amountMinor };
+      const input = unowned(subject);
       return { cause, ...(surplus ? rules.surplusSuccess(input) : rules.lateSuccess(input)) };
     }
-    case 'refund':
-      return { cause, ...rules.lateRefund(moneyOut(subject)) };
+    case 'refund': {
+      const { fromSuspense } = subject;
+      return {
+        cause,
+        ...(fromSuspense ? rules.suspenseRefunded(unowned(subject)) : rules.lateRefund(moneyOut(subject))),
+      };
+    }
     case 'payout':
       return { cause, ...rules.latePayout(moneyOut(subject)) };
     default:
@@ -431,9 +480,12 @@ function reversalEntry(subject: Subject): NewEntry {
   const cause = formatId('operation', subject.operationId);
   switch (subject.kind) {
     case 'charge':
-      throw new Bug('a charge is reversed by a fact of its own');
-    case 'refund':
-      return { cause, ...rules.refundFailedAfterSuccess(moneyOut(subject)) };
+      return { cause, ...rules.chargeReversed(chargeOf(subject)) };
+    case 'refund': {
+      const { fromSuspense } = subject;
+      const rule = fromSuspense ? rules.suspenseRefundFailed : rules.refundFailedAfterSuccess;
+      return { cause, ...rule({ ...moneyOut(subject), ...unowned(subject) }) };
+    }
     case 'payout':
       return { cause, ...rules.payoutReturned(moneyOut(subject)) };
     default:

@@ -14,7 +14,7 @@ import {
 } from './adyen-classify.ts';
 import { asEvidence, enquireAdyen, type ListResult } from './adyen-enquiry.ts';
 import { AdyenCallFailed, createAdyenHttpClient } from './adyen-http-client.ts';
-import { saysAdyen, subjectOf } from './adyen-news.ts';
+import { newsOfAdyen } from './adyen-news.ts';
 import { parseAdyenCharge, parseAdyenPayout, parseAdyenRefund } from './adyen-request.ts';
 import { isPlatformWebhook, parseTransferWebhook } from './adyen-transfer-webhook.ts';
 import { parseAdyenWebhook } from './adyen-webhook.ts';
@@ -78,6 +78,7 @@ export function createAdyenConnector(account: AdyenAccount): Connector {
     payout: (attempt, deadlineMs) => payout(library, attempt, deadlineMs),
     enquire: (attempt, sent, deadlineMs) => enquire(library, attempt, sent, deadlineMs),
     cancel: (attempt, pspReference, deadlineMs) => cancel(library, attempt, pspReference, deadlineMs),
+    dispute: async () => ({ kind: 'unaskable' }),
     parseWebhook(rawBody, headers, secret) {
       const deliveries = keysOf(secret).map((key) => readDelivery(rawBody, headers, key));
       return deliveries.find((delivery) => delivery.kind === 'news') ?? deliveries[0] ?? NO_KEY;
@@ -103,14 +104,7 @@ function readDelivery(
   if (isPlatformWebhook(headers)) return parseTransferWebhook(rawBody, headers, key);
   const reading = parseAdyenWebhook(rawBody.toString('utf8'), key);
   if (reading.kind === 'refused') return reading;
-  const news = reading.events.map((event) => ({
-    id: event.id,
-    type: event.type,
-    operationReference: event.operationReference,
-    pspReference: subjectOf(event),
-    says: saysAdyen(event),
-  }));
-  return { kind: 'news', news };
+  return { kind: 'news', news: reading.events.map(newsOfAdyen) };
 }
 
 function openLibrary(account: AdyenAccount, httpClient: Client['httpClient']): OpenedLibrary {

@@ -76,7 +76,10 @@ export async function findRefund(on: Queryable, name: string): Promise<RefundRow
 }
 
 /** A charge that refunds are asked of, its row locked. */
-export type LockedCharge = Omit<Refundable, 'refundedMinor' | 'sharesGivenMinor' | 'fromPendingMinor'> & {
+export type LockedCharge = Omit<
+  Refundable,
+  'refundedMinor' | 'disputedMinor' | 'sharesGivenMinor' | 'fromPendingMinor'
+> & {
   readonly paymentId: bigint;
   readonly seller: string;
   readonly pspAccount: string;
@@ -99,33 +102,44 @@ export async function lockCharges(tx: Tx, orderIds: readonly bigint[]): Promise<
 
 export type RefundSums = {
   readonly orderId: bigint;
+  /** By refunds that have not failed, and by open and lost disputes. */
   readonly refundedMinor: bigint;
+  /** That part of it which disputes took. */
+  readonly disputedMinor: bigint;
   readonly sharesGivenMinor: bigint;
   readonly fromPendingMinor: bigint;
 };
 
 /**
- * What the refunds of these orders took; no row where there are none. A refund that failed does not count, unless the PSP
- * moved its money after all. Pending money went back with a refund that failed, and not with one that was taken back
- * after it was done: that is available money since.
+ * What has been taken of these orders; no row where nothing ever was. A refund that failed does not count, unless the PSP
+ * moved its money after all; nor does a dispute that was won. A dispute that the bank decides takes the fee's share with
+ * it, as a refund does. Pending money went back with a refund that failed, and not with one that was taken back after it
+ * was done: that is available money since.
  */
 export async function sumRefunds(on: Queryable, orderIds: readonly bigint[]): Promise<readonly RefundSums[]> {
   const { sql, t } = on;
   return sql<RefundSums[]>`
-    select r.payment_order_id as order_id,
-           coalesce(sum(r.amount_minor) filter (where s.took), 0)::bigint as refunded_minor,
-           coalesce(sum(r.fee_share_minor) filter (where s.took), 0)::bigint as shares_given_minor,
-           coalesce(sum(o.from_pending_minor) filter (where s.stands or o.sub_state = 'reversed'), 0)::bigint
-             as from_pending_minor
-      from ${t.refund} r
-      join ${t.operation} o on o.id = r.operation_id
-     cross join lateral (select o.sub_state <> all(${list(FAILED_REFUND)}::text[]) as stands) f
-     cross join lateral (
-       select f.stands,
-              f.stands or exists (select 1 from ${t.attempt} a
-                                   where a.operation_id = o.id and a.state = 'succeeded_surplus') as took) s
-     where r.payment_order_id = any(${list(orderIds)}::bigint[])
-     group by r.payment_order_id`;
+    select order_id, sum(amount)::bigint as refunded_minor, sum(disputed)::bigint as disputed_minor,
+           sum(share)::bigint as shares_given_minor, sum(pending)::bigint as from_pending_minor
+      from (select r.payment_order_id as order_id, 0 as disputed,
+                   case when s.took then r.amount_minor else 0 end as amount,
+                   case when s.took then r.fee_share_minor else 0 end as share,
+                   case when s.stands or o.sub_state = 'reversed' then o.from_pending_minor else 0 end as pending
+              from ${t.refund} r
+              join ${t.operation} o on o.id = r.operation_id
+             cross join lateral (select o.sub_state <> all(${list(FAILED_REFUND)}::text[]) as stands) f
+             cross join lateral (
+               select f.stands,
+                      f.stands or exists (select 1 from ${t.attempt} a
+                                           where a.operation_id = o.id and a.state = 'succeeded_surplus') as took) s
+             where r.payment_order_id = any(${list(orderIds)}::bigint[])
+            union all
+            select payment_order_id, amount_minor, amount_minor, amount_minor - seller_share_minor, 0
+              from ${t.dispute}
+             where payment_order_id = any(${list(orderIds)}::bigint[])
+               and holder = 'seller'
+               and state in ('opened', 'lost')) taken
+     group by order_id`;
 }
 
 export type NewRefund = {

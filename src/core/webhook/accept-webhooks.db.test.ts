@@ -23,7 +23,7 @@ import { laneOf } from '../queue/job.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
 import { acceptWebhooks } from './accept-webhooks.ts';
-import { attemptOf, effectOf, type WebhookEvent } from './webhook.ts';
+import { attemptOf, effectOf, mayUndo, type WebhookEvent } from './webhook.ts';
 
 let book: TestBook;
 beforeAll(async () => {
@@ -237,6 +237,23 @@ describe('of a PSP that cannot be asked', () => {
     expect((await standingOf(book.db, operationId)).deadLetters).toEqual(['contradicting_evidence']);
   });
 
+  test('all words of one delivery count, in whatever order they stand there', async () => {
+    const { account, operationId } = await chargeThatTold('pending');
+    const taken = { type: 'CAPTURE_FAILED', says: REPLY.reversed };
+    await deliver(account, news(operationId, taken), news(operationId, { says: REPLY.succeeded }));
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'declined',
+      attemptState: 'reversed',
+    });
+    const other = await chargeThatTold('pending');
+    const events = [news(other.operationId, { says: REPLY.succeeded }), news(other.operationId, taken)];
+    expect(await deliver(other.account, ...events)).toEqual({ fresh: 2, looks: 1 });
+    expect((await standingOf(book.db, other.operationId)).entries).toEqual([
+      'charge_succeeded',
+      'charge_reversed',
+    ]);
+  });
+
   test('two of one operation in one delivery count as the later one; both are stored', async () => {
     const { account, operationId } = await chargeThatTold('pending');
     const events = [news(operationId, { says: REPLY.pending }), news(operationId, { says: REPLY.succeeded })];
@@ -263,6 +280,26 @@ describe('the effect of a webhook', () => {
     const event = { type, says: null };
     expect(effectOf(event, { kind: 'refund', subState }, canEnquire)).toBe(effect);
     expect(effectOf(event, null, canEnquire)).toBe('not_ours');
+  });
+
+  test.each([
+    ['payment_intent.payment_failed', 'succeeded', 'looks'],
+    ['charge.failed', 'succeeded', 'looks'],
+    ['charge.failed', 'claimed', 'known'],
+    ['charge.failed', 'reversed', 'looks'],
+  ] as const)('%s for a charge that is %s: %s', (type, subState, effect) => {
+    expect(effectOf({ type, says: null }, { kind: 'charge', subState }, canEnquire)).toBe(effect);
+    expect(mayUndo({ type }, { kind: 'charge', subState })).toBe(subState === 'succeeded');
+  });
+
+  test('about a dispute is a look at it: where the PSP can be asked in any case, a word only where it names ours', () => {
+    const named = { kind: 'charge', subState: 'succeeded' } as const;
+    const event = { type: 'charge.dispute.created', says: null, dispute: { reference: 'du_1', word: null } };
+    expect(effectOf(event, null, canEnquire)).toBe('looks');
+    const word = { code: 'CHARGEBACK', chargeReference: 'P1', money: null, reason: 'x' };
+    const signed = { ...event, dispute: { reference: 'D1', word } };
+    expect(effectOf(signed, null, canEnquire)).toBe('not_ours');
+    expect(effectOf(signed, named, canEnquire)).toBe('looks');
   });
 
   test('is none where it says nothing and nobody can be asked', () => {

@@ -5,6 +5,7 @@
  */
 import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Tx, transact } from '../db/connection.ts';
+import { noteDisputes } from '../dispute/note-disputes.ts';
 import { Bug, OperatorError } from '../errors.ts';
 import { applyFindings } from '../operation/apply-findings.ts';
 import type { Finding, FindingContext } from '../operation/verdict.ts';
@@ -27,7 +28,7 @@ const MAX_EVENTS = 100;
 export type WebhooksAccepted = {
   /** Events that were stored by this call; the others had come before. */
   readonly fresh: number;
-  /** Operations that are looked at again, or that the event itself moved. */
+  /** Operations and disputes that are looked at again, or that the event itself moved. */
   readonly looks: number;
 };
 
@@ -53,10 +54,15 @@ export async function acceptWebhooks(
     const { canEnquire } = context.capabilitiesOf(pspAccount);
     const rows = events.map((event) => toRow(pspAccount, event, named, canEnquire));
     const fresh = await insertWebhooks(tx, rows);
-    const looked = events.filter((event, i) => fresh.has(event.eventId) && rows[i]!.effect === 'looks');
-    const told = oneEach(looked.filter((event) => event.says !== null));
-    const findings = await findingsOf(tx, pspAccount, told);
-    await applyFindings(tx, context, findings);
+    const lookedAt = events.filter((event, i) => fresh.has(event.eventId) && rows[i]!.effect === 'looks');
+    const disputes = await noteDisputes(tx, pspAccount, lookedAt);
+    const looked = lookedAt.filter((event) => event.dispute === undefined);
+    const told = await applyWords(
+      tx,
+      context,
+      pspAccount,
+      looked.filter((event) => event.says !== null),
+    );
     const asked = oneEach(looked.filter((event) => event.says === null));
     const checked = await recheckOperations(
       tx,
@@ -68,7 +74,7 @@ export async function acceptWebhooks(
       await insertEvents(tx, context.principal, [{ kind: 'operations_rechecked', paymentId: null, data }]);
       await notifyLane(tx, laneOf(pspAccount, 'online'));
     }
-    return { fresh: fresh.size, looks: findings.length + checked.length };
+    return { fresh: fresh.size, looks: told + checked.length + disputes };
   });
 }
 
@@ -109,7 +115,32 @@ function toRow(
   };
 }
 
-/** The last event of each operation: one delivery can tell several things of one. */
+/**
+ * One delivery can tell several things of one operation: all of them are evidence, in the order they stand there.
+ * @returns how many operations they were about
+ */
+async function applyWords(
+  tx: Tx,
+  context: FindingContext,
+  pspAccount: string,
+  told: readonly WebhookEvent[],
+): Promise<number> {
+  const words = [...Map.groupBy(told, (event) => event.operationId).values()];
+  const longest = Math.max(0, ...words.map((events) => events.length));
+  let first = 0;
+  for (let round = 0; round < longest; round += 1) {
+    const findings = await findingsOf(
+      tx,
+      pspAccount,
+      words.flatMap((events) => events[round] ?? []),
+    );
+    await applyFindings(tx, context, findings);
+    if (round === 0) first = findings.length;
+  }
+  return first;
+}
+
+/** The last event of each operation: one look answers all that one delivery tells of it. */
 function oneEach(events: readonly WebhookEvent[]): readonly WebhookEvent[] {
   return [...new Map(events.map((event) => [event.operationId, event])).values()];
 }

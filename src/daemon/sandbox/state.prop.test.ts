@@ -38,6 +38,7 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant('fail_refund' as const), amount, number, fault }),
   fc.record({ kind: fc.constant('dispute' as const), amount, number, fault }),
   fc.record({ kind: fc.constant('win' as const), amount, number, fault }),
+  fc.record({ kind: fc.constant('bounce' as const), amount, number, fault }),
   fc.record({ kind: fc.constant('wait' as const), amount, number, fault }),
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
@@ -69,6 +70,9 @@ function take({ kind, amount, number, fault }: Step, engine: Engine, nth: number
       return;
     case 'win':
       steerObject(engine, `POST disputes/${nameIn(disputes)}/close`, '{"result":"won"}');
+      return;
+    case 'bounce':
+      steerObject(engine, `POST payment_intents/${nameIn(intents)}/bounce`, '{}');
       return;
     case 'wait':
       engine.advance(10_000);

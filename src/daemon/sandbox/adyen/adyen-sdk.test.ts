@@ -467,7 +467,25 @@ test('a restart changes nothing: money, keys and webhooks are what they were', a
   try {
     const idempotencyKey = 'k1';
     const first = await api.PaymentsApi.payments(paymentOf('stored_authorised'), { idempotencyKey });
+    const happen = async (name: string | undefined, happening: string) => {
+      const init = { method: 'POST', body: JSON.stringify({ happening }) };
+      return (await fetch(`${own.url}/_sandbox/adyen/objects/${name}`, init)).json();
+    };
+    const { object } = (await happen(first.pspReference, 'dispute_announced')) as {
+      object: { name: string };
+    };
+    for (const step of ['dispute_opened', 'dispute_won', 'dispute_lost']) await happen(object.name, step);
     const before = [await read('truth'), await read('webhooks')];
+    expect(before[0]).toMatchObject({ rows: [{ charged: 1, disputed: 1 }] });
+    expect(
+      (before[1] as { webhooks: { event_code: string }[] }).webhooks.map((one) => one.event_code),
+    ).toEqual([
+      'AUTHORISATION',
+      'NOTIFICATION_OF_CHARGEBACK',
+      'CHARGEBACK',
+      'CHARGEBACK_REVERSED',
+      'SECOND_CHARGEBACK',
+    ]);
     await own.close();
     own = await startSandbox(options);
     expect([await read('truth'), await read('webhooks')]).toEqual(before);

@@ -9,6 +9,7 @@ import type { AdyenState } from './state.ts';
  * What one reference moved.
  * @property charged payments that took the money: more than 1 is a double charge; refunded, paid_out likewise
  * @property arrived payouts that a bank has credited, as far as Adyen knows; not those that came back
+ * @property disputed what banks took back and hold or keep; moved_out counts it
  * @property open objects that could still move money
  * @property moved_in, moved_out minor units per currency
  */
@@ -18,6 +19,7 @@ interface Truth {
   refunded: number;
   paid_out: number;
   arrived: number;
+  disputed: number;
   open: number;
   readonly moved_in: Record<string, number>;
   readonly moved_out: Record<string, number>;
@@ -43,6 +45,7 @@ function emptyRow(reference: string): Truth {
     refunded: 0,
     paid_out: 0,
     arrived: 0,
+    disputed: 0,
     open: 0,
     moved_in: {},
     moved_out: {},
@@ -62,6 +65,10 @@ function count(row: Truth, record: AdyenRecord, state: AdyenState): void {
   if (record.kind === 'modification' && record.status === 'succeeded') {
     if (record.type !== 'refund' && record.type !== 'reversal') return;
     row.refunded++;
+    add(row.moved_out, record);
+  }
+  if (record.kind === 'dispute' && (record.status === 'opened' || record.status === 'lost')) {
+    row.disputed++;
     add(row.moved_out, record);
   }
   if (record.kind === 'transfer' && record.status === 'booked') {

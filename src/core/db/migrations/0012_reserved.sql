@@ -1,1 +1,0 @@
--- This number belongs to another line of work, which brings its own file for it.
