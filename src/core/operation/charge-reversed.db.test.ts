@@ -160,7 +160,7 @@ describe('a charge that was taken back before we heard that it was done', () => 
       await hear(charge, 'succeeded');
       expect(await standingOf(book.db, charge.operationId)).toMatchObject({
         subState: 'declined',
-        attemptState: 'reversed',
+        attemptState: 'declined',
         entries: [],
         deadLetters: [],
         job: null,

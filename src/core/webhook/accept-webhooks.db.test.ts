@@ -243,7 +243,7 @@ describe('of a PSP that cannot be asked', () => {
     await deliver(account, news(operationId, taken), news(operationId, { says: REPLY.succeeded }));
     expect(await standingOf(book.db, operationId)).toMatchObject({
       subState: 'declined',
-      attemptState: 'reversed',
+      attemptState: 'declined',
     });
     const other = await chargeThatTold('pending');
     const events = [news(other.operationId, { says: REPLY.succeeded }), news(other.operationId, taken)];
