@@ -15,10 +15,10 @@ import { connect, openBook } from './db/connection.ts';
 import { migrate } from './db/migrate.ts';
 import { verifyLedger } from './ledger/verify-ledger.ts';
 
-const RUNS = Number(process.env.PAYGATE_MODEL_RUNS ?? 24);
+const RUNS = Number(process.env.PAYGATE_MODEL_RUNS ?? 20);
 const SEED = Number(process.env.PAYGATE_MODEL_SEED ?? Date.now() % 1_000_000);
 /** Runs that share one book, which is then rebuilt from its events. */
-const RUNS_OF_A_BOOK = 12;
+const RUNS_OF_A_BOOK = 10;
 const MAX_COMMANDS = 100;
 
 /** How often each is taken, by how much there is to be found behind it. */
