@@ -585,6 +585,24 @@ describe('replay', () => {
     await expect(replayEvents(from, into)).rejects.toMatchObject({ code: 'no_events' });
   });
 
+  test('of an approval that was numbered before the money it was made of is not refused', async () => {
+    const { t } = book.owner;
+    const seller = await fundedSeller(book.db, 'stripe_main', '50.00');
+    const [funded] = await book.owner.sql<{ id: bigint }[]>`select max(id) as id from ${t.event}`;
+    await pay(book.db, 'stripe_main', [payoutRequest(seller, '50.00')]);
+    const [last] = await book.owner.sql<{ id: bigint }[]>`select max(id) as id from ${t.event}`;
+    await book.owner.sql`alter table ${t.event} disable trigger event_is_append_only`;
+    const moved = await book.owner.sql`
+      update ${t.event} set id = ${last!.id + 1n} where id = ${funded!.id} and kind = 'funds_released' returning id`;
+    await book.owner.sql`alter table ${t.event} enable trigger event_is_append_only`;
+    expect(moved).toHaveLength(1);
+    const into = await emptyBook('reordered');
+    await replayEvents(book.db, into);
+    await levelJobs(book.owner);
+    await levelJobs(connect({ connection: book.database.connection, book: 'reordered', max: 1 }));
+    expect(await dump('reordered')).toEqual(await dump('paygate'));
+  });
+
   test('of a book with a row that no event explains gives another book: the comparison is not blind', async () => {
     const into = await emptyBook('suspicious');
     await book.owner.sql`
