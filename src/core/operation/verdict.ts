@@ -109,7 +109,9 @@ export function judge(
     };
   }
   if (hasEnded(subject)) return afterTheEnd(context, base, knownBefore);
-  const subState = transition(subject.subState, outcome.kind);
+  // It was done and undone before anybody told us that it was done.
+  const event = outcome.kind === 'reversed' ? 'declined' : outcome.kind;
+  const subState = transition(subject.subState, event);
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
   const step =
@@ -183,7 +185,8 @@ function toEvidence(
   const late = finding.held !== null && right !== 'held' && finding.source === 'reply';
   const { kind: said, ...rest } = reply;
   // A refund can fail and a payout can come back after they were done; a charge that was done is contradicted.
-  const undone = said === 'declined' && subject.kind !== 'charge' && subject.subState === 'succeeded';
+  const wasDone = subject.subState === 'succeeded' || ('isUndone' in reply && reply.isUndone);
+  const undone = said === 'declined' && subject.kind !== 'charge' && wasDone;
   const kind = undone ? 'reversed' : said;
   return {
     operationId: finding.operationId,

@@ -11,16 +11,21 @@ export function saysAdyen(event: Omit<AdyenEvent, 'id' | 'operationReference'>):
   switch (type) {
     case 'AUTHORISATION':
     case 'REFUND':
-      return success ? { kind: 'succeeded', pspReference } : undone(event);
-    // The refund had been told as done; the money came back.
+      return success ? { kind: 'succeeded', pspReference } : failed(event);
+    // The refund had been told as done; the money came back. Adyen's webhooks keep no order.
     case 'REFUND_FAILED':
     case 'REFUNDED_REVERSED':
-      return undone(event);
+      return { ...failed(event), isUndone: true };
     default:
       return null;
   }
 }
 
-function undone({ type, pspReference }: Pick<AdyenEvent, 'type' | 'pspReference'>): Reply {
-  return { kind: 'declined', reason: `webhook ${type}`, mayRetryAsNew: false, pspReference };
+function failed({ type, pspReference }: Pick<AdyenEvent, 'type' | 'pspReference'>) {
+  return {
+    kind: 'declined',
+    reason: `webhook ${type}`,
+    mayRetryAsNew: false,
+    pspReference,
+  } as const satisfies Reply;
 }
