@@ -95,6 +95,7 @@ async function enquire(
   if (search === null) return { kind: 'unknown', reason: NOT_A_REQUEST, next: 'enquire', retryAfterMs: null };
   return enquireStripe({
     search,
+    known: attempt.pspReference ?? null,
     deadlineMs,
     async get(path, callDeadlineMs) {
       try {
