@@ -6,6 +6,7 @@ import { refundPartials } from '../core/refund/refund-partials.ts';
 import { expireReviews } from '../core/risk/review-payments.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
 import type { Log } from './log.ts';
+import { createTroubleLog } from './trouble-log.ts';
 
 /** Lapsed leases are looked for this often (ms). */
 const RESCUE_EVERY_MS = 1_000;
@@ -68,14 +69,14 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
 
 /** Calls `work` again and again with a pause between; a failure is logged and does not end it. */
 function repeat(name: string, everyMs: number, log: Log, work: () => Promise<void>): () => Promise<void> {
+  const words = { failed: 'maintenance failed, trying again', worksAgain: 'maintenance works again' };
+  const trouble = createTroubleLog(log, words, { task: name });
   let stopped = false;
   let timer: NodeJS.Timeout | null = null;
   let round: Promise<void> = Promise.resolve();
   const next = (): void => {
     round = work()
-      .catch((error: unknown) =>
-        log.warn({ task: name, error: String(error) }, 'maintenance failed, trying again'),
-      )
+      .then(trouble.worked, (error: unknown) => trouble.failed('warn', error))
       .then(() => {
         if (!stopped) timer = setTimeout(next, everyMs);
       });
