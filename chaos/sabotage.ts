@@ -51,7 +51,8 @@ export async function sabotage(world: World, eyes: Eyes, wave: WavePlan, random:
 
 /**
  * Moves money at the sandbox behind everybody's back, when the run is over: a refund that fails after it succeeded, one
- * that nobody asked for, a transfer that comes back, and one made twice. The judge must name each.
+ * that nobody asked for, a transfer that comes back, and one made twice; at Adyen a refund and a transfer that come back.
+ * The judge must name each.
  */
 export async function falsifyTruth({ sandbox, log }: World): Promise<void> {
   const refunds = (await sandbox.refunds()).filter((refund) => refund.moved > 0);
@@ -79,6 +80,16 @@ export async function falsifyTruth({ sandbox, log }: World): Promise<void> {
       'metadata[paygate_operation]': operation,
     });
   }
+  const records = await sandbox.adyen();
+  const happen = async (happening: string, name: string | undefined): Promise<void> => {
+    if (name !== undefined) await sandbox.post(`adyen/objects/${name}`, { happening });
+  };
+  const isRefund = (one: (typeof records)[number]) => one.kind === 'modification' && one.type === 'refund';
+  await happen('refund_fails', records.find((one) => isRefund(one) && one.status === 'succeeded')?.name);
+  await happen(
+    'transfer_returns',
+    records.find((one) => one.kind === 'transfer' && one.status === 'booked')?.name,
+  );
   log.note('saboteur', 'falsified the truth of the sandbox: this run must not be ok');
 }
 
