@@ -8,7 +8,10 @@
  * - a transaction whose connection was lost goes on with its later queries on the new connection, outside of
  *   any transaction;
  * - closing forgets to disarm that write, so the connection never flushes again after it has reconnected, and
- *   its queries hang for ever.
+ *   its queries hang for ever;
+ * - a server that falls silent without closing (half-open: a firewall forgot the connection, a host died) leaves its
+ *   queries waiting for ever: there is no time-out on the client's side. Option `silence: { limitMs }`, read at each
+ *   look, ends such a connection with CONNECTION_SILENT. Copies have deadlines of their own.
  * Idempotent. Refuses to guess: other source than expected is an error that says what to look at.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -65,7 +68,78 @@ const CONNECTION_EDITS = [
   },
 ];
 
+const SILENCE_EDITS = [
+  {
+    from: `    , nextWriteTimer = null
+    , terminated = false
+`,
+    to: `    , nextWriteTimer = null
+    , silenceTimer = null
+    , heardAt = 0
+    , terminated = false
+`,
+  },
+  {
+    from: `        : (query = q, query.active = true)
+
+      build(q)
+`,
+    to: `        : (query = q, query.active = true, heardAt = performance.now())
+
+      build(q)
+`,
+  },
+  {
+    from: `  function data(x) {
+    if (incomings) {
+`,
+    to: `  function silent() {
+    if ((!query && !sent.length) || stream || performance.now() - heardAt < options.silence.limitMs)
+      return
+    error(Errors.connection('CONNECTION_SILENT', options, socket))
+    socket.destroy()
+  }
+
+  function data(x) {
+    heardAt = performance.now()
+    if (incomings) {
+`,
+  },
+  {
+    from: `      const s = StartupMessage()
+      write(s)
+`,
+    to: `      clearInterval(silenceTimer)
+      options.silence && (silenceTimer = setInterval(silent, Math.min(1000, options.silence.limitMs / 4)).unref())
+      const s = StartupMessage()
+      write(s)
+`,
+  },
+  {
+    from: `    idleTimer.cancel()
+    lifeTimer.cancel()
+    connectTimer.cancel()
+
+    socket.removeAllListeners()
+`,
+    to: `    idleTimer.cancel()
+    lifeTimer.cancel()
+    connectTimer.cancel()
+    clearInterval(silenceTimer)
+
+    socket.removeAllListeners()
+`,
+  },
+];
+
 const POOL_EDITS = [
+  {
+    from: `    socket          : o.socket,
+`,
+    to: `    socket          : o.socket,
+    silence         : o.silence,
+`,
+  },
   {
     from: `      , connection
       , prepare = null
@@ -106,5 +180,5 @@ function mend(name, edits) {
   );
 }
 
-mend('./connection.js', CONNECTION_EDITS);
+mend('./connection.js', [...CONNECTION_EDITS, ...SILENCE_EDITS]);
 mend('./index.js', POOL_EDITS);

@@ -9,11 +9,16 @@ export type Census = {
   readonly orders: number;
   readonly ended: number;
   readonly jobs: number;
+  /** Jobs that somebody has in hand, or that come up within {@link SOON}. */
+  readonly due: number;
   /** Payments that have ended, and of which nobody has looked yet what to give back. */
   readonly watches: number;
   /** Grows with everything that happens. */
   readonly lastEvent: bigint;
 };
+
+/** Longer than the longest pause between two tries, and far below the hour that jobs wait whose PSP cannot be asked. */
+const SOON = '2 minutes';
 
 /** A database that is away or starting is waited for (ms). */
 const LOOK_TIMEOUT_MS = 3_000;
@@ -37,12 +42,13 @@ async function ask(db: Db): Promise<Census> {
         join ${t.daemon} d on d.id = j.daemon_id
        where j.state = 'leased'
        group by d.name`,
-    sql<{ orders: number; ended: number; jobs: number; watches: number; lastEvent: bigint }[]>`
+    sql<{ orders: number; ended: number; jobs: number; due: number; watches: number; lastEvent: bigint }[]>`
       select (select count(*) from ${t.operation} where kind = 'charge')::integer as orders,
              (select count(*) from ${t.operation}
                where kind = 'charge' and sub_state in ('succeeded', 'declined', 'rejected', 'risk_blocked', 'canceled', 'expired')
              )::integer as ended,
              (select count(*) from ${t.job})::integer as jobs,
+             (select count(*) from ${t.job} where state = 'leased' or run_at < now() + ${SOON}::interval)::integer as due,
              (select count(*)
                 from ${t.partialWatch} w
                where not exists (select 1

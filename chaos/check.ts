@@ -1,6 +1,7 @@
 /** Checks everything that a run must leave behind, and names what differs. */
 import type { Db } from '../src/core/db/connection.ts';
 import { publicStateOf, type SubState } from '../src/core/operation/operation.ts';
+import { intentsOf, refundsOf, transfersOf } from './adyen-truth.ts';
 import { checkLedger, checkWallets, type ExpectedBooks } from './check-books.ts';
 import { checkReplay } from './check-replay.ts';
 import { expectedOfOrder, expectedOfPayout, expectedOfRefund } from './expected-books.ts';
@@ -8,19 +9,22 @@ import {
   countDeadLetters,
   countRun,
   describeJobsLeft,
+  describeLetters,
   listOrderFacts,
   listSilentSends,
   type OrderFact,
   type RunCounts,
 } from './facts.ts';
-import { type Difference, judgeAcceptance, judgeOrder } from './judge.ts';
+import { type Difference, judgeAcceptance, judgeCharges } from './judge.ts';
 import { judgePayouts, listPayoutFacts, type PayoutFact } from './judge-payouts.ts';
-import { countKept, judgeRefundAnswers, judgeRefunds, type RefundMaterial } from './judge-refunds.ts';
+import { judgeKept, judgeRefundAnswers, judgeRefunds, type RefundMaterial } from './judge-refunds.ts';
+import { judgeWallets, listWalletFacts } from './judge-wallets.ts';
+import type { PayoutSubmissions } from './payouts.ts';
 import type { Plan } from './plan.ts';
 import { type Proof, proveJudge } from './prove-judge.ts';
 import { listRefundFacts, listWatchesLeft, type RefundFact } from './refund-facts.ts';
 import type { RefundSubmissions } from './refunds.ts';
-import type { TrueIntent, TrueRefund, TrueTransfer } from './sandbox.ts';
+import type { TrueRefund, TrueTransfer } from './sandbox.ts';
 import type { Submissions } from './submit.ts';
 import type { World } from './world.ts';
 
@@ -50,8 +54,13 @@ export type Checked = {
     readonly moved: number;
     readonly states: Readonly<Record<string, number>>;
   };
-  /** Succeeded orders of failed payments whose refund was declined. */
+  /** Succeeded orders of failed payments whose buyer has not everything back. */
   readonly kept: number;
+  /** Below zero for no reason that is booked; and for one that is. */
+  readonly walletsBelowZero: number;
+  readonly walletsOverdrawn: number;
+  /** Charges, refunds and payouts in the book, by PSP account. */
+  readonly operations: Readonly<Record<string, number>>;
   /** Whether the judge notices when the truth is falsified. */
   readonly proof: Proof;
   readonly unknownOpen: number;
@@ -61,6 +70,8 @@ export type Checked = {
   readonly chargedIntents: number;
   /** What differs, by name. */
   readonly names: readonly string[];
+  /** Why letters are open. */
+  readonly letters: readonly string[];
 };
 
 type RefundCounts = {
@@ -76,34 +87,35 @@ type RefundCounts = {
 type Material = {
   readonly plan: Plan;
   readonly submissions: Submissions;
-  readonly refundSubmissions: RefundSubmissions;
-  readonly payoutNames: ReadonlySet<string>;
-  readonly jobsMayBeLeft: boolean;
+  readonly refunds: RefundSubmissions;
+  readonly payouts: PayoutSubmissions;
 };
 
 export async function checkEverything(world: World, db: Db, material: Material): Promise<Checked> {
-  const { plan, submissions, refundSubmissions } = material;
+  const { plan, submissions } = material;
   const orders = await listOrderFacts(db);
-  const intents = await world.sandbox.truth();
   const refunds = await listRefundFacts(db);
-  const trueRefunds = await world.sandbox.refunds();
   const payouts = await listPayoutFacts(db);
-  const transfers = await world.sandbox.transfers();
+  const wallets = await listWalletFacts(db);
+  const { intents, trueRefunds, transfers } = await readTruth(world, orders);
   const books = { orders, refunds, intents, trueRefunds };
   const payments = plan.waves.flatMap((wave) => wave.payments);
+  const { names } = material.payouts;
   const differences = [
     ...judgeAcceptance(payments, submissions.answers, orders),
-    ...judgeTruth(orders, intents),
+    ...judgeCharges(orders, intents),
     ...judgeRefunds(books),
-    ...judgePayouts(material.payoutNames, payouts, transfers),
-    ...judgeRefundAnswers(refundSubmissions, refunds, orders),
+    ...judgeKept(books),
+    ...judgePayouts(names, payouts, transfers),
+    ...judgeWallets(wallets),
+    ...judgeRefundAnswers(material.refunds, refunds, orders),
     ...judgeWatches(await listWatchesLeft(db)),
   ];
   const expected = expectBooks(plan, books, payouts, transfers);
   const ledger = await checkLedger(db, expected);
-  const wallets = await checkWallets(db, expected);
-  const proof = proveJudge(books, { names: material.payoutNames, payouts, transfers }, expected.postings);
-  const contradictions = [...submissions.contradictions, ...refundSubmissions.contradictions];
+  const differing = await checkWallets(db, expected);
+  const proof = proveJudge({ ...books, names, payouts, transfers, wallets }, expected.postings);
+  const contradictions = [...submissions.contradictions, ...material.refunds.contradictions];
   const silent = await listSilentSends(db);
   const replay = await checkReplay(db, world.database.owner);
   const count = (measure: Difference['measure']) =>
@@ -116,7 +128,7 @@ export async function checkEverything(world: World, db: Db, material: Material):
     refundsMissing: count('refunds_missing'),
     unexplained: count('unexplained'),
     imbalance: count('imbalance') + ledger.length,
-    walletDifferences: wallets.length,
+    walletDifferences: differing.length,
     replayDifferences: replay.differences,
     secondAttempts: count('second_attempts'),
     silentSends: silent.length,
@@ -129,20 +141,23 @@ export async function checkEverything(world: World, db: Db, material: Material):
       moved: transfers.filter((one) => one.moved > 0).length,
       states: countStates(payouts.flatMap(({ subState }) => (subState === null ? [] : [{ subState }]))),
     },
-    kept: countKept(books),
+    kept: count('kept'),
+    walletsBelowZero: count('wallets_below_zero'),
+    walletsOverdrawn:
+      wallets.filter((wallet) => wallet.balanceMinor < 0n).length - count('wallets_below_zero'),
+    operations: countAccounts([...orders, ...refunds, ...payouts]),
     proof,
     unknownOpen: orders.filter((order) => order.subState === 'unknown').length,
     deadLetters: await countDeadLetters(db),
     counts: await countRun(db),
     events: replay.events,
-    chargedIntents: intents.filter((intent) => intent.status === 'succeeded').length,
+    chargedIntents: intents.filter((intent) => intent.amount_received > 0).length,
+    letters: await describeLetters(db),
     names: [
       ...differences.map((one) => `${one.measure}: ${one.what}`),
-      ...(material.jobsMayBeLeft
-        ? (await describeJobsLeft(db)).map((line) => `left in the queue: ${line}`)
-        : []),
+      ...(await describeJobsLeft(db)).map((line) => `left in the queue: ${line}`),
       ...ledger.map((line) => `imbalance: ${line}`),
-      ...wallets.map((line) => `wallet_differences: ${line}`),
+      ...differing.map((line) => `wallet_differences: ${line}`),
       ...proof.blind.map((line) => `blind_checks: not noticed: ${line}`),
       ...silent.map((send) => `silent_sends: op_${send.operationId}: ${send.why}`),
       ...replay.examples.map((line) => `replay_differences: ${line}`),
@@ -151,24 +166,15 @@ export async function checkEverything(world: World, db: Db, material: Material):
   };
 }
 
-/** Every order against its intents; intents that no order of the book owns are unexplained too. */
-function judgeTruth(orders: readonly OrderFact[], intents: readonly TrueIntent[]): readonly Difference[] {
-  const byOrder = Map.groupBy(intents, (intent) => intent.metadata.paygate_order ?? '');
-  const found = orders.flatMap((order) => {
-    const name = `ord_${order.orderId}`;
-    const own = byOrder.get(name) ?? [];
-    byOrder.delete(name);
-    return judgeOrder(order, own);
-  });
-  for (const [name, strangers] of byOrder) {
-    for (const intent of strangers) {
-      found.push({
-        measure: 'unexplained',
-        what: `${intent.id} (${intent.status}) is for ${name || 'nobody'}, unknown here`,
-      });
-    }
-  }
-  return found;
+/** Both PSPs' truth in one. */
+async function readTruth({ sandbox }: World, orders: readonly OrderFact[]) {
+  const records = await sandbox.adyen();
+  const orderOf = new Map(orders.map((order) => [`op_${order.operationId}`, `ord_${order.orderId}`]));
+  return {
+    intents: [...(await sandbox.truth()), ...intentsOf(records, orderOf)],
+    trueRefunds: [...(await sandbox.refunds()), ...refundsOf(records)],
+    transfers: [...(await sandbox.transfers()), ...transfersOf(records)],
+  };
 }
 
 /** What must be booked, if the sandbox tells the truth. */
@@ -188,10 +194,22 @@ function expectBooks(
   const paidOut = new Set(
     transfers.filter((one) => one.moved > 0).map((one) => one.metadata.paygate_operation),
   );
-  const release = plan.releaseAfterDays === 0 ? 'available' : 'pending';
+  const releaseOf = new Map(
+    plan.waves.flatMap(({ payments, releaseAfterDays }) =>
+      payments.map(
+        (payment) => [payment.checkoutId, releaseAfterDays === 0 ? 'available' : 'pending'] as const,
+      ),
+    ),
+  );
   return {
     postings: [
-      ...orders.flatMap((order) => expectedOfOrder(order, paid.has(`ord_${order.orderId}`), release)),
+      ...orders.flatMap((order) =>
+        expectedOfOrder(
+          order,
+          paid.has(`ord_${order.orderId}`),
+          releaseOf.get(order.checkoutId) ?? 'available',
+        ),
+      ),
       ...payouts.flatMap((payout) => expectedOfPayout(payout, paidOut.has(`op_${payout.operationId}`))),
       ...refunds.flatMap((refund) => expectedOfRefund(refund, moved.has(`op_${refund.operationId}`))),
     ],
@@ -223,4 +241,13 @@ function countStates(orders: readonly { readonly subState: SubState }[]): Readon
     states[name] = (states[name] ?? 0) + 1;
   }
   return states;
+}
+
+function countAccounts(
+  operations: readonly { readonly pspAccount: string | null }[],
+): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const { pspAccount } of operations)
+    if (pspAccount !== null) counts[pspAccount] = (counts[pspAccount] ?? 0) + 1;
+  return counts;
 }

@@ -3,14 +3,16 @@
  * written down a second time, without the product's rules. Pure.
  */
 import { publicStateOf } from '../src/core/operation/operation.ts';
-import { PSP_ACCOUNT } from './child.ts';
 import type { OrderFact } from './facts.ts';
 import type { PayoutFact } from './judge-payouts.ts';
 import type { PostingFact, RefundFact } from './refund-facts.ts';
 
-const RECEIVABLE = `psp:${PSP_ACCOUNT}:receivable`;
-const SUSPENSE = `suspense:${PSP_ACCOUNT}`;
 const FEES = 'platform:fees';
+
+/** What our facts say moved at a PSP account. */
+function receivableOf({ pspAccount }: { readonly pspAccount: string | null }): string {
+  return `psp:${pspAccount}:receivable`;
+}
 
 type Pair = readonly [kind: string, debit: string, credit: string, amountMinor: bigint];
 
@@ -24,18 +26,21 @@ export function expectedOfOrder(
   release: 'pending' | 'available',
 ): readonly PostingFact[] {
   if (!isPaid) return [];
+  const receivable = receivableOf(order);
   const share = order.amountMinor - order.feeMinor;
   const toSeller = `seller:${order.seller}:${release}`;
   switch (publicStateOf(order.subState)) {
     case 'SUCCESS':
       return toPostings(order, [
-        ['charge_succeeded', RECEIVABLE, toSeller, share],
-        ['charge_succeeded', RECEIVABLE, FEES, order.feeMinor],
+        ['charge_succeeded', receivable, toSeller, share],
+        ['charge_succeeded', receivable, FEES, order.feeMinor],
       ]);
     case 'FAILED':
       // A person was asked before anything could be booked.
       if (order.deadLetter !== null && order.suspenseEntries === 0) return [];
-      return toPostings(order, [['late_success', RECEIVABLE, SUSPENSE, order.amountMinor]]);
+      return toPostings(order, [
+        ['late_success', receivable, `suspense:${order.pspAccount}`, order.amountMinor],
+      ]);
     case 'NOT_STARTED':
     case 'EXECUTING':
       return [];
@@ -44,6 +49,7 @@ export function expectedOfOrder(
 
 /** The entries of a refund: reserved when it was asked for, then given to the buyer or put back. */
 export function expectedOfRefund(refund: RefundFact, isMoved: boolean): readonly PostingFact[] {
+  const receivable = receivableOf(refund);
   const { seller, amountMinor, feeShareMinor, fromPendingMinor } = refund;
   const [pending, available, inRefund] = ['pending', 'available', 'in_refund'].map(
     (purpose) => `seller:${seller}:${purpose}`,
@@ -55,8 +61,8 @@ export function expectedOfRefund(refund: RefundFact, isMoved: boolean): readonly
     ['refund_reserved', pending, inRefund, fromPendingMinor],
   ];
   const given = (kind: string, from: string): readonly Pair[] => [
-    [kind, from, RECEIVABLE, part],
-    [kind, FEES, RECEIVABLE, feeShareMinor],
+    [kind, from, receivable, part],
+    [kind, FEES, receivable, feeShareMinor],
   ];
   switch (publicStateOf(refund.subState)) {
     case 'SUCCESS':
@@ -64,8 +70,8 @@ export function expectedOfRefund(refund: RefundFact, isMoved: boolean): readonly
     case 'FAILED': {
       if (refund.subState === 'reversed') {
         const takenBack: readonly Pair[] = [
-          ['refund_failed_after_success', RECEIVABLE, available, part],
-          ['refund_failed_after_success', RECEIVABLE, FEES, feeShareMinor],
+          ['refund_failed_after_success', receivable, available, part],
+          ['refund_failed_after_success', receivable, FEES, feeShareMinor],
         ];
         return toPostings(refund, [...reserved, ...given('refund_succeeded', inRefund), ...takenBack]);
       }
@@ -87,6 +93,7 @@ export function expectedOfRefund(refund: RefundFact, isMoved: boolean): readonly
 
 /** The entries of a payout: reserved when it was approved, then paid or put back. */
 export function expectedOfPayout(payout: PayoutFact, isMoved: boolean): readonly PostingFact[] {
+  const receivable = receivableOf(payout);
   const { seller, amountMinor, subState } = payout;
   if (subState === null) return [];
   const available = `seller:${seller}:available`;
@@ -96,13 +103,20 @@ export function expectedOfPayout(payout: PayoutFact, isMoved: boolean): readonly
     case 'SUCCESS':
       return toPostings(payout, [
         reserved,
-        ...(isMoved ? [['payout_accepted', inPayout, RECEIVABLE, amountMinor] as const] : []),
+        ...(isMoved ? [['payout_accepted', inPayout, receivable, amountMinor] as const] : []),
       ]);
     case 'FAILED':
+      if (subState === 'reversed') {
+        return toPostings(payout, [
+          reserved,
+          ['payout_accepted', inPayout, receivable, amountMinor],
+          ['payout_returned', receivable, available, amountMinor],
+        ]);
+      }
       return toPostings(payout, [
         reserved,
         ['payout_failed', inPayout, available, amountMinor],
-        ...(isMoved ? [['late_payout', available, RECEIVABLE, amountMinor] as const] : []),
+        ...(isMoved ? [['late_payout', available, receivable, amountMinor] as const] : []),
       ]);
     case 'NOT_STARTED':
     case 'EXECUTING':

@@ -7,6 +7,7 @@ export type OrderFact = {
   readonly orderId: bigint;
   readonly paymentId: bigint;
   readonly operationId: bigint;
+  readonly pspAccount: string;
   readonly checkoutId: string;
   readonly line: number;
   readonly seller: string;
@@ -15,6 +16,8 @@ export type OrderFact = {
   readonly feeMinor: bigint;
   readonly subState: SubState;
   readonly attempts: number;
+  /** Attempts that a person asked for. */
+  readonly renewals: number;
   readonly openAttempts: number;
   readonly sends: number;
   /** Codes of the open dead letters. */
@@ -39,6 +42,11 @@ export async function listOrderFacts(db: Db): Promise<readonly OrderFact[]> {
         from ${t.deadLetter}
        where state = 'open'
        group by operation_id
+    ), renewed as (
+      select (data->>'operation')::bigint as operation_id, count(*)::integer as renewals
+        from ${t.event}
+       where kind = 'dead_letter_replayed' and json_typeof(data->'attempt_row') = 'object'
+       group by 1
     ), booked as (
       select split_part(cause, '/', 1) as operation,
              count(*) filter (where kind = 'charge_succeeded')::integer as success_entries,
@@ -46,9 +54,9 @@ export async function listOrderFacts(db: Db): Promise<readonly OrderFact[]> {
         from ${t.journalEntry}
        group by 1
     )
-    select po.id as order_id, po.payment_id, o.id as operation_id, p.checkout_id, po.line, po.seller, po.amount_minor,
+    select po.id as order_id, po.payment_id, o.id as operation_id, o.psp_account, p.checkout_id, po.line, po.seller, po.amount_minor,
            po.currency, po.platform_fee_minor as fee_minor, ${t.shownSubState}(o.sub_state, j.state) as sub_state, coalesce(a.attempts, 0) as attempts,
-           coalesce(a.open_attempts, 0) as open_attempts, coalesce(a.sends, 0) as sends, d.codes as dead_letter,
+           coalesce(r.renewals, 0) as renewals, coalesce(a.open_attempts, 0) as open_attempts, coalesce(a.sends, 0) as sends, d.codes as dead_letter,
            coalesce(j.state, 'none') as job, coalesce(b.success_entries, 0) as success_entries,
            coalesce(b.suspense_entries, 0) as suspense_entries
       from ${t.paymentOrder} po
@@ -56,6 +64,7 @@ export async function listOrderFacts(db: Db): Promise<readonly OrderFact[]> {
       join ${t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'
       left join tries a on a.operation_id = o.id
       left join letters d on d.operation_id = o.id
+      left join renewed r on r.operation_id = o.id
       left join ${t.job} j on j.operation_id = o.id
       left join booked b on b.operation = 'op_' || o.id
      order by po.id`;
@@ -66,7 +75,8 @@ export type SilentSend = { readonly operationId: bigint; readonly why: string };
 
 /**
  * Every claim that counts as a send left evidence under its fence: a reply, a late reply, an enquiry, or a lapse.
- * A claim that only folded what was stored leaves an event without evidence instead.
+ * A claim that only folded what was stored leaves an event without evidence instead; one that a webhook or a person
+ * overtook has no job any more whose lapse could be noted, and theirs is the evidence.
  */
 export async function listSilentSends(db: Db): Promise<readonly SilentSend[]> {
   const { t } = db;
@@ -85,6 +95,8 @@ export async function listSilentSends(db: Db): Promise<readonly SilentSend[]> {
         from ${t.event}
        where kind = 'operation_evidence' and json_typeof(data->'evidence') = 'null'
        group by 1
+    ), outside as (
+      select operation_id, count(*) as words from ${t.evidence} where source in ('webhook', 'person') group by 1
     ), silent as (
       select c.operation_id, count(*) as silent
         from claim c
@@ -99,10 +111,12 @@ export async function listSilentSends(db: Db): Promise<readonly SilentSend[]> {
     ), claimed as (
       select operation_id, count(*) as claims from claim group by operation_id
     )
-    select s.operation_id, s.silent || ' sends without evidence, ' || coalesce(f.folds, 0) || ' folds' as why
+    select s.operation_id, s.silent || ' sends without evidence, ' || coalesce(f.folds, 0) || ' folds, '
+           || coalesce(o.words, 0) || ' words from outside' as why
       from silent s
       left join folded f using (operation_id)
-     where s.silent > coalesce(f.folds, 0)
+      left join outside o using (operation_id)
+     where s.silent > coalesce(f.folds, 0) + coalesce(o.words, 0)
     union all
     select operation_id, coalesce(n.sends, 0) || ' sends on the attempt, ' || coalesce(c.claims, 0) || ' claims in the events'
       from sent n
@@ -117,6 +131,13 @@ export type RunCounts = {
   readonly rescues: number;
   readonly resends: number;
   readonly foldedWithoutSending: number;
+  /** Operations whose attempts hold a webhook's or a person's word. */
+  readonly toldByWebhook: number;
+  readonly toldByPerson: number;
+  readonly replays: number;
+  /** Webhooks stored, and those that made somebody look. */
+  readonly webhooks: number;
+  readonly looks: number;
 };
 
 export async function countRun(db: Db): Promise<RunCounts> {
@@ -128,7 +149,12 @@ export async function countRun(db: Db): Promise<RunCounts> {
            (select coalesce(sum(greatest(sends - 1, 0)), 0) from ${t.attempt})::integer as resends,
            (select count(*) from ${t.event}
              where kind = 'operation_evidence' and json_typeof(data->'evidence') = 'null')::integer
-             as folded_without_sending`;
+             as folded_without_sending,
+           (select count(distinct operation_id) from ${t.evidence} where source = 'webhook')::integer as told_by_webhook,
+           (select count(distinct operation_id) from ${t.evidence} where source = 'person')::integer as told_by_person,
+           (select count(*) from ${t.event} where kind = 'dead_letter_replayed')::integer as replays,
+           (select count(*) from ${t.webhookEvent})::integer as webhooks,
+           (select count(*) from ${t.webhookEvent} where effect = 'looks')::integer as looks`;
   return row!;
 }
 
@@ -136,6 +162,23 @@ export async function countDeadLetters(db: Db): Promise<Readonly<Record<string, 
   const rows = await db.sql<{ code: string; letters: number }[]>`
     select code, count(*)::integer as letters from ${db.t.deadLetter} where state = 'open' group by code order by code`;
   return Object.fromEntries(rows.map((row) => [row.code, row.letters]));
+}
+
+/** Why letters that nobody has answered were opened: the commonest reasons, with what their attempts were told last. */
+export async function describeLetters(db: Db): Promise<readonly string[]> {
+  const { t } = db;
+  const rows = await db.sql<{ line: string }[]>`
+    with why as (
+      select d.code || ' at ' || o.psp_account || ' (' || o.kind || ' ' || o.sub_state || '): '
+             || regexp_replace(d.reason, '[a-z]+_[0-9a-zA-Z]+', '…', 'g') || '; last told: '
+             || coalesce(regexp_replace(e.reason, '[a-z]+_[0-9a-zA-Z]+', '…', 'g'), e.kind) as reason
+        from ${t.deadLetter} d
+        join ${t.operation} o on o.id = d.operation_id
+        join lateral (select kind, reason from ${t.evidence} where operation_id = o.id order by id desc limit 1) e on true
+       where d.state = 'open'
+    )
+    select count(*) || ' ' || reason as line from why group by reason order by count(*) desc limit 15`;
+  return rows.map((row) => row.line);
 }
 
 /** What the run's queue still held when it was given up: named, because it should have ended. */

@@ -1,9 +1,8 @@
 /** Judges payouts: what the book says against the transfers that the sandbox really made. Reads the book; no opinion else. */
 import type { Db } from '../src/core/db/connection.ts';
-import type { Currency } from '../src/core/money.ts';
 import { publicStateOf, type SubState } from '../src/core/operation/operation.ts';
-import { toStripeAmount } from '../src/core/psp/stripe-minor-unit.ts';
 import type { Difference } from './judge.ts';
+import { accountOf, amountAt } from './psps.ts';
 import type { TrueTransfer } from './sandbox.ts';
 
 /** A payout as the book has it. */
@@ -13,6 +12,8 @@ export type PayoutFact = {
   readonly state: 'draft' | 'approved' | 'refused' | 'canceled';
   /** Zero while it is no operation. */
   readonly operationId: bigint;
+  /** Null while it is no operation. */
+  readonly pspAccount: string | null;
   readonly seller: string;
   readonly amountMinor: bigint;
   readonly currency: string;
@@ -21,17 +22,20 @@ export type PayoutFact = {
   readonly attempts: number;
   /** Codes of the open dead letters. */
   readonly deadLetter: string | null;
+  /** Codes of all dead letters ever, closed ones too. */
+  readonly letters: string | null;
   readonly job: 'none' | 'ready' | 'leased';
 };
 
 export async function listPayoutFacts(db: Db): Promise<readonly PayoutFact[]> {
   const { t } = db;
   return db.sql<PayoutFact[]>`
-    select i.id, i.item_ref as name, i.state, coalesce(i.operation_id, 0) as operation_id, i.seller, i.amount_minor,
+    select i.id, i.item_ref as name, i.state, coalesce(i.operation_id, 0) as operation_id, o.psp_account, i.seller, i.amount_minor,
            i.currency, i.paid_to, ${t.shownSubState}(o.sub_state, j.state) as sub_state,
            (select count(*) from ${t.attempt} a where a.operation_id = o.id)::integer as attempts,
            (select string_agg(d.code, ', ') from ${t.deadLetter} d where d.operation_id = o.id and d.state = 'open')
              as dead_letter,
+           (select string_agg(d.code, ', ') from ${t.deadLetter} d where d.operation_id = o.id) as letters,
            coalesce(j.state, 'none') as job
       from ${t.payoutItem} i
       left join ${t.operation} o on o.id = i.operation_id
@@ -74,11 +78,13 @@ function judgePayout(payout: PayoutFact, own: readonly TrueTransfer[]): readonly
   const add = (measure: Difference['measure'], what: string): void => {
     found.push({ measure, what: `${name}: ${what}` });
   };
-  const wanted = toStripeAmount(payout.amountMinor, payout.currency as Currency);
+  const account = payout.pspAccount ?? accountOf(payout);
+  if (account !== accountOf(payout)) add('unexplained', `it is paid from ${account}, which is the wrong PSP`);
+  const wanted = amountAt(account, payout.amountMinor, payout.currency);
   for (const one of own) {
     const isSame =
-      wanted.kind === 'ok' &&
-      one.amount === wanted.amount &&
+      one.account === account &&
+      one.amount === wanted &&
       one.currency === payout.currency.toLowerCase() &&
       one.destination === payout.paidTo;
     if (!isSame)
@@ -101,11 +107,24 @@ function explain(payout: PayoutFact, own: readonly TrueTransfer[]): string | nul
     case 'SUCCESS':
       return isPaid ? null : 'succeeded here, nothing there';
     case 'FAILED':
-      return isPaid && payout.deadLetter === null ? `${payout.subState} here and paid there` : null;
+      // What came back was there once, and a person was told that it came back.
+      if (payout.subState === 'reversed') {
+        if (own.length === 0 || isPaid) return `came back here, ${isPaid ? 'paid' : 'nothing'} there`;
+        return hasCode(payout.letters, RETURNED) ? null : 'came back, and no person is told';
+      }
+      return isPaid && !hasCode(payout.letters, LATE) ? `${payout.subState} here and paid there` : null;
     case 'NOT_STARTED':
     case 'EXECUTING':
       if (payout.deadLetter !== null || (payout.subState === 'unknown' && payout.job === 'ready'))
         return null;
       return `${payout.subState} here, its job is ${payout.job} and it has no dead letter`;
   }
+}
+
+const RETURNED = ['reversed_after_success'];
+/** The PSP moved it although it had ended: booked, and a person is told. */
+const LATE = ['late_success', 'surplus_success', 'contradicting_evidence', 'quarantined'];
+
+function hasCode(letters: string | null, codes: readonly string[]): boolean {
+  return letters?.split(', ').some((code) => codes.includes(code)) ?? false;
 }

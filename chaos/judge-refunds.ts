@@ -2,11 +2,10 @@
  * Judges refunds: what the book says against the refunds that the sandbox really made, order by order and payment by
  * payment. Pure.
  */
-import type { Currency } from '../src/core/money.ts';
 import { isEnded, publicStateOf } from '../src/core/operation/operation.ts';
-import { toStripeAmount } from '../src/core/psp/stripe-minor-unit.ts';
 import type { OrderFact } from './facts.ts';
 import type { Difference } from './judge.ts';
+import { amountAt } from './psps.ts';
 import type { RefundFact } from './refund-facts.ts';
 import type { AskedRefund, RefundSubmissions } from './refunds.ts';
 import type { TrueIntent, TrueRefund } from './sandbox.ts';
@@ -23,11 +22,12 @@ export function judgeRefunds(material: RefundMaterial): readonly Difference[] {
   const { orders, refunds, intents, trueRefunds } = material;
   const theirs = Map.groupBy(trueRefunds, (refund) => refund.metadata.paygate_operation ?? '');
   const orderOf = new Map(orders.map((order) => [order.orderId, order]));
+  const intentOf = new Map(intents.map((intent) => [intent.id, intent]));
   const found = refunds.flatMap((refund) => {
     const operation = `op_${refund.operationId}`;
     const own = theirs.get(operation) ?? [];
     theirs.delete(operation);
-    return judgeRefund(refund, orderOf.get(refund.orderId), own, intents);
+    return judgeRefund(refund, orderOf.get(refund.orderId), own, intentOf);
   });
   for (const [name, strangers] of theirs) {
     for (const { id, status } of strangers) {
@@ -50,23 +50,26 @@ function judgeRefund(
   refund: RefundFact,
   order: OrderFact | undefined,
   own: readonly TrueRefund[],
-  intents: readonly TrueIntent[],
+  intentOf: ReadonlyMap<string, TrueIntent>,
 ): readonly Difference[] {
   const name = `rfd_${refund.id} (${refund.name}, op_${refund.operationId})`;
   const found: Difference[] = [];
   const add = (measure: Difference['measure'], what: string): void => {
     found.push({ measure, what: `${name}: ${what}` });
   };
+  if (order !== undefined && order.pspAccount !== refund.pspAccount)
+    add('unexplained', `it is asked of ${refund.pspAccount}, and ${order.pspAccount} has the charge`);
   if (order === undefined) add('unexplained', `its order ord_${refund.orderId} is not in the book`);
   // One that could still move counts: it is enough that the buyer may get the money twice.
   const holding = own.filter((one) => one.held > 0);
   if (holding.length > 1) add('refunded_twice', `${holding.map((one) => one.id).join(' and ')} give money`);
   for (const one of own) {
-    const intent = intents.find((candidate) => candidate.id === one.payment_intent);
+    const intent = intentOf.get(one.payment_intent);
     if (intent?.metadata.paygate_order !== `ord_${refund.orderId}`)
       add('unexplained', `${one.id} gives back ${one.payment_intent}, which is not its order's`);
-    const wanted = toStripeAmount(refund.amountMinor, refund.currency as Currency);
-    const isSame = wanted.kind === 'ok' && one.amount === wanted.amount;
+    if (one.account !== refund.pspAccount)
+      add('unexplained', `${one.id} is at ${one.account}, not at ${refund.pspAccount}`);
+    const isSame = one.amount === amountAt(refund.pspAccount, refund.amountMinor, refund.currency);
     if (!isSame || one.currency !== refund.currency.toLowerCase())
       add(
         'unexplained',
@@ -82,17 +85,23 @@ function judgeRefund(
 /** Succeeded here if and only if the buyer has it; failed only where nothing can move any more; else a named doubt. */
 function explain(refund: RefundFact, own: readonly TrueRefund[]): string | null {
   const there = own.length === 0 ? 'nothing there' : own.map((one) => `${one.id} ${one.status}`).join(', ');
-  const codes = refund.deadLetter?.split(', ') ?? [];
+  const codes = refund.letters?.split(', ') ?? [];
   switch (publicStateOf(refund.subState)) {
     case 'SUCCESS':
       return own.some((one) => one.moved > 0) ? null : `succeeded here, ${there}`;
     case 'FAILED':
-      // A decline is a refund there that came to nothing; where there is none, nobody can have declined it.
-      if (refund.subState === 'declined' && own.length === 0) return 'declined here, nothing there';
+      // What was undone was there once, has nothing of the buyer's any more, and a person was told.
+      if (refund.subState === 'reversed') {
+        if (own.length === 0 || own.some((one) => one.held > 0)) return `undone here, ${there}`;
+        return codes.includes('reversed_after_success') ? null : 'undone here, and no person is told';
+      }
+      // A decline is a refund there that came to nothing; where there is none, only a person can have said so.
+      if (refund.subState === 'declined' && own.length === 0 && !refund.isResolved)
+        return 'declined here, nothing there';
       if (refund.subState === 'declined' && !codes.includes('refund_declined')) {
         return 'declined here, and no person is told';
       }
-      if (codes.some((code) => code !== 'refund_declined') || own.every((one) => one.held === 0)) return null;
+      if (codes.some((code) => LATE.includes(code)) || own.every((one) => one.held === 0)) return null;
       return `${refund.subState} here, ${there}`;
     case 'NOT_STARTED':
     case 'EXECUTING':
@@ -101,6 +110,9 @@ function explain(refund: RefundFact, own: readonly TrueRefund[]): string | null 
       return `${refund.subState} here, its job is ${refund.job} and it has no dead letter, ${there}`;
   }
 }
+
+/** The PSP moved it although it had ended: booked, and a person is told. */
+const LATE = ['late_success', 'surplus_success', 'contradicting_evidence', 'quarantined'];
 
 /** Never more than was charged, whatever the book believes: told from the sandbox's truth alone. */
 function judgeLimits(
@@ -182,10 +194,14 @@ function judgePartials(
 }
 
 /**
- * Succeeded orders of failed payments whose buyer has not got everything back, and nothing is under way: the refund was
- * declined. No fault of the books, and yet somebody should know.
+ * Succeeded orders of failed payments whose buyer has not got everything back. A person was told of every refund that
+ * was declined or undone, and asked for it anew: in the end nobody's money is kept.
  */
-export function countKept({ orders, intents, trueRefunds }: RefundMaterial): number {
+export function judgeKept({
+  orders,
+  intents,
+  trueRefunds,
+}: Pick<RefundMaterial, 'orders' | 'intents' | 'trueRefunds'>): readonly Difference[] {
   const ofIntent = Map.groupBy(trueRefunds, (refund) => refund.payment_intent);
   const kept = new Set(
     intents
@@ -200,7 +216,11 @@ export function countKept({ orders, intents, trueRefunds }: RefundMaterial): num
     .filter((all) => all.every((order) => isEnded(order.subState)))
     .filter((all) => all.some((order) => publicStateOf(order.subState) === 'FAILED'))
     .flat()
-    .filter((order) => order.subState === 'succeeded' && kept.has(`ord_${order.orderId}`)).length;
+    .filter((order) => order.subState === 'succeeded' && kept.has(`ord_${order.orderId}`))
+    .map(({ orderId, paymentId }) => ({
+      measure: 'kept' as const,
+      what: `ord_${orderId} is charged although pay_${paymentId} failed`,
+    }));
 }
 
 /** Every refund that was asked for stands as it was answered; a refusal had its reason, and left nothing behind. */

@@ -4,9 +4,9 @@
  */
 import { type Currency, formatAmount, parseAmount } from '../src/core/money.ts';
 import { publicStateOf } from '../src/core/operation/operation.ts';
-import { toStripeAmount } from '../src/core/psp/stripe-minor-unit.ts';
 import type { OrderFact } from './facts.ts';
 import type { PlannedPayment } from './plan.ts';
+import { accountOf, amountAt } from './psps.ts';
 import type { TrueIntent } from './sandbox.ts';
 
 /** What is wrong, by the measure of the result that it counts into. */
@@ -18,6 +18,8 @@ export type Difference = {
     | 'over_refunded'
     | 'refunds_missing'
     | 'paid_twice'
+    | 'kept'
+    | 'wallets_below_zero'
     | 'unexplained'
     | 'imbalance'
     | 'second_attempts';
@@ -32,8 +34,11 @@ const OPEN_STATUSES: ReadonlySet<string> = new Set([
   'requires_confirmation',
 ]);
 
+/** The PSP moved it although the order had ended: in suspense, or not booked yet, and a person is told. */
+const LATE: readonly string[] = ['late_success', 'surplus_success', 'contradicting_evidence', 'quarantined'];
+
 /** One order against the payment intents that carry its name. */
-export function judgeOrder(order: OrderFact, intents: readonly TrueIntent[]): readonly Difference[] {
+function judgeOrder(order: OrderFact, intents: readonly TrueIntent[]): readonly Difference[] {
   const name = `ord_${order.orderId} (${order.checkoutId} line ${order.line})`;
   const found: Difference[] = [];
   const add = (measure: Difference['measure'], what: string): void => {
@@ -49,13 +54,18 @@ export function judgeOrder(order: OrderFact, intents: readonly TrueIntent[]): re
       );
     }
   }
+  const wanted = accountOf(order);
+  for (const account of new Set([order.pspAccount, ...intents.map((intent) => intent.account)])) {
+    if (account !== wanted) add('unexplained', `it went to ${account}, and the rules say ${wanted}`);
+  }
   const unexplained = explain(order, paid.length > 0, intents);
   if (unexplained !== null) add('unexplained', unexplained);
   const isSuccess = order.subState === 'succeeded';
   if (order.successEntries !== (isSuccess ? 1 : 0)) {
     add('imbalance', `${order.subState} with ${order.successEntries} entries charge_succeeded`);
   }
-  if (order.attempts > 1 || order.openAttempts > 1) add('second_attempts', `${order.attempts} attempts`);
+  if (order.attempts > 1 + order.renewals || order.openAttempts > 1)
+    add('second_attempts', `${order.attempts} attempts, ${order.renewals} of them asked for by a person`);
   return found;
 }
 
@@ -68,7 +78,8 @@ function explain(order: OrderFact, isPaid: boolean, intents: readonly TrueIntent
       return isPaid ? null : `SUCCESS here, ${there}`;
     case 'FAILED': {
       const couldStill = intents.some((intent) => OPEN_STATUSES.has(intent.status));
-      if (order.deadLetter !== null || !(isPaid || couldStill)) return null;
+      const isTold = order.deadLetter?.split(', ').some((code) => LATE.includes(code)) ?? false;
+      if (isTold || !(isPaid || couldStill)) return null;
       return `FAILED (${order.subState}) here, ${there}`;
     }
     case 'NOT_STARTED':
@@ -85,17 +96,39 @@ function explainOpen(order: OrderFact, there: string): string | null {
 }
 
 function isSameMoney(order: OrderFact, intent: TrueIntent): boolean {
-  const wanted = toStripeAmount(order.amountMinor, order.currency as Currency);
+  const wanted = amountAt(order.pspAccount, order.amountMinor, order.currency);
   return (
-    wanted.kind === 'ok' &&
-    intent.amount_received === wanted.amount &&
-    intent.amount === wanted.amount &&
+    intent.amount_received === wanted &&
+    intent.amount === wanted &&
     intent.currency === order.currency.toLowerCase()
   );
 }
 
 function moneyOf(order: OrderFact): string {
   return `${formatAmount({ amountMinor: order.amountMinor, currency: order.currency as Currency })} ${order.currency}`;
+}
+
+/** Every order against its intents; intents that no order of the book owns are unexplained too. */
+export function judgeCharges(
+  orders: readonly OrderFact[],
+  intents: readonly TrueIntent[],
+): readonly Difference[] {
+  const byOrder = Map.groupBy(intents, (intent) => intent.metadata.paygate_order ?? '');
+  const found = orders.flatMap((order) => {
+    const name = `ord_${order.orderId}`;
+    const own = byOrder.get(name) ?? [];
+    byOrder.delete(name);
+    return judgeOrder(order, own);
+  });
+  for (const [name, strangers] of byOrder) {
+    for (const intent of strangers) {
+      found.push({
+        measure: 'unexplained',
+        what: `${intent.id} (${intent.status}) is for ${name || 'nobody'}, unknown here`,
+      });
+    }
+  }
+  return found;
 }
 
 /** Every submitted checkout is there exactly once, as it was submitted and as it was answered. */

@@ -7,11 +7,15 @@ import { parseArgs } from 'node:util';
 import type { ChildJob } from './child.ts';
 import { CHILD_FLAG } from './processes.ts';
 
-const USAGE = `npm run chaos -- [--orders 5000] [--kills 30] [--seed 7] [--daemons 3] [--json] [--logs FOLDER] [--falsify]
+const USAGE = `npm run chaos -- [--orders 5000 | --operations 10000] [--kills 30] [--seed 7] [--daemons 3] [--json] [--logs FOLDER] [--falsify]
 npm run chaos -- --scenario sigstop [--seed 7] [--json] [--logs FOLDER]
+npm run chaos -- --scenario full-disk --disk FOLDER [--orders 2000] [--seed 7] [--json] [--logs FOLDER]
 
 Exit code 0: nothing lost, charged, refunded or paid out twice, unexplained or out of balance, and every kill found
 orders in flight. 1: it did not hold; the differences are named. 2: wrong arguments.
+--operations counts charges, refunds and payouts: about so many are made, of fewer orders.
+full-disk fills the file system of FOLDER, which must be a small one of its own (mount -t tmpfs -o size=400m), while
+orders are charged on a database there.
 --falsify moves money at the sandbox behind everybody's back when the run is over: the judge must name it (exit code 1).`;
 
 /** The daemons run from here. */
@@ -20,6 +24,8 @@ const BUILT = new URL('../dist/cli/main.js', import.meta.url);
 const EXIT_NOT_OK = 1;
 const EXIT_USAGE = 2;
 const MAX_DAEMONS = 8;
+/** Charges, refunds and payouts that come of one order, measured over runs. */
+const OPERATIONS_PER_ORDER = 1.55;
 
 type Wishes = {
   readonly seed: number;
@@ -28,7 +34,8 @@ type Wishes = {
   readonly daemons: number;
   readonly truth: 'kept' | 'falsified';
   readonly json: boolean;
-  readonly scenario: 'sigstop' | null;
+  readonly scenario: 'sigstop' | 'full-disk' | null;
+  readonly disk: string | null;
   readonly logFolder: string | null;
 };
 
@@ -71,6 +78,13 @@ async function runAsParent(args: readonly string[]): Promise<number> {
     process.stdout.write(`${wishes.json ? JSON.stringify(result) : JSON.stringify(result, null, 2)}\n`);
     return result.ok ? 0 : EXIT_NOT_OK;
   }
+  if (wishes.scenario === 'full-disk') {
+    const { runFullDisk } = await import('./full-disk.ts');
+    const result = await runFullDisk({ ...wishes, disk: wishes.disk ?? '' }, progress);
+    for (const line of result.wrong) process.stderr.write(`${line}\n`);
+    process.stdout.write(`${wishes.json ? JSON.stringify(result) : JSON.stringify(result, null, 2)}\n`);
+    return result.ok ? 0 : EXIT_NOT_OK;
+  }
   const { runChaos } = await import('./run.ts');
   const { detailsText, isOk, resultJson, summaryText } = await import('./report.ts');
   const result = await runChaos(wishes, progress);
@@ -89,31 +103,43 @@ function readWishes(args: readonly string[]): Wishes | string {
     const { values } = parseArgs({
       args: [...args],
       options: {
-        orders: { type: 'string', default: '5000' },
+        orders: { type: 'string' },
+        operations: { type: 'string' },
         kills: { type: 'string', default: '30' },
         seed: { type: 'string', default: '1' },
         daemons: { type: 'string', default: '3' },
         falsify: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         scenario: { type: 'string' },
+        disk: { type: 'string' },
         logs: { type: 'string' },
       },
     });
-    if (values.scenario !== undefined && values.scenario !== 'sigstop')
-      return `there is no scenario ${values.scenario}`;
+    const { scenario = null } = values;
+    if (scenario !== null && scenario !== 'sigstop' && scenario !== 'full-disk')
+      return `there is no scenario ${scenario}`;
+    if ((scenario === 'full-disk') !== (values.disk !== undefined))
+      return 'the scenario full-disk needs --disk, and nothing else does';
     return {
       seed: readNumber('seed', values.seed, 0, 2 ** 31),
-      orders: readNumber('orders', values.orders, 1, 1_000_000),
+      orders: readOrders(values.orders, values.operations),
       kills: readNumber('kills', values.kills, 0, 10_000),
       daemons: readNumber('daemons', values.daemons, 2, MAX_DAEMONS),
       truth: values.falsify ? 'falsified' : 'kept',
       json: values.json,
-      scenario: values.scenario ?? null,
+      scenario,
+      disk: values.disk ?? null,
       logFolder: values.logs ?? null,
     };
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
+}
+
+function readOrders(orders: string | undefined, operations: string | undefined): number {
+  if (operations === undefined) return readNumber('orders', orders ?? '5000', 1, 1_000_000);
+  if (orders !== undefined) throw new Error('give --orders or --operations, not both');
+  return Math.ceil(readNumber('operations', operations, 2, 1_000_000) / OPERATIONS_PER_ORDER);
 }
 
 function readNumber(name: string, text: string, least: number, most: number): number {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { PayoutLine } from './child.ts';
 import type { Eyes } from './database.ts';
 import type { WavePlan } from './plan.ts';
+import { accountOf } from './psps.ts';
 import type { Random } from './random.ts';
 import { giveUntilDone, type SubmitContext } from './submit.ts';
 
@@ -39,7 +40,8 @@ export async function payoutWave(context: PayoutsContext, wave: WavePlan, random
     const amountMinor = (availableMinor / (2n * step)) * step;
     if (!random.chance(SHARE_PAID) || amountMinor === 0n) return [];
     const name = `chaos-w${wave.number}-${currency}-${seller}`;
-    return [{ name, seller, currency, amountMinor: amountMinor.toString() }];
+    const pspAccount = accountOf(wallet);
+    return [{ name, seller, currency, amountMinor: amountMinor.toString(), pspAccount }];
   });
   if (lines.length === 0) return;
   const file = join(folder, `payouts-${wave.number}.json`);

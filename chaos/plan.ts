@@ -2,6 +2,7 @@
  * What a chaos run will do, decided before it begins from the seed alone: files of payments in waves, and one
  * kill for each wave. Decides only. The plan repeats exactly; how the machine's timing meets it does not.
  */
+import { accountOf, methodAt, SELLERS } from './psps.ts';
 import { createRandom, type Random } from './random.ts';
 
 /**
@@ -71,6 +72,8 @@ export type WavePlan = {
   readonly saboteur: readonly number[];
   /** `refusals`: the sandbox answers 401 for a while; `limits`: 429. */
   readonly burst: 'none' | 'refusals' | 'limits';
+  /** 0: the sellers' shares of the wave are available at capture; else after so many days. */
+  readonly releaseAfterDays: number;
 };
 
 export type Plan = {
@@ -78,21 +81,25 @@ export type Plan = {
   readonly orders: number;
   readonly waves: readonly WavePlan[];
   readonly kills: readonly KillPlan[];
-  /** Null: the seller's share is available at capture; else after so many days. */
-  readonly releaseAfterDays: number;
 };
+
+/** Waves beyond one per kill: a kill that met nothing is made up for, and needs orders too. */
+const SPARE_WAVES = 0.2;
+/** Of every so many waves one has its money pending until tomorrow: it is refunded from there, and never paid out. */
+const PENDING_EVERY = 5;
 
 export function makePlan(wanted: { seed: number; orders: number; kills: number }): Plan {
   const random = createRandom(wanted.seed);
   const kills = dealKills(random, wanted.kills);
-  const waveCount = Math.max(1, Math.min(wanted.kills, wanted.orders));
+  const wantedWaves = wanted.kills + Math.ceil(wanted.kills * SPARE_WAVES);
+  const waveCount = Math.max(1, Math.min(wantedWaves, wanted.orders));
   const waves: WavePlan[] = [];
   for (let number = 0; number < waveCount; number += 1) {
     const from = Math.floor((wanted.orders * number) / waveCount);
     const to = Math.floor((wanted.orders * (number + 1)) / waveCount);
     waves.push(planWave(random, wanted.seed, number, to - from));
   }
-  return { seed: wanted.seed, orders: wanted.orders, waves, kills, releaseAfterDays: wanted.seed % 2 };
+  return { seed: wanted.seed, orders: wanted.orders, waves, kills };
 }
 
 function dealKills(random: Random, count: number): readonly KillPlan[] {
@@ -147,6 +154,7 @@ function planWave(random: Random, seed: number, number: number, orders: number):
     submitterKills,
     saboteur: Array.from({ length: 4 }, () => random.unit()),
     burst: planBurst(random),
+    releaseAfterDays: (seed + number) % PENDING_EVERY === 0 ? 1 : 0,
   };
 }
 
@@ -155,17 +163,6 @@ function planBurst(random: Random): WavePlan['burst'] {
   if (random.chance(0.06)) return 'refusals';
   return random.chance(0.1) ? 'limits' : 'none';
 }
-
-/** Names of several scripts among plain ones; the first few are hot. */
-const SELLERS: readonly string[] = [
-  'market-hall',
-  'seller-001',
-  '東京商店',
-  'Кофейня Ирина',
-  'مقهى النيل',
-  'Zoë & Söhne',
-  ...Array.from({ length: 120 }, (_, i) => `seller-${100 + i}`),
-];
 
 /** The risk check refuses this buyer. */
 export const BLOCKED_BUYER = 'buyer-blocked';
@@ -181,10 +178,12 @@ function planPayment(random: Random, checkoutId: string, size: number): PlannedP
 function planOrder(random: Random): PlannedOrder {
   const hot = random.chance(0.4);
   const method = planMethod(random);
+  const seller = hot ? SELLERS[random.between(0, 5)]! : random.pick(SELLERS);
+  const money = planAmount(random);
   return {
-    seller: hot ? SELLERS[random.between(0, 5)]! : random.pick(SELLERS),
-    ...planAmount(random),
-    method,
+    seller,
+    ...money,
+    method: methodAt(accountOf({ seller, ...money }), method),
     customerPresent: method === 'pm_card_authenticationRequired' && random.chance(0.5),
   };
 }

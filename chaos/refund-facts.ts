@@ -7,6 +7,7 @@ export type RefundFact = {
   readonly id: bigint;
   readonly name: string;
   readonly operationId: bigint;
+  readonly pspAccount: string;
   readonly orderId: bigint;
   readonly seller: string;
   readonly amountMinor: bigint;
@@ -18,6 +19,10 @@ export type RefundFact = {
   readonly attempts: number;
   /** Codes of the open dead letters. */
   readonly deadLetter: string | null;
+  /** Codes of all dead letters ever, closed ones too. */
+  readonly letters: string | null;
+  /** A person has said what became of it. */
+  readonly isResolved: boolean;
   readonly job: 'none' | 'ready' | 'leased';
 };
 
@@ -25,16 +30,18 @@ export async function listRefundFacts(db: Db): Promise<readonly RefundFact[]> {
   const { t } = db;
   return db.sql<RefundFact[]>`
     with letters as (
-      select operation_id, string_agg(code, ', ' order by code) as codes
+      select operation_id, string_agg(code, ', ' order by code) filter (where state = 'open') as codes,
+             string_agg(code, ', ' order by code) as ever
         from ${t.deadLetter}
-       where state = 'open'
        group by operation_id
     ), tries as (
       select operation_id, count(*)::integer as attempts from ${t.attempt} group by operation_id
     )
-    select r.id, r.refund_id as name, r.operation_id, r.payment_order_id as order_id, o.seller, r.amount_minor, r.currency,
+    select r.id, r.refund_id as name, r.operation_id, o.psp_account, r.payment_order_id as order_id, o.seller, r.amount_minor, r.currency,
            r.fee_share_minor, o.from_pending_minor, r.cause, ${t.shownSubState}(o.sub_state, j.state) as sub_state,
-           coalesce(a.attempts, 0) as attempts, d.codes as dead_letter, coalesce(j.state, 'none') as job
+           coalesce(a.attempts, 0) as attempts, d.codes as dead_letter, d.ever as letters,
+           exists (select 1 from ${t.evidence} e where e.operation_id = o.id and e.source = 'person') as is_resolved,
+           coalesce(j.state, 'none') as job
       from ${t.refund} r
       join ${t.operation} o on o.id = r.operation_id
       left join tries a on a.operation_id = o.id

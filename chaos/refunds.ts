@@ -83,6 +83,32 @@ export async function refundWave(context: RefundsContext, wave: WavePlan, random
   await give([]);
 }
 
+/** A person asks anew for what an order has not given back yet. @returns how many were asked */
+export async function askAgain(
+  context: RefundsContext,
+  orderIds: readonly bigint[],
+  round: number,
+): Promise<number> {
+  const { refunds, document, connection } = context;
+  if (orderIds.length === 0) return 0;
+  const bodies = orderIds.map((orderId) => {
+    const name = `chaos-person${round}-ord_${orderId}`;
+    refunds.asked.set(name, { orderId, amountMinor: null });
+    return { refund_id: name, payment_order_id: `ord_${orderId}` };
+  });
+  const file = join(context.folder, `refunds-again-${round}.json`);
+  await writeFile(file, JSON.stringify(batchesOf(bodies)));
+  await giveUntilDone(context, {
+    job: { role: 'refunder', document, connection, file },
+    kills: [],
+    onLine: (line) => {
+      if (line.kind !== 'refunds') return;
+      for (const answer of line.answers) noteAnswer(refunds, answer);
+    },
+  });
+  return bodies.length;
+}
+
 type Candidate = { readonly orderId: bigint; readonly amountMinor: bigint; readonly currency: string };
 
 async function findSucceeded({ eyes }: RefundsContext): Promise<readonly Candidate[]> {

@@ -12,6 +12,7 @@ export function resultJson(result: RunResult, wantedKills: number) {
   return {
     seed: result.plan.seed,
     orders: result.plan.orders,
+    operations: sumOf(checked.operations),
     kills: counted.length,
     lost: checked.lost,
     charged_twice: checked.chargedTwice,
@@ -22,6 +23,9 @@ export function resultJson(result: RunResult, wantedKills: number) {
     unexplained: checked.unexplained,
     imbalance: checked.imbalance,
     wallet_differences: checked.walletDifferences,
+    wallets_below_zero: checked.walletsBelowZero,
+    failed_with_money_kept: checked.kept,
+    forged_webhooks_taken: result.webhooks.adyen.badly_taken,
     replay_differences: checked.replayDifferences,
     second_attempts: checked.secondAttempts,
     silent_sends: checked.silentSends,
@@ -40,11 +44,25 @@ export function resultJson(result: RunResult, wantedKills: number) {
     refunds_partial: checked.refunds.partials,
     refunded_at_sandbox: checked.refunds.moved,
     refunds_in_doubt: checked.refunds.inDoubt,
-    kept_of_failed_payments: checked.kept,
+    refunds_undone: checked.refunds.states['FAILED reversed'] ?? 0,
     refund_states: checked.refunds.states,
     payouts: checked.payouts.items,
     paid_out_at_sandbox: checked.payouts.moved,
     payout_states: checked.payouts.states,
+    payouts_returned: checked.payouts.states['FAILED reversed'] ?? 0,
+    operations_by_account: checked.operations,
+    wallets_overdrawn_for_a_reason: checked.walletsOverdrawn,
+    webhooks_stored: checked.counts.webhooks,
+    webhooks_that_made_look: checked.counts.looks,
+    webhooks_lost: result.webhooks.lost,
+    webhook_answers: result.webhooks.answers,
+    webhooks_of_adyen: result.webhooks.adyen,
+    told_by_webhook: checked.counts.toldByWebhook,
+    told_by_person: checked.counts.toldByPerson,
+    letters_replayed: checked.counts.replays,
+    deeds_refused: result.people.refused,
+    person_kills: result.people.kills,
+    news_sent_again: result.people.resent,
     payer_kills: result.payouts.kills,
     unknown_open: checked.unknownOpen,
     dead_letters: checked.deadLetters,
@@ -65,6 +83,7 @@ export function resultJson(result: RunResult, wantedKills: number) {
     events: checked.events,
     settled: settling.end,
     settled_s: settling.seconds,
+    people_rounds: settling.rounds,
     jobs_left: settling.jobsLeft,
     unexpected_ends: result.unexpectedEnds.length,
     unclean_stops: result.uncleanStops + result.kills.filter((killed) => killed.note !== null).length,
@@ -86,11 +105,18 @@ export function isOk(result: RunResult, wantedKills: number): boolean {
     checked.unexplained +
     checked.imbalance +
     checked.walletDifferences +
+    checked.walletsBelowZero +
+    checked.kept +
+    (result.webhooks.adyen.badly_taken ?? 0) +
     checked.replayDifferences +
     checked.secondAttempts +
     checked.silentSends +
     checked.contradictions;
   return bad === 0 && result.kills.filter((killed) => killed.inFlight > 0).length >= wantedKills;
+}
+
+function sumOf(counts: Readonly<Record<string, number>>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }
 
 function countBy(names: readonly string[]): Readonly<Record<string, number>> {
@@ -112,6 +138,7 @@ export function detailsText(result: RunResult): string {
     ...names.slice(0, MAX_NAMES),
     ...more,
     ...result.unexpectedEnds,
+    ...result.checked.letters.map((line) => `letters: ${line}`),
     ...result.alarms.map((line) => `log: ${line}`),
   ].join('\n');
 }
@@ -131,6 +158,9 @@ export function summaryText(result: RunResult, wantedKills: number): string {
     `  at the sandbox     ${json.charged_at_sandbox} charged; ${json.ended_under_fire} orders ended while the killing went on`,
     `  refunds            ${json.refunds} asked, ${json.refunds_partial} of them of payments that failed in part; ${list(json.refund_states)}`,
     `  payouts            ${json.payouts}, ${json.paid_out_at_sandbox} of them paid there; ${list(json.payout_states)}`,
+    `  webhooks           ${json.webhooks_stored} stored, ${json.webhooks_lost} lost on their way; ${list(json.webhook_answers)}`,
+    `  people             ${json.letters_replayed} letters tried again, ${json.told_by_person} operations resolved; refused: ${list(json.deeds_refused)}`,
+    `  undone             ${json.refunds_undone} refunds, ${json.payouts_returned} payouts`,
     `  kills that counted ${json.kills} of ${wantedKills} (${list(json.kills_by_kind)})`,
     `  in flight at them  ${json.in_flight_at_kills.least} to ${json.in_flight_at_kills.most}, median ${json.in_flight_at_kills.median}`,
     `  submitters         ${json.submitter_kills} killed, ${json.files_submitted_twice} files submitted twice at once`,
@@ -142,7 +172,8 @@ export function summaryText(result: RunResult, wantedKills: number): string {
     `  lost ${json.lost}, charged twice ${json.charged_twice}, refunded twice ${json.refunded_twice}, over-refunded ${json.over_refunded},`,
     `  refunds missing ${json.refunds_missing}, paid twice ${json.paid_twice}, blind checks ${json.blind_checks},`,
     `  unexplained ${json.unexplained}, imbalance ${json.imbalance},`,
-    `  wallet differences ${json.wallet_differences}, replay differences ${json.replay_differences},`,
+    `  wallet differences ${json.wallet_differences}, wallets below zero ${json.wallets_below_zero}, replay differences ${json.replay_differences},`,
+    `  failed payments with money kept ${json.failed_with_money_kept}, forged webhooks taken ${json.forged_webhooks_taken},`,
     `  second attempts ${json.second_attempts}, silent sends ${json.silent_sends}`,
     '',
     ...kills,

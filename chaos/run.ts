@@ -5,15 +5,19 @@
 import { type Census, inFlightOf, look, lookUntil } from './census.ts';
 import { type Checked, checkEverything } from './check.ts';
 import { type Eyes, openEyes } from './database.ts';
+import { type Deliveries, startDeliveries } from './deliveries.ts';
 import { type Killed, killPart } from './kill.ts';
+import { undoSome } from './misfortune.ts';
 import { createPayoutSubmissions, type PayoutSubmissions, payoutWave } from './payouts.ts';
+import { createPeople, type People, type PeopleContext, replayWave } from './people.ts';
 import { type KillPlan, makePlan, type Plan, planKill, type WavePlan } from './plan.ts';
 import { pause } from './processes.ts';
 import type { Progress } from './progress.ts';
 import { createRandom, type Random } from './random.ts';
 import { createRefundSubmissions, type RefundSubmissions, refundWave } from './refunds.ts';
 import { falsifyTruth, sabotage } from './sabotage.ts';
-import { createSubmissions, type Submissions, submitWave } from './submit.ts';
+import { type Settling, settle } from './settle.ts';
+import { createSubmissions, type Submissions, type SubmitContext, submitWave } from './submit.ts';
 import { type World, withWorld } from './world.ts';
 
 /** Calls in flight at once per daemon: few, so that the work lasts while the killing goes on. */
@@ -26,13 +30,11 @@ const MIN_LATENCY_MS = 50;
 const MAX_LATENCY_MS = 1_000;
 /** Before a wave the ones before it should have ended, so that all of them are killed at; but not longer (ms). */
 const BACKLOG_LIMIT_MS = 9_000;
-/** Kills that met nothing in flight are made up for at most so often. */
+/** The same where the machine is slow: a backlog of so many waves is waited for, as long as it moves at all (ms). */
+const LONG_BACKLOG_WAVES = 3;
+const LONG_BACKLOG_LIMIT_MS = 300_000;
+/** Kills that met nothing in flight are made up for at most so often, or as often as there are kills. */
 const MAX_EXTRA_KILLS = 20;
-/** Everything must have ended or come to rest within this time after the last kill (ms). */
-const SETTLE_LIMIT_MS = 300_000;
-/** Nothing moves any more: no event for longer than the longest pause between two tries, 60 s (ms). */
-const QUIET_MS = 75_000;
-
 export type RunWishes = {
   readonly seed: number;
   readonly orders: number;
@@ -48,6 +50,13 @@ export type RunResult = {
   readonly submissions: Submissions;
   readonly refunds: RefundSubmissions;
   readonly payouts: PayoutSubmissions;
+  readonly people: People;
+  /** What became of the PSPs' own messages. */
+  readonly webhooks: {
+    readonly lost: number;
+    readonly answers: Readonly<Record<string, number>>;
+    readonly adyen: Deliveries['counts'];
+  };
   readonly checked: Checked;
   readonly settling: Settling;
   readonly keys: { readonly seenAgain: number; readonly faultedOnce: number; readonly faultedAgain: number };
@@ -58,14 +67,6 @@ export type RunResult = {
   readonly durationS: number;
 };
 
-type Settling = {
-  /** Orders that had ended when the faults were turned off. */
-  readonly endedBefore: number;
-  readonly end: 'queue_empty' | 'nothing_moves' | 'limit';
-  readonly seconds: number;
-  readonly jobsLeft: number;
-};
-
 export async function runChaos(wishes: RunWishes, progress: Progress): Promise<RunResult> {
   const plan = makePlan(wishes);
   const startedAt = performance.now();
@@ -74,41 +75,40 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
     ...wishes,
     latencyMs: latencyOf(wishes, plan),
     faults: 'on' as const,
+    dataFolder: null,
     maxConcurrent: MAX_CONCURRENT,
     pspTimeoutMs: PSP_TIMEOUT_MS,
-    releaseAfterDays: plan.releaseAfterDays,
   };
   return withWorld(worldWishes, async (world) => {
     const eyes = openEyes(world.database.owner);
     const stopWatching = watch(eyes, progress, world);
+    const random = createRandom(plan.seed ^ 0xadd);
+    const deliveries = startDeliveries(world.sandbox, world.relay.url, random);
     try {
-      const submissions = createSubmissions();
-      const refunds = createRefundSubmissions();
-      const payouts = createPayoutSubmissions();
-      const kills = await killAndSubmit(world, eyes, plan, submissions, refunds, payouts, progress);
-      const settling = await settle(world, eyes, progress);
+      const made = openSubmissions(world, eyes);
+      const kills = await killAndSubmit(world, made, plan, progress);
+      const settling = await settle(world, made, deliveries, progress);
       const keys = await countKeys(world);
+      await deliveries.stop();
+      const { lost } = await world.sandbox.deliveries();
       const uncleanStops = await stopDaemons(world, progress);
       if (wishes.truth === 'falsified') await falsifyTruth(world);
       progress.say('checking the books against the truth of the sandbox');
-      const checked = await checkEverything(world, eyes.db(), {
-        plan,
-        submissions,
-        refundSubmissions: refunds,
-        payoutNames: payouts.names,
-        jobsMayBeLeft: settling.jobsLeft > 0,
-      });
+      const checked = await checkEverything(world, eyes.db(), { plan, ...made });
       const { log, unexpectedEnds } = world;
       const durationS = Math.round((performance.now() - startedAt) / 1000);
       return {
+        ...made,
         plan,
         kills,
-        submissions,
-        refunds,
-        payouts,
         checked,
         settling,
         keys,
+        webhooks: {
+          lost: lost + deliveries.counts.lost!,
+          answers: world.relay.counts(),
+          adyen: deliveries.counts,
+        },
         logCounts: log.counts(),
         alarms: log.alarms(),
         unexpectedEnds: [...unexpectedEnds],
@@ -117,9 +117,34 @@ export async function runChaos(wishes: RunWishes, progress: Progress): Promise<R
       };
     } finally {
       stopWatching();
+      await deliveries.stop();
       await eyes.close();
     }
   });
+}
+
+/** What the run asks for, and how it was answered; with all that those who ask need. */
+type Made = SubmitContext &
+  PeopleContext & {
+    readonly payouts: PayoutSubmissions;
+    /** Refunds of Adyen's that were in danger of failing after all. */
+    readonly spared: Set<string>;
+  };
+
+function openSubmissions({ folder, document, database, mark, log }: World, eyes: Eyes): Made {
+  return {
+    folder,
+    document,
+    connection: database.app,
+    mark,
+    log,
+    eyes,
+    submissions: createSubmissions(),
+    refunds: createRefundSubmissions(),
+    payouts: createPayoutSubmissions(),
+    people: createPeople(),
+    spared: new Set(),
+  };
 }
 
 /** How slow the sandbox must be for a wave to last: all slots of all daemons busy for {@link WAVE_MS}. */
@@ -153,47 +178,49 @@ function watch(eyes: Eyes, progress: Progress, world: World): () => void {
 
 async function killAndSubmit(
   world: World,
-  eyes: Eyes,
+  made: Made,
   plan: Plan,
-  submissions: Submissions,
-  refunds: RefundSubmissions,
-  payouts: PayoutSubmissions,
   progress: Progress,
 ): Promise<readonly Killed[]> {
-  const { folder, document, database, mark, log } = world;
-  const context = {
-    folder,
-    document,
-    connection: database.app,
-    mark,
-    log,
-    submissions,
-    refunds,
-    payouts,
-    eyes,
-  };
+  const { eyes } = made;
   const random = createRandom(plan.seed ^ 0x5eed);
   const waves: Promise<void>[] = [];
+  let openWaves = 0;
   const kills: Killed[] = [];
   const startWave = (wave: WavePlan): void => {
-    waves.push(submitWave(context, wave), refundWave(context, wave, createRandom(plan.seed + wave.number)));
-    // What is pending until tomorrow cannot be paid out today.
-    if (plan.releaseAfterDays === 0)
-      waves.push(payoutWave(context, wave, createRandom(plan.seed ^ wave.number)));
-    void sabotage(world, eyes, wave, random).catch((error: unknown) => log.note('saboteur', String(error)));
+    const own = (salt: number): Random => createRandom((plan.seed ^ salt) + wave.number);
+    const work = [
+      submitWave(made, wave),
+      refundWave(made, wave, own(0)),
+      payoutWave(made, wave, own(0xa)),
+      replayWave(made, wave, own(0xb)),
+    ];
+    openWaves += 1;
+    const whole = Promise.all(work).then(() => {
+      openWaves -= 1;
+    });
+    // Awaited at the end; until then a failure is not nobody's.
+    whole.catch(() => undefined);
+    waves.push(whole);
+    const trouble = [sabotage(world, eyes, wave, random), undoSome(world, own(0xc), made.spared)];
+    for (const one of trouble) void one.catch((error: unknown) => world.log.note('saboteur', String(error)));
   };
   const queue: KillPlan[] = [...plan.kills];
+  const mostExtra = Math.max(MAX_EXTRA_KILLS, plan.kills.length);
   let extra = 0;
   for (let number = 0; number < queue.length || number < plan.waves.length; number += 1) {
     const wave = plan.waves[number];
     const few = plan.orders / plan.waves.length / 2;
     if (number > 0) await lookUntil(eyes, (seen) => seen.jobs <= few, BACKLOG_LIMIT_MS);
+    const deadline = performance.now() + LONG_BACKLOG_LIMIT_MS;
+    while (openWaves > LONG_BACKLOG_WAVES && performance.now() < deadline) await pause(500);
+    await lookUntil(eyes, (seen) => seen.jobs <= 2 * few * LONG_BACKLOG_WAVES, LONG_BACKLOG_LIMIT_MS);
     if (wave !== undefined) startWave(wave);
     const planned = queue[number];
     if (planned === undefined) continue;
     const killed = await killOnce(world, eyes, planned, progress);
     kills.push(killed);
-    if (killed.inFlight === 0 && extra < MAX_EXTRA_KILLS) {
+    if (killed.inFlight === 0 && extra < mostExtra) {
       extra += 1;
       queue.push(planKill(random, planned.kind));
     }
@@ -209,40 +236,6 @@ async function killOnce(world: World, eyes: Eyes, plan: KillPlan, progress: Prog
   if (killed.note !== null) world.log.note('kill', killed.note);
   await pause(plan.restMs);
   return killed;
-}
-
-/** Faults off, customers answer, and everybody works until the queue is empty or nothing moves any more. */
-async function settle(world: World, eyes: Eyes, progress: Progress): Promise<Settling> {
-  progress.say('faults off; waiting until nothing moves any more');
-  const endedBefore = (await look(eyes))?.ended ?? 0;
-  await world.sandbox.calmDown();
-  const random = createRandom(1);
-  const startedAt = performance.now();
-  let moved = { event: -1n, at: startedAt };
-  for (;;) {
-    await answerChallenges(world, random);
-    const census = await look(eyes);
-    const now = performance.now();
-    const seconds = Math.round((now - startedAt) / 1000);
-    if (census !== null) {
-      if (census.jobs === 0 && census.watches === 0)
-        return { end: 'queue_empty', endedBefore, seconds, jobsLeft: 0 };
-      if (census.lastEvent !== moved.event) moved = { event: census.lastEvent, at: now };
-    }
-    const jobsLeft = census?.jobs ?? -1;
-    if (now - moved.at > QUIET_MS) return { end: 'nothing_moves', endedBefore, seconds, jobsLeft };
-    if (now - startedAt > SETTLE_LIMIT_MS) return { end: 'limit', endedBefore, seconds, jobsLeft };
-    await pause(1_000);
-  }
-}
-
-/** The customers who were asked to authenticate do so; one in four fails. */
-async function answerChallenges(world: World, random: Random): Promise<void> {
-  for (const intent of await world.sandbox.truth()) {
-    if (intent.status !== 'requires_action') continue;
-    const result = random.chance(0.75) ? 'succeeded' : 'failed';
-    await world.sandbox.post(`payment_intents/${intent.id}/authenticate`, { result });
-  }
 }
 
 async function countKeys(world: World): Promise<RunResult['keys']> {

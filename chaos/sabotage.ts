@@ -4,10 +4,10 @@
  * falsifies the sandbox's truth at the end, to prove that the judge can fail.
  */
 import type { FaultRates } from '../src/daemon/sandbox/faults.ts';
-import { SANDBOX_KEY } from './child.ts';
 import type { Eyes } from './database.ts';
 import type { WavePlan } from './plan.ts';
 import { pause } from './processes.ts';
+import { STRIPE_KEY } from './psps.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
 
@@ -35,7 +35,7 @@ const MAX_LOOKS = 20;
 export async function sabotage(world: World, eyes: Eyes, wave: WavePlan, random: Random): Promise<void> {
   if (wave.burst !== 'none') {
     const fault: FaultName = wave.burst === 'refusals' ? 'unauthorized' : 'rate_limited';
-    const match = { method: 'POST', path_prefix: '/v1/' };
+    const match = { method: 'POST', path_prefix: random.pick(['/v1/', '/v72/']) };
     await world.sandbox.post('faults', { match, sequence: [fault], repeat: BURST_REQUESTS });
     await pause(BURST_MS);
     await world.sandbox.clearFaults();
@@ -51,7 +51,8 @@ export async function sabotage(world: World, eyes: Eyes, wave: WavePlan, random:
 
 /**
  * Moves money at the sandbox behind everybody's back, when the run is over: a refund that fails after it succeeded, one
- * that nobody asked for, a transfer that comes back, and one made twice. The judge must name each.
+ * that nobody asked for, a transfer that comes back, and one made twice; at Adyen a refund and a transfer that come back.
+ * The judge must name each.
  */
 export async function falsifyTruth({ sandbox, log }: World): Promise<void> {
   const refunds = (await sandbox.refunds()).filter((refund) => refund.moved > 0);
@@ -61,7 +62,7 @@ export async function falsifyTruth({ sandbox, log }: World): Promise<void> {
   const write = async (path: string, body: Readonly<Record<string, string>>): Promise<void> => {
     const response = await fetch(`${sandbox.url}/v1/${path}`, {
       method: 'POST',
-      headers: { authorization: `Bearer ${SANDBOX_KEY}`, connection: 'close' },
+      headers: { authorization: `Bearer ${STRIPE_KEY}`, connection: 'close' },
       body: new URLSearchParams(body),
     });
     if (!response.ok) throw new Error(`the truth could not be falsified: ${await response.text()}`);
@@ -79,6 +80,16 @@ export async function falsifyTruth({ sandbox, log }: World): Promise<void> {
       'metadata[paygate_operation]': operation,
     });
   }
+  const records = await sandbox.adyen();
+  const happen = async (happening: string, name: string | undefined): Promise<void> => {
+    if (name !== undefined) await sandbox.post(`adyen/objects/${name}`, { happening });
+  };
+  const isRefund = (one: (typeof records)[number]) => one.kind === 'modification' && one.type === 'refund';
+  await happen('refund_fails', records.find((one) => isRefund(one) && one.status === 'succeeded')?.name);
+  await happen(
+    'transfer_returns',
+    records.find((one) => one.kind === 'transfer' && one.status === 'booked')?.name,
+  );
   log.note('saboteur', 'falsified the truth of the sandbox: this run must not be ok');
 }
 

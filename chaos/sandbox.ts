@@ -2,7 +2,9 @@
 import { z } from 'zod';
 import type { FaultRates } from '../src/daemon/sandbox/faults.ts';
 import type { SandboxOptions } from '../src/daemon/sandbox/main.ts';
+import { type AdyenRecord, recordsSchema } from './adyen-truth.ts';
 import { type Child, type Ending, pause, startChild, within } from './processes.ts';
+import { STRIPE_ACCOUNT } from './psps.ts';
 
 const START_TIMEOUT_MS = 20_000;
 const ADMIN_TIMEOUT_MS = 10_000;
@@ -31,7 +33,22 @@ const RATES: FaultRates = {
   decline: 0.02,
   pending_then_succeed: 0.02,
   pending_then_fail: 0.01,
+  undo_later: 0.04,
 };
+
+/** What goes wrong with Stripe's webhooks; the rest arrives as it should. */
+const WEBHOOK_RATES = {
+  duplicate: 0.1,
+  reorder: 0.1,
+  lose: 0.08,
+  early: 0.03,
+  bad_signature: 0.05,
+  stale: 0.05,
+};
+/** How much later a reordered event comes (ms). */
+const REORDER_MS = 3_000;
+/** After the first try that failed (ms); doubles. */
+const WEBHOOK_RETRY_MS = 200;
 
 /** The same for GETs: enquiries meet trouble too. */
 const GET_RATES: FaultRates = {
@@ -51,17 +68,19 @@ const PENDING_MS = 4_000;
 
 const intentSchema = z.object({
   id: z.string(),
+  account: z.string().default(STRIPE_ACCOUNT),
   amount: z.number(),
   currency: z.string(),
   status: z.string(),
   amount_received: z.number(),
   metadata: z.record(z.string(), z.string()),
 });
-/** A payment intent as the sandbox's own truth has it; amounts in Stripe's minor unit. */
+/** A payment intent as the sandbox's own truth has it; amounts in its PSP's minor unit. */
 export type TrueIntent = z.infer<typeof intentSchema>;
 
 const refundSchema = z.object({
   id: z.string(),
+  account: z.string().default(STRIPE_ACCOUNT),
   payment_intent: z.string(),
   amount: z.number(),
   currency: z.string(),
@@ -72,11 +91,12 @@ const refundSchema = z.object({
   held: z.number(),
   metadata: z.record(z.string(), z.string()),
 });
-/** A refund as the sandbox's own truth has it; amounts in Stripe's minor unit. */
+/** A refund as the sandbox's own truth has it; amounts in its PSP's minor unit. */
 export type TrueRefund = z.infer<typeof refundSchema>;
 
 const transferSchema = z.object({
   id: z.string(),
+  account: z.string().default(STRIPE_ACCOUNT),
   amount: z.number(),
   currency: z.string(),
   destination: z.string(),
@@ -84,8 +104,16 @@ const transferSchema = z.object({
   moved: z.number(),
   metadata: z.record(z.string(), z.string()),
 });
-/** A transfer as the sandbox's own truth has it; amounts in Stripe's minor unit. */
+/** A transfer as the sandbox's own truth has it; amounts in its PSP's minor unit. */
 export type TrueTransfer = z.infer<typeof transferSchema>;
+
+const adyenWebhooksSchema = z.object({
+  webhooks: z.array(z.object({ number: z.number(), event_code: z.string(), body: z.string() })),
+});
+/** A webhook of Adyen's as it would be sent: signed, numbered in the order of happening. */
+export type AdyenWebhook = z.infer<typeof adyenWebhooksSchema>['webhooks'][number];
+
+const deliveriesSchema = z.object({ pending: z.number(), lost: z.number(), delivered: z.number() });
 
 const keySchema = z.object({ seen: z.number(), faults: z.number() });
 const keysSchema = z.object({ total: z.number(), keys: z.array(keySchema) });
@@ -101,6 +129,12 @@ export type Sandbox = {
   truth(): Promise<readonly TrueIntent[]>;
   refunds(): Promise<readonly TrueRefund[]>;
   transfers(): Promise<readonly TrueTransfer[]>;
+  /** Everything that Adyen's side knows. */
+  adyen(): Promise<readonly AdyenRecord[]>;
+  /** What happened at Adyen after that number. */
+  adyenWebhooks(after: number): Promise<readonly AdyenWebhook[]>;
+  /** How Stripe's webhooks fare: waiting for a try, never sent, taken. */
+  deliveries(): Promise<z.infer<typeof deliveriesSchema>>;
   /** How often each idempotency key was seen, and hit by a drawn fault. */
   keys(): Promise<readonly z.infer<typeof keySchema>[]>;
   /** Forgets what was queued; drawn faults go on. */
@@ -115,6 +149,8 @@ export type SandboxWishes = {
   readonly latencyMs: number;
   readonly faults: 'on' | 'off';
   readonly mark: string;
+  /** Where Stripe's webhooks go. */
+  readonly webhookUrl: string;
   readonly onLog: (line: string) => void;
   /** It ended although nobody had killed it. */
   readonly onUnexpectedEnd: (ending: Ending) => void;
@@ -154,13 +190,17 @@ export async function createSandbox(wishes: SandboxWishes): Promise<Sandbox> {
     truth: async () => linesOf(await call('GET', 'truth?format=ndjson'), intentSchema),
     refunds: async () => linesOf(await call('GET', 'truth/refunds?format=ndjson'), refundSchema),
     transfers: async () => linesOf(await call('GET', 'truth/transfers?format=ndjson'), transferSchema),
+    adyen: async () => recordsSchema.parse(JSON.parse(await call('GET', 'adyen/records'))).records,
+    adyenWebhooks: async (after) =>
+      adyenWebhooksSchema.parse(JSON.parse(await call('GET', `adyen/webhooks?after=${after}`))).webhooks,
+    deliveries: async () => deliveriesSchema.parse(JSON.parse(await call('GET', 'webhooks'))),
     keys: async () => keysSchema.parse(JSON.parse(await call('GET', 'keys?limit=1000000'))).keys,
     clearFaults: async () => {
       await call('DELETE', 'faults');
     },
     calmDown: async () => {
       await call('DELETE', 'faults');
-      await post('config', { rates: {}, get_rates: {}, latency_ms: 0 });
+      await post('config', { rates: {}, get_rates: {}, webhook_rates: {}, latency_ms: 0 });
     },
   };
 }
@@ -176,6 +216,10 @@ async function launch(wishes: SandboxWishes, port: number): Promise<{ child: Chi
     hang_ms: HANG_MS,
     slow_ms: SLOW_MS,
     pending_ms: PENDING_MS,
+    webhook_rates: WEBHOOK_RATES,
+    webhook_reorder_ms: REORDER_MS,
+    webhook_retry_ms: WEBHOOK_RETRY_MS,
+    webhook_url: wishes.webhookUrl,
   };
   const options: SandboxOptions = {
     port,

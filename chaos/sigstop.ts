@@ -57,9 +57,9 @@ export async function runSigstop(
     daemons: 2,
     latencyMs: LATENCY_MS,
     faults: 'off' as const,
+    dataFolder: null,
     maxConcurrent: ORDERS / 4,
     pspTimeoutMs: PSP_TIMEOUT_MS,
-    releaseAfterDays: 0,
   };
   return withWorld(worldWishes, async (world) => {
     const eyes = openEyes(world.database.owner);
@@ -114,10 +114,18 @@ function planWave(seed: number): WavePlan {
   const payments = wave.payments.map((payment) => ({
     ...payment,
     buyer: 'buyer-1',
-    orders: payment.orders.map((order) => ({ ...order, method: 'pm_card_visa', customerPresent: false })),
+    orders: payment.orders.map((order) => ({ ...order, ...AT_STRIPE, customerPresent: false })),
   }));
-  return { ...wave, payments, mode: 'once', submitterKills: [], burst: 'none' };
+  return { ...wave, payments, mode: 'once', submitterKills: [], burst: 'none', releaseAfterDays: 0 };
 }
+
+/** One PSP account is enough to see what the lease does. */
+const AT_STRIPE = {
+  seller: 'market-hall',
+  currency: 'EUR',
+  amount: '10.00',
+  method: 'pm_card_visa',
+} as const;
 
 /** The next request for each of these, which is the rescuer's, gets its answer only after a long time. */
 async function slowDown(world: World, db: Db, jobs: readonly Held[]): Promise<void> {

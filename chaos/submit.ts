@@ -12,8 +12,12 @@ import { pause, startChild } from './processes.ts';
 
 /** A file is given again at most so often; the database may be away for ten seconds at a time. */
 const MAX_RUNS = 200;
-/** Before the same file is given again after a failure that we did not cause (ms). */
+/**
+ * Before the same file is given again after a failure that we did not cause (ms): longer each time, up to the second
+ * number. A dozen processes that start again and again while the database is away would keep it from coming back.
+ */
 const AGAIN_AFTER_MS = 700;
+const LONGEST_AGAIN_MS = 6_000;
 
 export type Submissions = {
   /** Checkout to payment id, as answered after commit. */
@@ -27,7 +31,7 @@ export type Submissions = {
 
 export type SubmitContext = {
   readonly folder: string;
-  readonly document: unknown;
+  readonly document: object;
   readonly connection: ConnectionOptions;
   readonly mark: string;
   readonly log: LogBook;
@@ -42,14 +46,20 @@ export function createSubmissions(): Submissions {
 export async function submitWave(context: SubmitContext, wave: WavePlan): Promise<void> {
   const first = join(context.folder, `wave-${wave.number}.csv`);
   await writeFile(first, csvOf(wave, ''));
-  const runs = [submitFile(context, first, wave.submitterKills)];
+  const own = { ...context, document: withRelease(context.document, wave.releaseAfterDays) };
+  const runs = [submitFile(own, first, wave.submitterKills)];
   if (wave.mode !== 'once') {
     context.submissions.filesTwice += 1;
     const second = wave.mode === 'twice' ? first : join(context.folder, `wave-${wave.number}-again.csv`);
     if (second !== first) await writeFile(second, csvOf(wave, '-again'));
-    runs.push(submitFile(context, second, []));
+    runs.push(submitFile(own, second, []));
   }
   await Promise.all(runs);
+}
+
+/** The policy is frozen on each order when it is accepted: the daemons need not know. */
+function withRelease(document: object, afterDays: number): object {
+  return { ...document, release: { after_days: afterDays } };
 }
 
 async function submitFile(context: SubmitContext, file: string, kills: readonly number[]): Promise<void> {
@@ -75,11 +85,15 @@ export async function giveUntilDone(
   giving: Giving,
 ): Promise<number> {
   let killed = 0;
+  let pauseMs = AGAIN_AFTER_MS;
   for (let run = 0; run < MAX_RUNS; run += 1) {
     const result = await giveOnce(context, giving, giving.kills[run] ?? null);
     if (result === 'done') return killed;
     if (result === 'killed') killed += 1;
-    else await pause(AGAIN_AFTER_MS);
+    else {
+      await pause(pauseMs);
+      pauseMs = Math.min(pauseMs * 2, LONGEST_AGAIN_MS);
+    }
   }
   throw new Error(`${giving.job.file} could not be submitted in ${MAX_RUNS} runs`);
 }
@@ -97,7 +111,8 @@ async function giveOnce(
       const line = JSON.parse(text) as SubmitterLine;
       if (line.kind === 'done') done = true;
       onLine(line);
-      if (line.kind === 'batch' || line.kind === 'refunds' || line.kind === 'payouts') batches += 1;
+      if (line.kind === 'batch' || line.kind === 'refunds' || line.kind === 'payouts' || line.kind === 'deed')
+        batches += 1;
       if (killAfterBatches !== null && batches === killAfterBatches && !done) {
         killed = true;
         child.signal('SIGKILL');

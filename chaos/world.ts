@@ -11,12 +11,13 @@ import type { ConnectionOptions } from '../src/core/db/connection.ts';
 import { stopServer } from '../src/core/db/embedded-cluster.ts';
 import { resolveFolders } from '../src/core/db/embedded-folders.ts';
 import { isAlive, readStartTicks } from '../src/core/db/embedded-process.ts';
-import { KEY_VARIABLE, PSP_ACCOUNT, SANDBOX_KEY } from './child.ts';
 import { createDaemon, type Daemon } from './daemons.ts';
 import { createDatabase, type Database } from './database.ts';
 import { createLogBook, type LogBook } from './log-book.ts';
 import { BLOCKED_BUYER } from './plan.ts';
 import { endAllChildren } from './processes.ts';
+import { pspDocument, SECRETS } from './psps.ts';
+import { findFreePorts, type Relay, startRelay } from './relay.ts';
 import { createSandbox, type Sandbox } from './sandbox.ts';
 
 /** Folder name: who made it, so that a later run can clear up after one that was killed. */
@@ -28,10 +29,14 @@ export type World = {
   readonly folder: string;
   /** Stands in the command line of every child. */
   readonly mark: string;
-  readonly document: unknown;
+  readonly document: object;
   readonly database: Database;
   readonly sandbox: Sandbox;
   readonly daemons: readonly Daemon[];
+  /** Where PSPs deliver. */
+  readonly relay: Relay;
+  /** What the command line needs to work on this world. */
+  readonly command: { readonly configPath: string; readonly env: Readonly<Record<string, string>> };
   readonly log: LogBook;
   /** Parts that ended although nobody had killed them. */
   readonly unexpectedEnds: string[];
@@ -45,8 +50,9 @@ export type WorldWishes = {
   /** Calls in flight at once per daemon. */
   readonly maxConcurrent: number;
   readonly pspTimeoutMs: number;
-  readonly releaseAfterDays: number;
   readonly logFolder: string | null;
+  /** Where the database's data goes; null: with everything else. */
+  readonly dataFolder: string | null;
 };
 
 /** Builds the world, hands it to `work`, and takes it down; also when a signal ends the run. */
@@ -54,12 +60,18 @@ export async function withWorld<T>(wishes: WorldWishes, work: (world: World) => 
   await removeAbandoned();
   const startTicks = await readStartTicks(process.pid);
   const folder = await mkdtemp(join(tmpdir(), `paygate-chaos-${process.pid}-${startTicks}-`));
-  const forget = removeOnSignal(folder);
+  const folders = wishes.dataFolder === null ? [folder] : [wishes.dataFolder, folder];
+  const forget = removeOnSignal(folders);
   try {
-    return await work(await buildWorld(wishes, folder));
+    const world = await buildWorld(wishes, folder);
+    try {
+      return await work(world);
+    } finally {
+      world.relay.close();
+    }
   } finally {
     endAllChildren();
-    await removeFolder(folder);
+    for (const one of folders) await removeFolder(one);
     forget();
   }
 }
@@ -73,19 +85,23 @@ async function buildWorld(wishes: WorldWishes, folder: string): Promise<World> {
   const noteEnd = (who: string, ending: unknown): void => {
     unexpectedEnds.push(`${who} ended by itself: ${JSON.stringify(ending)}`);
   };
-  const database = await createDatabase(folder, wishes.seed);
+  const database = await createDatabase(wishes.dataFolder ?? folder, wishes.seed);
+  const ports = await findFreePorts(wishes.daemons);
+  const relay = await startRelay(ports);
   const sandbox = await createSandbox({
     ...wishes,
     journalPath: join(ownFolder, 'sandbox.journal'),
     mark,
+    webhookUrl: `${relay.url}/v1/webhooks/stripe`,
     onLog: (line) => log.note('sandbox', line),
     onUnexpectedEnd: (ending) => noteEnd('sandbox', ending),
   });
   const document = documentOf(wishes, sandbox.url);
-  const configPath = join(ownFolder, 'paygate.toml');
-  await writeFile(configPath, stringify(document), { mode: 0o600 });
-  const env = { PAYGATE_DATABASE_URL: urlOf(database.app), [KEY_VARIABLE]: SANDBOX_KEY };
-  const daemons = Array.from({ length: wishes.daemons }, (_, place) =>
+  const configPaths = ports.map((_, place) => join(ownFolder, `paygate-${place}.toml`));
+  for (const [place, port] of ports.entries())
+    await writeFile(configPaths[place]!, stringify({ ...document, http: { port } }), { mode: 0o600 });
+  const env = { PAYGATE_DATABASE_URL: urlOf(database.app), ...SECRETS };
+  const daemons = configPaths.map((configPath, place) =>
     createDaemon(place, {
       configPath,
       env,
@@ -98,34 +114,42 @@ async function buildWorld(wishes: WorldWishes, folder: string): Promise<World> {
     }),
   );
   await Promise.all(daemons.map((daemon) => daemon.start()));
-  return { folder: ownFolder, mark, document, database, sandbox, daemons, log, unexpectedEnds };
+  const command = { configPath: configPaths[0]!, env };
+  return {
+    folder: ownFolder,
+    mark,
+    document,
+    database,
+    sandbox,
+    daemons,
+    relay,
+    command,
+    log,
+    unexpectedEnds,
+  };
 }
 
 /** The configuration as a file would have it. */
 function documentOf(wishes: WorldWishes, sandboxUrl: string) {
   return {
     database: { pool_size: 6 },
-    psp: {
-      [PSP_ACCOUNT]: {
-        psp: 'stripe',
-        base_url: sandboxUrl,
-        max_concurrent: wishes.maxConcurrent,
-        timeout_ms: wishes.pspTimeoutMs,
-      },
-    },
+    ...pspDocument({
+      base_url: sandboxUrl,
+      max_concurrent: wishes.maxConcurrent,
+      timeout_ms: wishes.pspTimeoutMs,
+    }),
     fees: {
       EUR: { bps: 250, fixed: '0.25' },
       USD: { bps: 290 },
       JPY: { bps: 300 },
       KWD: { bps: 100, fixed: '0.005' },
     },
-    release: { after_days: wishes.releaseAfterDays },
     risk: { blocked_buyers: [BLOCKED_BUYER] },
   };
 }
 
 /** libpq's way of writing down a server behind a Unix socket. */
-function urlOf({ host, port, database, user }: ConnectionOptions): string {
+export function urlOf({ host, port, database, user }: ConnectionOptions): string {
   return `postgresql:///${database}?${new URLSearchParams({ host: String(host), port: String(port), user })}`;
 }
 
@@ -138,11 +162,13 @@ async function removeFolder(folder: string): Promise<void> {
 }
 
 /** A signal ends the run: children first, then the server, then the folders, then we. */
-function removeOnSignal(folder: string): () => void {
+function removeOnSignal(folders: readonly string[]): () => void {
   const onSignal = (name: NodeJS.Signals): void => {
     endAllChildren();
-    void removeFolder(folder)
-      .catch(() => rmSync(folder, { recursive: true, force: true }))
+    void Promise.all(folders.map(removeFolder))
+      .catch(() => {
+        for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+      })
       .finally(() => process.exit(name === 'SIGINT' ? 130 : 143));
   };
   const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

@@ -2,7 +2,7 @@
  * The executor's loop: keeps a window of free slots per PSP account, claims only what it can send now, and
  * records replies by group commit. The steps themselves are in core/operation/execute-operations.
  */
-import { isConnectionError, isRetryableError } from '../core/db/connection.ts';
+import { isConnectionError, isResourceError, isRetryableError } from '../core/db/connection.ts';
 import { createGroupCommit } from '../core/group-commit.ts';
 import {
   callPsp,
@@ -21,6 +21,7 @@ import { laneOf, PRIORITIES } from '../core/queue/job.ts';
 import { type LanePlace, nextDueInMs } from '../core/queue/queue-store.ts';
 import type { Lease } from './lease.ts';
 import type { Log } from './log.ts';
+import { createTroubleLog, type TroubleLog } from './trouble-log.ts';
 
 /** An idle lane is looked at this often without being told (ms): notifications are only a faster way. */
 const POLL_MS = 1_000;
@@ -71,6 +72,8 @@ type Account = {
   readonly account: PspAccount;
   readonly connector: Connector;
   readonly lanes: readonly Lane[];
+  /** Claims that fail. */
+  readonly trouble: TroubleLog;
   inFlight: number;
   breaker: BreakerState;
   claiming: boolean;
@@ -100,6 +103,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
       after: null,
       frontAtMs: Number.NEGATIVE_INFINITY,
     })),
+    trouble: createTroubleLog(log, CLAIM_WORDS, { account: account.name }),
     inFlight: 0,
     breaker: CLOSED,
     claiming: false,
@@ -110,11 +114,12 @@ export function startExecutor(options: ExecutorOptions): Executor {
     timer: null,
   }));
 
+  const recording = createTroubleLog(log, RECORD_WORDS);
   const recorder = createGroupCommit<Finding, Recorded>({
     maxBatch: MAX_RECORD,
     parallel: PARALLEL_RECORDS,
     run: (findings) =>
-      recordUntilDone(context, findings, log, () => draining && options.lease.leftMs() === 0),
+      recordUntilDone(context, findings, recording, () => draining && options.lease.leftMs() === 0),
   });
 
   const room = (lane: Account): number => {
@@ -134,9 +139,13 @@ export function startExecutor(options: ExecutorOptions): Executor {
     if (account.timer !== null) clearTimeout(account.timer);
     account.timer = null;
     void fill(account)
+      .then((pauseMs) => {
+        account.trouble.worked();
+        return pauseMs;
+      })
       .catch((error: unknown) => {
         account.mayHaveOrphans = true;
-        log.warn({ account: account.account.name, error: String(error) }, 'claim failed');
+        account.trouble.failed('warn', error);
         return null;
       })
       .then((pauseMs) => {
@@ -262,23 +271,25 @@ function breakerPauseMs(breaker: BreakerState): number {
   return Math.max(10, Math.min(POLL_MS, breaker.openUntilMs - performance.now()));
 }
 
+const CLAIM_WORDS = { failed: 'claim failed', worksAgain: 'claims work again' };
+const RECORD_WORDS = { failed: 'recording failed, trying again', worksAgain: 'recording works again' };
+
 /** A reply is never dropped because the database is away: it is tried until it is stored, or the lease is over. */
 async function recordUntilDone(
   context: ExecutorContext,
   findings: readonly Finding[],
-  log: Log,
+  trouble: TroubleLog,
   mayGiveUp: () => boolean,
 ): Promise<readonly Recorded[]> {
   for (;;) {
     try {
-      return await recordFindings(context, findings);
+      const recorded = await recordFindings(context, findings);
+      trouble.worked();
+      return recorded;
     } catch (error) {
       if (mayGiveUp()) throw error;
-      const expected = isConnectionError(error) || isRetryableError(error);
-      log[expected ? 'warn' : 'error'](
-        { findings: findings.length, error: String(error) },
-        'recording failed, trying again',
-      );
+      const expected = isConnectionError(error) || isRetryableError(error) || isResourceError(error);
+      trouble.failed(expected ? 'warn' : 'error', error, { findings: findings.length });
       await pause(TROUBLE_PAUSE_MS);
     }
   }

@@ -14,6 +14,7 @@ import { pruneRiskCounters } from '../core/risk/prune-counters.ts';
 import { expireReviews } from '../core/risk/review-payments.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
 import type { Log } from './log.ts';
+import { createTroubleLog } from './trouble-log.ts';
 
 /** Lapsed leases are looked for this often (ms). */
 const RESCUE_EVERY_MS = 1_000;
@@ -135,14 +136,14 @@ function logApplied(log: Log, line: object, applied: AppliedDispute): void {
 
 /** Calls `work` again and again with a pause between; a failure is logged and does not end it. */
 function repeat(name: string, everyMs: number, log: Log, work: () => Promise<void>): () => Promise<void> {
+  const words = { failed: 'maintenance failed, trying again', worksAgain: 'maintenance works again' };
+  const trouble = createTroubleLog(log, words, { task: name });
   let stopped = false;
   let timer: NodeJS.Timeout | null = null;
   let round: Promise<void> = Promise.resolve();
   const next = (): void => {
     round = work()
-      .catch((error: unknown) =>
-        log.warn({ task: name, error: String(error) }, 'maintenance failed, trying again'),
-      )
+      .then(trouble.worked, (error: unknown) => trouble.failed('warn', error))
       .then(() => {
         if (!stopped) timer = setTimeout(next, everyMs);
       });

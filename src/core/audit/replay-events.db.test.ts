@@ -263,7 +263,7 @@ async function payouts(): Promise<void> {
   const daemon = await startTestDaemon(book.db);
   const tasks = await claimTasks(daemon.context, `${account}/batch`, 6, scriptedConnector([]));
   const arrived = { ...REPLY.succeeded, arrived: true } as const;
-  await record(daemon, tasks[4]!, { ...REPLY.declined, cameBack: true });
+  await record(daemon, tasks[4]!, { ...REPLY.declined, isUndone: true });
   await record(daemon, tasks[5]!, { ...arrived, reason: 'a part came back' });
   for (const [i, kind] of (['succeeded', 'rejected', 'unknown', 'succeeded'] as const).entries())
     await record(daemon, tasks[i]!, REPLY[kind]);
@@ -690,6 +690,24 @@ describe('replay', () => {
   test('of no events proves nothing and is refused', async () => {
     const [from, into] = [await emptyBook('silent'), await emptyBook('silent_copy')];
     await expect(replayEvents(from, into)).rejects.toMatchObject({ code: 'no_events' });
+  });
+
+  test('of an approval that was numbered before the money it was made of is not refused', async () => {
+    const { t } = book.owner;
+    const seller = await fundedSeller(book.db, 'stripe_main', '50.00');
+    const [funded] = await book.owner.sql<{ id: bigint }[]>`select max(id) as id from ${t.event}`;
+    await pay(book.db, 'stripe_main', [payoutRequest(seller, '50.00')]);
+    const [last] = await book.owner.sql<{ id: bigint }[]>`select max(id) as id from ${t.event}`;
+    await book.owner.sql`alter table ${t.event} disable trigger event_is_append_only`;
+    const moved = await book.owner.sql`
+      update ${t.event} set id = ${last!.id + 1n} where id = ${funded!.id} and kind = 'funds_released' returning id`;
+    await book.owner.sql`alter table ${t.event} enable trigger event_is_append_only`;
+    expect(moved).toHaveLength(1);
+    const into = await emptyBook('reordered');
+    await replayEvents(book.db, into);
+    await levelJobs(book.owner);
+    await levelJobs(connect({ connection: book.database.connection, book: 'reordered', max: 1 }));
+    expect(await dump('reordered')).toEqual(await dump('paygate'));
   });
 
   test('of a book with a row that no event explains gives another book: the comparison is not blind', async () => {

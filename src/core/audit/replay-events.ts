@@ -4,6 +4,7 @@
  */
 import { type Db, type Queryable, type Tx, transactOnce } from '../db/connection.ts';
 import { OperatorError, unreachable } from '../errors.ts';
+import { type Bookings, createBookings } from './booking-order.ts';
 import { listEvents, type StoredEvent } from './event-store.ts';
 import * as doubt from './replay-doubt-store.ts';
 import * as payouts from './replay-payouts-store.ts';
@@ -22,24 +23,27 @@ export async function replayEvents(from: Queryable, into: Db): Promise<number> {
     if (!(await rebuild.isEmptyBook(tx))) {
       throw new OperatorError('book_not_empty', 'Replay needs an empty book: migrate a new schema for it.');
     }
+    const bookings = createBookings((at, entries) => rebuild.addEntries(tx, at, entries));
     let applied = 0;
     for (let afterId = 0n; ; ) {
       const events = await listEvents(from, { afterId, limit: PAGE });
-      for (const event of events) await applyEvent(tx, event);
+      for (const event of events) await applyEvent(tx, bookings, event);
       applied += events.length;
       if (events.length < PAGE) break;
       afterId = events.at(-1)!.id;
     }
+    await bookings.finish();
     if (applied === 0)
       throw new OperatorError('no_events', 'There are no events to replay: nothing is proven.');
     return applied;
   });
 }
 
-async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
+async function applyEvent(tx: Tx, bookings: Bookings, event: StoredEvent): Promise<void> {
   const data = JSON.parse(event.data);
   switch (event.kind) {
     case 'account_opened':
+      bookings.open(data);
       return rebuild.addAccount(tx, event.at, data);
     case 'batch_opened':
       return rebuild.addBatch(tx, event, data);
@@ -55,14 +59,14 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return rebuild.applyRescue(tx, event.at, data);
     case 'operation_evidence':
       await rebuild.applyEvidence(tx, event.at, data);
-      return rebuild.addEntries(tx, event.at, data.entries);
+      return bookings.add(event.at, data.entries);
     case 'operations_rechecked':
       return rebuild.applyRechecks(tx, event.at, data.operations);
     case 'refund_accepted':
       await rebuild.addRefund(tx, event, data);
-      return rebuild.addEntries(tx, event.at, data.entries);
+      return bookings.add(event.at, data.entries);
     case 'funds_released':
-      return rebuild.addEntries(tx, event.at, data.entries);
+      return bookings.add(event.at, data.entries);
     case 'charge_rerouted':
       await rebuild.applyReroute(tx, data);
       return rebuild.applyReopening(tx, event.at, data);
@@ -76,7 +80,7 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return rebuild.applyCancelRequest(tx, event.at, data);
     case 'operation_canceled':
       await rebuild.applyCancellation(tx, event.at, data);
-      return rebuild.addEntries(tx, event.at, data.entries);
+      return bookings.add(event.at, data.entries);
     case 'seller_changed':
       return payouts.changeSeller(tx, event, data);
     case 'payout_batch_submitted':
@@ -87,7 +91,7 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return payouts.approvePayoutBatch(tx, event, data);
     case 'payouts_decided':
       await payouts.decidePayouts(tx, event.at, data);
-      return rebuild.addEntries(tx, event.at, data.entries);
+      return bookings.add(event.at, data.entries);
     case 'payout_batch_ended':
       return payouts.endPayoutBatch(tx, event.at, data);
     case 'risk_reviewed':

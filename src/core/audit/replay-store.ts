@@ -1,5 +1,6 @@
 /** The SQL of replay: puts back, row by row, what an event says, with its ids and times. */
 import { list, type Tx } from '../db/connection.ts';
+import type { EntryData } from './booking-order.ts';
 
 type Json = Readonly<Record<string, string | number | boolean | null>>;
 type Happened = { readonly at: string; readonly principal: string; readonly paymentId: bigint | null };
@@ -344,13 +345,6 @@ export async function applyCancellation(tx: Tx, at: string, c: Json): Promise<vo
      where id = ${c.operation!}::text::bigint`;
   await removeJob(tx, String(c.operation));
 }
-
-type EntryData = {
-  readonly id: string;
-  readonly cause: string;
-  readonly kind: string;
-  readonly postings: readonly (readonly [string, string, string, string, boolean])[];
-};
 
 export async function addEntries(tx: Tx, at: string, entries: readonly EntryData[]): Promise<void> {
   for (const entry of entries) {

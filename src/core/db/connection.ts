@@ -80,6 +80,8 @@ export type Tx = Queryable & { readonly sql: postgres.TransactionSql<Parsers>; r
 
 export type Db = Queryable & {
   readonly sql: Sql;
+  /** How long this pool lets a server be silent (ms); the driver looks at it each time. */
+  readonly silence: { limitMs: number };
   close(): Promise<void>;
 };
 
@@ -94,6 +96,8 @@ export type OpenOptions = {
   /** False behind a pooler in transaction mode, which loses named statements and start-up parameters. */
   readonly prepare?: boolean;
   readonly applicationName?: string;
+  /** Longest silence of a server that has a statement in hand (ms). */
+  readonly silenceLimitMs?: number;
   /**
    * `keyed` (default): every statement finds its rows by key. `report`: statements read whole tables.
    */
@@ -102,6 +106,14 @@ export type OpenOptions = {
 
 /** A query that runs this long is stuck: every statement of ours is bounded (ms). */
 const STATEMENT_TIMEOUT_MS = 60_000;
+/**
+ * A server that has a statement in hand and says nothing for this long is not there any more, whatever TCP thinks (ms):
+ * by then it would have cancelled the statement by itself. {@link readSnapshot}, whose statements may take longer, waits
+ * longer.
+ */
+const SILENCE_LIMIT_MS = STATEMENT_TIMEOUT_MS + 5_000;
+/** An idle connection is asked for a sign of life by TCP after so long (s): listeners wait for days. */
+const KEEP_ALIVE_S = 30;
 /** Nobody holds a row for this long on purpose (ms). */
 const LOCK_TIMEOUT_MS = 10_000;
 /**
@@ -125,8 +137,13 @@ export const BOOK_NAME = /^[a-z_][a-z0-9_]{0,39}$/;
 /** Opens a pool without looking at what is on the other side; connects at the first query. */
 export function connect(options: OpenOptions): Db {
   const prepare = options.prepare ?? true;
+  const silence = { limitMs: options.silenceLimitMs ?? SILENCE_LIMIT_MS };
+  // The driver's types do not know the option that bin/patch-postgres.mjs adds.
+  const patched: object = { silence };
   const sql = postgres({
     connect_timeout: CONNECT_TIMEOUT_S,
+    keep_alive: KEEP_ALIVE_S,
+    ...patched,
     ...(options.connection as object),
     max: options.max,
     prepare,
@@ -163,6 +180,7 @@ export function connect(options: OpenOptions): Db {
   }) as unknown as Sql;
   return {
     sql,
+    silence,
     t: tablesOf(sql, options.book),
     book: options.book,
     accountIds: new Map(),
@@ -247,6 +265,10 @@ export function asOperatorError(error: unknown, options: Pick<OpenOptions, 'conn
       return because(
         `No database answers at ${where} (${code}). Start it (the embedded one: paygate db start), or correct PAYGATE_DATABASE_URL.`,
       );
+    case 'CONNECTION_SILENT':
+      return because(
+        `The database at ${where} took the connection and fell silent (${code}). Look whether it still runs and whether a firewall stands between; then run the command again.`,
+      );
     case 'ECONNRESET':
     case 'CONNECTION_CLOSED':
     case 'CONNECTION_DESTROYED':
@@ -283,9 +305,15 @@ export function isConnectionError(error: unknown): boolean {
     code.startsWith('08') ||
     code.startsWith('57P') ||
     code === '53300' ||
-    ['CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT'].includes(code) ||
+    ['CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'CONNECTION_SILENT'].includes(code) ||
+    code === 'CONNECT_TIMEOUT' ||
     ['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH'].includes(code)
   );
+}
+
+/** True when the server has run out of something (disk, memory, connections): nobody's statement is at fault. */
+export function isResourceError(error: unknown): boolean {
+  return errorCode(error)?.startsWith('53') ?? false;
 }
 
 /** True for what a second try cures: serialisation failure, deadlock, lock not free in time. */
@@ -347,12 +375,19 @@ export async function withinSavepoint<T>(tx: Tx, work: (tx: Tx) => Promise<T>): 
  * @param timeoutMs longest time of one statement
  */
 export async function readSnapshot<T>(db: Db, timeoutMs: number, work: (tx: Tx) => Promise<T>): Promise<T> {
-  return (await db.sql.begin('isolation level repeatable read read only', async (sql) => {
-    const tx: Tx = { ...db, sql: sql as unknown as Tx['sql'], inTransaction: true };
-    await tx.sql`select set_config('statement_timeout', ${`${timeoutMs}ms`}, true),
-                        set_config('enable_seqscan', 'on', true), set_config('random_page_cost', '4', true)`;
-    return work(tx);
-  })) as T;
+  const { silence } = db;
+  const before = silence.limitMs;
+  silence.limitMs = Math.max(before, timeoutMs + SILENCE_LIMIT_MS - STATEMENT_TIMEOUT_MS);
+  try {
+    return (await db.sql.begin('isolation level repeatable read read only', async (sql) => {
+      const tx: Tx = { ...db, sql: sql as unknown as Tx['sql'], inTransaction: true };
+      await tx.sql`select set_config('statement_timeout', ${`${timeoutMs}ms`}, true),
+                          set_config('enable_seqscan', 'on', true), set_config('random_page_cost', '4', true)`;
+      return work(tx);
+    })) as T;
+  } finally {
+    silence.limitMs = before;
+  }
 }
 
 /** How long this transaction waits for a lock (ms) before it fails with 55P03. */

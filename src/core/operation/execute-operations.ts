@@ -9,7 +9,7 @@ import type { Connector, EnquiryReply, StoredAttempt } from '../psp/psp.ts';
 import { type ClaimedJob, claimJobs, type JobAction, type LanePlace } from '../queue/queue-store.ts';
 import { type Applied, applyFindings } from './apply-findings.ts';
 import { isPastKeyWindow } from './decide.ts';
-import { merge, weightOf } from './evidence.ts';
+import { type Evidence, merge, weightOf } from './evidence.ts';
 import { listEvidence } from './operation-store.ts';
 import type { Finding, FindingContext } from './verdict.ts';
 
@@ -23,7 +23,12 @@ export type ExecutorContext = FindingContext & {
 const CONNECTOR_GRACE_MS = 5_000;
 
 /** A claimed job and what to do with it now. */
-export type Task = { readonly job: ClaimedJob; readonly todo: 'send' | 'enquire' | 'cancel' | 'fold' };
+export type Task = {
+  readonly job: ClaimedJob;
+  readonly todo: 'send' | 'enquire' | 'cancel' | 'fold';
+  /** The PSP's name of it, where an answer has told it. */
+  readonly pspReference: string | null;
+};
 
 /**
  * Step 1. Claims what can be sent now, from the front of the lane or behind a place in it. Before anything is sent again, what was stored meanwhile is folded:
@@ -39,23 +44,25 @@ export async function claimTasks(
   const { db, daemonId, principal } = context;
   const jobs = await claimJobs(db, { lane, limit, daemonId: daemonId(), principal, after });
   const resends = jobs.filter((job) => job.sends > 1 || job.action !== 'send');
-  const told =
+  const told: ReadonlyMap<bigint, readonly Evidence[]> =
     resends.length === 0 ? new Map() : Map.groupBy(await listEvidence(db, resends), (e) => e.operationId);
   return jobs.map((job) => {
-    if (job.action === 'recheck') return { job, todo: 'enquire' as const };
     const evidence = told.get(job.operationId) ?? [];
+    const pspReference = evidence.findLast((item) => item.pspReference !== null)?.pspReference ?? null;
+    const task = { job, pspReference };
+    if (job.action === 'recheck') return { ...task, todo: 'enquire' as const };
     const known = evidence.length === 0 ? null : merge(evidence).kind;
     const weight = known === null ? null : weightOf(known);
-    if (weight === 'moved' || weight === 'refused') return { job, todo: 'fold' as const };
+    if (weight === 'moved' || weight === 'refused') return { ...task, todo: 'fold' as const };
     const { canEnquire } = connector.capabilities;
-    if (job.action === 'cancel' && known === 'awaiting_customer') return { job, todo: 'cancel' as const };
+    if (job.action === 'cancel' && known === 'awaiting_customer') return { ...task, todo: 'cancel' as const };
     if (weight === 'held') {
       // Word comes from outside where the PSP cannot be asked; there is nothing to do but look at what is stored.
-      return { job, todo: canEnquire[job.operationKind] ? ('enquire' as const) : ('fold' as const) };
+      return { ...task, todo: canEnquire[job.operationKind] ? ('enquire' as const) : ('fold' as const) };
     }
     // The PSP may have forgotten the key. Where nothing ever reached it there is no key to forget.
     const forgotten = weight === 'doubt' && isPastKeyWindow(job.firstSentAgoMs, connector.capabilities);
-    return { job, todo: forgotten || job.action !== 'send' ? ('enquire' as const) : ('send' as const) };
+    return { ...task, todo: forgotten || job.action !== 'send' ? ('enquire' as const) : ('send' as const) };
   });
 }
 
@@ -72,6 +79,7 @@ export async function callPsp(
     idempotencyKey: job.idempotencyKey,
     request: job.request,
     reference: formatId('operation', job.operationId),
+    pspReference: task.pspReference,
   };
   try {
     return await within(timeoutMs + CONNECTOR_GRACE_MS, callConnector(connector, task, attempt, timeoutMs));

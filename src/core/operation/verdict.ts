@@ -305,8 +305,7 @@ function evidenceKindOf(
     const isDone = subject.subState === 'succeeded' && subject.attemptState === 'succeeded';
     return isDone && right === 'held' && finding.held?.action === 'recheck' ? 'reversed' : 'declined';
   }
-  const cameBack = subject.kind === 'payout' && reply.cameBack === true;
-  return cameBack || publicStateOf(subject.subState) === 'SUCCESS' ? 'reversed' : 'declined';
+  return reply.isUndone === true || publicStateOf(subject.subState) === 'SUCCESS' ? 'reversed' : 'declined';
 }
 
 /** A PSP's text of any kind must never be the reason that its answer is lost: PostgreSQL takes no NUL. */

@@ -44,7 +44,7 @@ const RETURNED = {
   reason: 'returned',
   mayRetryAsNew: false,
   pspReference: 'T1',
-  cameBack: true,
+  isUndone: true,
 } as const;
 
 type Sent = { readonly account: string; readonly seller: string; readonly operationId: bigint };

@@ -143,10 +143,10 @@ describe('a transfer', () => {
     ['returned', [], true],
     ['failed', [{ status: 'authorised' }], undefined],
     ['failed', [{ status: 'authorised' }, { status: 'booked' }], true],
-  ])('that is %s after %j had moved before: %s', (status, events, cameBack) => {
+  ])('that is %s after %j had moved before: %s', (status, events, isUndone) => {
     const reply = replyOfTransfer({ id: 'T1', reference: 'op_12', status, events }, EXPECTED);
     expect(reply).toMatchObject({ kind: 'declined' });
-    expect('cameBack' in reply ? reply.cameBack : undefined).toBe(cameBack);
+    expect('isUndone' in reply ? reply.isUndone : undefined).toBe(isUndone);
   });
 
   test('refused for lack of funds may be made again when there are some', () => {

@@ -280,7 +280,7 @@ export function replyOfTransfer(answer: JsonObject, expected: ExpectedAnswer): R
     reason: clean(reason),
     mayRetryAsNew: reason === 'notEnoughBalance',
     pspReference,
-    ...(CAME_BACK.has(status) || wasBooked(answer) ? { cameBack: true } : {}),
+    ...(CAME_BACK.has(status) || wasBooked(answer) ? { isUndone: true } : {}),
   };
 }
 

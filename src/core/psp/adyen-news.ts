@@ -49,11 +49,11 @@ function saysAdyen(
   switch (type) {
     case 'AUTHORISATION':
     case 'REFUND':
-      return success ? { kind: 'succeeded', pspReference } : undone(event);
-    // The refund had been told as done; the money came back.
+      return success ? { kind: 'succeeded', pspReference } : failed(event);
+    // The refund had been told as done; the money came back. Adyen's webhooks keep no order.
     case 'REFUND_FAILED':
     case 'REFUNDED_REVERSED':
-      return undone(event);
+      return { ...failed(event), isUndone: true };
     // The payment had been told as done; it was never captured, or taken back.
     case 'CAPTURE_FAILED':
     case 'CANCELLATION':
@@ -66,8 +66,13 @@ function saysAdyen(
   }
 }
 
-function undone({ type, pspReference }: Pick<AdyenEvent, 'type' | 'pspReference'>): Reply {
-  return { kind: 'declined', reason: `webhook ${type}`, mayRetryAsNew: false, pspReference };
+function failed({ type, pspReference }: Pick<AdyenEvent, 'type' | 'pspReference'>) {
+  return {
+    kind: 'declined',
+    reason: `webhook ${type}`,
+    mayRetryAsNew: false,
+    pspReference,
+  } as const satisfies Reply;
 }
 
 /** Null where it is about none, or names no payment. */

@@ -39,7 +39,7 @@ describe('a closed breaker', () => {
 
   test('opens at once on a configuration error, and says what to fix', () => {
     const state = stateAfter(times(1, 'config_error'), 1_000);
-    expect(state.openUntilMs).toBe(11_000);
+    expect(state.openUntilMs).toBe(2_000);
     expect(state.reason).toBe('401: set the key');
   });
 
@@ -85,14 +85,24 @@ describe('an open breaker', () => {
     expect(stateAfter(times(12, 'unknown'), 0, closed).openUntilMs).toBe(500);
   });
 
-  test('on a configuration error looks again every ten seconds until it is repaired', () => {
+  test('on a configuration error looks again after a second, then every few seconds, with one call at a time', () => {
+    const pauses: number[] = [];
     let state = stateAfter(times(1, 'config_error'));
-    for (let nowMs = 10_000; nowMs < 60_000; nowMs += 10_000) {
+    for (let i = 0; i < 6; i += 1) {
+      const nowMs = state.openUntilMs!;
+      expect(allowance(state, nowMs - 1, 0)).toBe(0);
       expect(allowance(state, nowMs, 0)).toBe(1);
+      expect(allowance(state, nowMs, 1)).toBe(0);
       state = noteReply(state, REPLY.config_error, nowMs);
-      expect(state.openUntilMs).toBe(nowMs + 10_000);
+      pauses.push(state.openUntilMs! - nowMs);
     }
+    expect(pauses).toEqual([2_000, 4_000, 5_000, 5_000, 5_000, 5_000]);
     expect(noteReply(state, REPLY.succeeded, 60_000)).toEqual(CLOSED);
+  });
+
+  test('is not prolonged by the 401s of calls that were under way when the first one came', () => {
+    const state = stateAfter(times(1, 'config_error'));
+    expect(stateAfter(times(30, 'config_error'), 900, state).openUntilMs).toBe(1_000);
   });
 
   test('is not opened earlier than the PSP asked by another kind of error that comes in meanwhile', () => {

@@ -11,8 +11,13 @@ const RATE_LIMIT_WEIGHT = 4;
 /** First pause (ms); doubles with each failed probe. */
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
-/** A wrong key does not heal by itself: look again only this often (ms). */
-const CONFIG_PAUSE_MS = 10_000;
+/**
+ * Pauses after a configuration error (ms): the first, and the longest that it doubles to. A single 401 may be the PSP's
+ * own trouble, and a key that is repaired there should work at once; one refused call every five seconds burns no
+ * attempt and no patience of the PSP. Longer pauses only keep a lane closed that works again.
+ */
+const FIRST_CONFIG_PAUSE_MS = 1_000;
+const LONGEST_CONFIG_PAUSE_MS = 5_000;
 /** Longest pause that a PSP may ask for by Retry-After (ms). */
 const LONGEST_RETRY_AFTER_MS = 60_000;
 
@@ -38,11 +43,7 @@ export function allowance(state: BreakerState, nowMs: number, inFlight: number):
 export function noteReply(state: BreakerState, reply: EnquiryReply, nowMs: number): BreakerState {
   switch (reply.kind) {
     case 'config_error':
-      return {
-        ...state,
-        openUntilMs: Math.max(state.openUntilMs ?? 0, nowMs + CONFIG_PAUSE_MS),
-        reason: `${reply.reason}: ${reply.fix}`,
-      };
+      return noteConfigError(state, `${reply.reason}: ${reply.fix}`, nowMs);
     case 'rate_limited': {
       const askedMs = Math.min(reply.retryAfterMs ?? FIRST_PAUSE_MS, LONGEST_RETRY_AFTER_MS);
       return noteFailure(state, reply.reason, nowMs, RATE_LIMIT_WEIGHT, askedMs);
@@ -53,6 +54,17 @@ export function noteReply(state: BreakerState, reply: EnquiryReply, nowMs: numbe
     default:
       return CLOSED;
   }
+}
+
+/** Opens at once; calls that were under way when it opened do not prolong it, only a failed probe does. */
+function noteConfigError(state: BreakerState, reason: string, nowMs: number): BreakerState {
+  const { openUntilMs } = state;
+  if (openUntilMs !== null && nowMs < openUntilMs) return { ...state, reason };
+  const pauseMs =
+    openUntilMs === null
+      ? FIRST_CONFIG_PAUSE_MS
+      : Math.min(Math.max(state.pauseMs * 2, FIRST_CONFIG_PAUSE_MS), LONGEST_CONFIG_PAUSE_MS);
+  return { ...state, openUntilMs: nowMs + pauseMs, pauseMs, reason };
 }
 
 function noteFailure(

@@ -61,6 +61,8 @@ export type StoredAttempt = {
   readonly request: string;
   /** Our reference at the PSP (the operation's public id): enquiries look for it. */
   readonly reference: string;
+  /** The PSP's own name of it, where an answer has told it: an enquiry then asks for that alone. */
+  readonly pspReference?: string | null;
 };
 
 /** When the attempt was first and last sent, by database time, ISO 8601; bounds the enquiry's listing. */
@@ -86,8 +88,8 @@ export type Reply =
       /** True where the PSP's advice allows another attempt (soft decline). */
       readonly mayRetryAsNew: boolean;
       readonly pspReference: string | null;
-      /** Of payouts only: the PSP says that the money had moved before it came back. */
-      readonly cameBack?: true;
+      /** Of refunds and payouts: it had been done and was undone. So it stays, also where the word that it was done comes after. */
+      readonly isUndone?: true;
     }
   | { readonly kind: 'rejected'; readonly reason: string }
   | { readonly kind: 'pending'; readonly pspReference: string }

@@ -101,6 +101,7 @@ async function enquire(
   if (search === null) return { kind: 'unknown', reason: NOT_A_REQUEST, next: 'enquire', retryAfterMs: null };
   return enquireStripe({
     search,
+    known: attempt.pspReference ?? null,
     deadlineMs,
     get: (path, callDeadlineMs) => get(stripe, path, callDeadlineMs),
   });

@@ -40,6 +40,7 @@ async function enquire(
       { firstSentAt: '2026-11-23T10:00:00.400Z', lastSentAt: '2026-11-23T10:30:00.400Z' },
       30_000,
     ),
+    known: null,
     deadlineMs: 10_000,
     async get(path): Promise<GetResult> {
       const decoded = decodeURIComponent(path);
@@ -64,6 +65,30 @@ describe('the window', () => {
     const from = Date.parse('2026-11-23T09:55:00Z') / 1000;
     const to = Date.parse('2026-11-23T10:35:31Z') / 1000;
     expect(paths[1]).toBe(`/v1/payment_intents?limit=100&created[gte]=${from}&created[lte]=${to}`);
+  });
+});
+
+describe('an object whose name is known', () => {
+  test('is asked for by it, and nothing else is', async () => {
+    const { reply, paths } = await enquire(() => intent('pi_7', 'requires_payment_method'), {
+      known: 'pi_7',
+    });
+    expect(reply).toMatchObject({ kind: 'declined', pspReference: 'pi_7' });
+    expect(paths).toEqual(['/v1/payment_intents/pi_7']);
+  });
+
+  test('that is not there, or not ours, is looked for as if the name were not known', async () => {
+    const missing: CallFailure = {
+      ...{ kind: 'refused', statusCode: 404, headers: {}, type: 'invalid_request_error' },
+      ...{ code: 'resource_missing', declineCode: null, adviceCode: null, message: 'm', intent: null },
+    };
+    for (const wrong of [missing, intent('pi_7', 'succeeded', OTHER)]) {
+      const { reply } = await enquire(
+        (path) => (path.endsWith('/pi_7') ? wrong : listing([intent('pi_8', 'processing')])(path)),
+        { known: 'pi_7' },
+      );
+      expect(reply).toEqual({ kind: 'pending', pspReference: 'pi_8' });
+    }
   });
 });
 
@@ -247,7 +272,7 @@ describe('a payout', () => {
     [false, { kind: 'succeeded', pspReference: 'tr_1', arrived: true }],
     [
       true,
-      { kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: 'tr_1', cameBack: true },
+      { kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: 'tr_1', isUndone: true },
     ],
   ])('is looked for in its group (reversed: %s)', async (reversed, expected) => {
     const { reply, paths } = await enquire(() => list([transfer(reversed)]), { search });

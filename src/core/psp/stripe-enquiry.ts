@@ -24,6 +24,8 @@ const MAX_CANDIDATES = 5;
 
 export type StripeEnquiry = {
   readonly search: StripeSearch;
+  /** Stripe's name of the object, where an answer has told it before. */
+  readonly known: string | null;
   /** For the whole enquiry, from now, in ms. */
   readonly deadlineMs: number;
   /** One GET. Never throws for a failed call. */
@@ -54,6 +56,8 @@ class EnquiryEnded extends Error {
 export async function enquireStripe(enquiry: StripeEnquiry): Promise<EnquiryReply> {
   const getWithin = createRetryingGet(enquiry);
   try {
+    const known = await readKnown(enquiry, getWithin).catch(unlessInDoubt);
+    if (known !== null) return known;
     const succeeded = await findByTransferGroup(enquiry.search, getWithin).catch(unlessInDoubt);
     if (succeeded !== null) return succeeded;
     return judge(await listObjects(enquiry.search, getWithin), enquiry.search);
@@ -101,6 +105,16 @@ export function asEvidence(reply: Reply, call: 'enquiry' | 'cancellation' = 'enq
 
 function doubt(reason: string, retryAfterMs: number | null = null): Reply {
   return { kind: 'unknown', reason, next: 'enquire', retryAfterMs };
+}
+
+/**
+ * The object itself, where its name is known: one call instead of a listing of everything that was made in its window,
+ * which a busy account with a slow PSP may not get to the end of. Null: not known, or it is about something else.
+ */
+async function readKnown({ search, known }: StripeEnquiry, get: Get): Promise<Reply | null> {
+  if (known === null) return null;
+  const object = await get(`${search.path}/${encodeURIComponent(known)}`);
+  return search.isOurs(object) ? search.replyOf(object) : null;
 }
 
 /**

@@ -28,7 +28,7 @@ test('created is succeeded, and has arrived: no later event tells of it', () => 
 test('reversed in full is declined, and had moved before', () => {
   expect(replyOfTransfer(transfer({ reversed: true, amount_reversed: 700 }), EXPECTED)).toEqual({
     ...{ kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: 'tr_1' },
-    cameBack: true,
+    isUndone: true,
   });
 });
 

@@ -24,7 +24,7 @@ export function replyOfTransfer(answer: unknown, expected: ExpectedTransfer): Re
     return senseless(`${id} went to ${String(object.destination)}, not to ${expected.destination}`);
   if (typeof object.reversed !== 'boolean') return senseless(`${id} does not say whether it was reversed`);
   if (object.reversed)
-    return { kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: id, cameBack: true };
+    return { kind: 'declined', reason: 'reversed', mayRetryAsNew: false, pspReference: id, isUndone: true };
   return object.amount_reversed === undefined || object.amount_reversed === 0
     ? { kind: 'succeeded', pspReference: id, arrived: true }
     : {

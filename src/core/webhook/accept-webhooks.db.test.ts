@@ -18,7 +18,10 @@ import {
   turn,
   uniqueName,
 } from '../../testing/fixtures.ts';
-import { callPsp, claimTasks } from '../operation/execute-operations.ts';
+import { type Db, transact } from '../db/connection.ts';
+import { applyFindings } from '../operation/apply-findings.ts';
+import { callPsp, claimTasks, findingOf } from '../operation/execute-operations.ts';
+import { newsOfAdyen } from '../psp/adyen-news.ts';
 import { laneOf } from '../queue/job.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
@@ -55,8 +58,8 @@ async function chargeThatTold(reply: ReplyKind): Promise<QueuedCharge & { accoun
   return { ...charge, account };
 }
 
-/** A refund of it that has succeeded. */
-async function refunded(): Promise<{ account: string; operationId: bigint }> {
+/** A refund of a charge, after one call that told `reply`. */
+async function refunded(reply: ReplyKind = 'succeeded'): Promise<{ account: string; operationId: bigint }> {
   const { account, orderId } = await chargeThatTold('succeeded');
   const context = {
     policy: { fee: 'proportional', overdraw: 'allowed' } as const,
@@ -73,9 +76,70 @@ async function refunded(): Promise<{ account: string; operationId: bigint }> {
   };
   const [result] = await submitRefunds(book.db, context, [request]);
   if (result?.kind !== 'accepted') throw new Error('not accepted');
-  await turn(await startTestDaemon(book.db), account, scriptedConnector([REPLY.succeeded]));
+  await turn(await startTestDaemon(book.db), account, scriptedConnector([REPLY[reply]]));
   return { account, operationId: result.refund.operationId };
 }
+
+test('news that meets an answer being recorded goes on from the fence and the sends that it leaves', async () => {
+  const { account, operationId } = await refunded('pending');
+  await makeDue(book.owner, account);
+  const daemon = await startTestDaemon(book.db);
+  const task = await claimOne(daemon, account);
+  const isRecorded = Promise.withResolvers<void>();
+  const mayCommit = Promise.withResolvers<void>();
+  const recording = transact(book.db, async (tx) => {
+    await applyFindings(tx, daemon.context, [findingOf(task, REPLY.succeeded)]);
+    isRecorded.resolve();
+    await mayCommit.promise;
+  });
+  await isRecorded.promise;
+  const delivered = deliver(account, news(operationId, { type: 'refund.updated' }));
+  await waitForLock(book.owner);
+  mayCommit.resolve();
+  await recording;
+  expect(await delivered).toEqual({ fresh: 1, looks: 1 });
+  const { t } = book.owner;
+  const [left] = await book.owner.sql`
+    select j.action, j.fence as job_fence, o.fence, j.sends as job_sends, a.sends
+      from ${t.job} j
+      join ${t.operation} o on o.id = j.operation_id
+      join ${t.attempt} a on a.operation_id = o.id
+     where o.id = ${operationId}`;
+  const { fence } = task.job;
+  expect(left).toEqual({ action: 'recheck', jobFence: fence, fence, jobSends: 1, sends: 1 });
+});
+
+/** Until somebody waits for a lock of this database. */
+async function waitForLock(owner: Db): Promise<void> {
+  for (let look = 0; look < 200; look += 1) {
+    const [row] = await owner.sql<{ waiting: number }[]>`
+      select count(*)::integer as waiting
+        from pg_stat_activity
+       where datname = current_database() and wait_event_type = 'Lock'`;
+    if (row!.waiting > 0) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error('nobody waits');
+}
+
+test('that a refund was undone stands, also when the word that it was done comes after', async () => {
+  const { account, operationId } = await refunded('pending');
+  const { pspReference } = await standingOf(book.db, operationId);
+  const told = (type: string, success: boolean) => {
+    const event = { id: 'e', operationReference: null, originalReference: null, amount: null, reason: null };
+    const { says } = newsOfAdyen({ ...event, type, success, pspReference: pspReference! });
+    return news(operationId, { type, says, pspReference });
+  };
+  await deliver(account, told('REFUND_FAILED', true));
+  const undone = await standingOf(book.db, operationId);
+  expect(undone).toMatchObject({ subState: 'reversed', attemptState: 'reversed' });
+  await deliver(account, told('REFUND', true));
+  const { subState, entries } = await standingOf(book.db, operationId);
+  expect({ subState, entries }).toEqual({
+    subState: 'reversed',
+    entries: ['refund_reserved', 'refund_succeeded', 'refund_failed_after_success'],
+  });
+});
 
 describe('news of a pending charge', () => {
   test('has it looked at now, once, whatever the webhook says', async () => {

@@ -8,9 +8,10 @@ import { type Db, type Tx, transact } from '../db/connection.ts';
 import { noteDisputes } from '../dispute/note-disputes.ts';
 import { Bug, OperatorError } from '../errors.ts';
 import { applyFindings } from '../operation/apply-findings.ts';
+import { lockOperations } from '../operation/reopening-store.ts';
 import type { Finding, FindingContext } from '../operation/verdict.ts';
 import { laneOf } from '../queue/job.ts';
-import { notifyLane } from '../queue/queue-store.ts';
+import { lockJobs, notifyLane } from '../queue/queue-store.ts';
 import { recheckOperations } from '../queue/rescue-store.ts';
 import { attemptOf, type CanEnquire, effectOf, mayUndo, type WebhookEvent } from './webhook.ts';
 import {
@@ -46,6 +47,10 @@ export async function acceptWebhooks(
   if (events.length > MAX_EVENTS) throw new Bug(`${events.length} events; the limit is ${MAX_EVENTS}`);
   return transact(db, async (tx) => {
     const ids = events.flatMap((event) => event.operationId ?? []);
+    // Whoever records an answer at this moment is waited for: what follows is decided by what stands after it, and a job
+    // that is made here goes on from the fence and the sends that it leaves behind.
+    await lockJobs(tx, ids);
+    await lockOperations(tx, ids);
     const named = new Map(
       (await listNamedOperations(tx, ids))
         .filter((operation) => operation.pspAccounts.includes(pspAccount))

@@ -8,6 +8,7 @@ import { errorCodes, type FastifyInstance, type FastifyReply, type FastifyReques
 import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { maskCardNumbers } from '../../core/payment/card-number.ts';
 import type { Log } from '../log.ts';
+import { createTroubleLog, type TroubleLog } from '../trouble-log.ts';
 import { createBrokenRequests } from './broken-requests.ts';
 import { isLoopbackHostHeader } from './loopback.ts';
 import {
@@ -41,6 +42,8 @@ export type App = ReturnType<typeof createApp>;
 /** A fastify without routes, not yet listening. */
 export function createApp(log: Log, life: Life) {
   const broken = createBrokenRequests();
+  const words = { failed: 'database unavailable', worksAgain: 'database available again' };
+  const tell = { log, trouble: createTroubleLog(log, words) };
   const app = fastify({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
@@ -55,12 +58,15 @@ export function createApp(log: Log, life: Life) {
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
     },
     clientErrorHandler: broken.answer,
-    frameworkErrors: (error, request, reply) => answerError(error, request, reply, log),
+    frameworkErrors: (error, request, reply) => answerError(error, request, reply, tell),
   }).withTypeProvider<ZodTypeProvider>();
   app.server.maxConnections = MAX_CONNECTIONS;
   broken.watch(app.server);
   app.setValidatorCompiler(validatorCompiler);
-  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log));
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, tell));
+  app.addHook('onResponse', async (request, reply) => {
+    if (reply.statusCode < 300 && request.url.startsWith('/v1/')) tell.trouble.worked();
+  });
   addJsonParser(app);
   app.addHook('onRequest', async (request, reply) => {
     const problem = refusalOf(request, life);
@@ -138,13 +144,18 @@ export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply
 }
 
 /** The one place where what was thrown becomes an answer. */
-function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply, log: Log): void {
+function answerError(
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { log, trouble }: { readonly log: Log; readonly trouble: TroubleLog },
+): void {
   // Fastify closes after a refused body; Node reads the rest of it instead, so that the answer is not lost.
   if (reply.hasHeader('connection')) reply.removeHeader('connection');
   const effect: RequestEffect = request.method === 'POST' ? 'writes' : 'reads';
   const problem = problemOf(error, effect) ?? internalError(error, log);
   if (problem.code === 'database_unavailable') {
-    log.warn({ path: request.routeOptions.url, error: shownError(error) }, 'database unavailable');
+    trouble.failed('warn', shownError(error), { path: request.routeOptions.url });
   }
   sendProblem(reply, problem);
 }

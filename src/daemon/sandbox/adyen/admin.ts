@@ -75,6 +75,8 @@ function route(
   switch (call) {
     case 'GET truth':
       return ok({ rows: truthOf(engine.state, query.get('reference')) });
+    case 'GET records':
+      return ok({ records: [...engine.state.all()] });
     case 'GET webhooks': {
       const webhooks = listWebhooks(engine.state, Number(query.get('after') ?? 0), 'good');
       return ok({ hmac_key: SANDBOX_HMAC_KEY, transfer_hmac_key: SANDBOX_TRANSFER_HMAC_KEY, webhooks });
