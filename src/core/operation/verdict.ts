@@ -185,7 +185,9 @@ function toEvidence(
   const late = finding.held !== null && right !== 'held' && finding.source === 'reply';
   const { kind: said, ...rest } = reply;
   // A refund can fail and a payout can come back after they were done; a charge that was done is contradicted.
-  const wasDone = subject.subState === 'succeeded' || ('isUndone' in reply && reply.isUndone);
+  // An enquiry shows what it has become, and stands against every first answer that comes late or is repeated.
+  const isLastWord = finding.source === 'enquiry' || ('isUndone' in reply && reply.isUndone);
+  const wasDone = subject.subState === 'succeeded' || isLastWord;
   const undone = said === 'declined' && subject.kind !== 'charge' && wasDone;
   const kind = undone ? 'reversed' : said;
   return {
