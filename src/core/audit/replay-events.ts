@@ -61,7 +61,7 @@ async function applyEvent(tx: Tx, bookings: Bookings, event: StoredEvent): Promi
       await rebuild.applyEvidence(tx, event.at, data);
       return bookings.add(event.at, data.entries);
     case 'operations_rechecked':
-      return rebuild.applyRechecks(tx, event.at, data.operations);
+      return rebuild.applyRechecks(tx, event.at, data.operations, data.undone ?? []);
     case 'refund_accepted':
       await rebuild.addRefund(tx, event, data);
       return bookings.add(event.at, data.entries);

@@ -190,7 +190,12 @@ export async function applyClaims(tx: Tx, at: string, claim: ClaimData): Promise
      where j.operation_id = c.operation_id`;
 }
 
-export async function applyRechecks(tx: Tx, at: string, operations: readonly string[]): Promise<void> {
+export async function applyRechecks(
+  tx: Tx,
+  at: string,
+  operations: readonly string[],
+  undone: readonly string[],
+): Promise<void> {
   await tx.sql`
     insert into ${tx.t.job} as j (operation_id, kind, attempt_number, lane, action, fence, sends, first_sent_at,
                                   last_sent_at, run_at)
@@ -199,7 +204,10 @@ export async function applyRechecks(tx: Tx, at: string, operations: readonly str
       from ${tx.t.operation} o
       join lateral (select * from ${tx.t.attempt} where operation_id = o.id order by number desc limit 1) a on true
      where o.id = any(${list(operations)}::bigint[])
-        on conflict (operation_id) do update set run_at = least(j.run_at, ${at}::timestamptz)`;
+        on conflict (operation_id) do update
+       set run_at = least(j.run_at, ${at}::timestamptz),
+           action = case when j.action = 'send' and j.operation_id = any(${list(undone)}::bigint[]) then 'enquire'
+                         else j.action end`;
 }
 
 type RescueData = Json & { readonly job: 'gone' | Json };

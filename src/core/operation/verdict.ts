@@ -150,7 +150,8 @@ export function judge(
   }
   const amiss = letterOfAmiss(finding, subject, evidence, known);
   if (hasEnded(subject)) return afterTheEnd(context, base, { contradicted: knownBefore, amiss });
-  const subState = transition(subject.subState, eventOf(subject, outcome));
+  const event = eventOf(subject, finding, known, outcome);
+  const subState = transition(subject.subState, event === 'declined' ? refusalOf(subject) : event);
   if (subState === null)
     throw new Bug(`${outcome.kind} cannot happen to an operation that is ${subject.subState}`);
   const step =
@@ -159,50 +160,58 @@ export function judge(
     ...base,
     step,
     subState,
-    attemptState: attemptStateOf(isUnmade(subject, outcome) ? 'declined' : outcome.kind),
-    entries: entriesOf(subject, outcome, subState),
+    attemptState: attemptStateOf(event),
+    entries: entriesOf(subject, event, subState),
     letter:
       step?.kind === 'bury'
         ? { code: step.code, reason: step.reason }
-        : (letterOfEnd(subject, outcome, subState) ?? amiss),
+        : (letterOfEnd(subject, outcome, event) ?? amiss),
   };
 }
 
-/** A charge that was taken back before we heard that it was done has not been made. */
-function isUnmade({ kind }: Pick<Subject, 'kind'>, outcome: Outcome): boolean {
-  return kind === 'charge' && outcome.kind === 'reversed';
+/**
+ * What the outcome is to an attempt that is open. One that was taken back before anybody told that it was done has not been
+ * made; a refund or payout that is said to have moved and come back has been both.
+ */
+function eventOf(
+  { kind }: Subject,
+  { reply }: Finding,
+  known: readonly Evidence[],
+  outcome: Outcome,
+): Outcome['kind'] {
+  if (outcome.kind !== 'reversed') return outcome.kind;
+  const saysMoved = reply?.kind === 'declined' && reply.isUndone === true;
+  const hadMoved = saysMoved || known.some((item) => weightOf(item.kind) === 'moved');
+  return kind !== 'charge' && hadMoved ? 'reversed' : 'declined';
 }
 
 /** A charge that was to be canceled, and now certainly has not been made, ends as it was wanted to. */
-function eventOf({ kind, subState, cancelAs }: Subject, outcome: Outcome): OperationEvent {
-  const event = isUnmade({ kind }, outcome) ? 'declined' : outcome.kind;
-  if (event !== 'declined' || cancelAs === null) return event;
-  return transition(subState, cancelAs) === null ? event : cancelAs;
+function refusalOf({ subState, cancelAs }: Subject): OperationEvent {
+  return cancelAs === null || transition(subState, cancelAs) === null ? 'declined' : cancelAs;
 }
 
 /** What the books say of an attempt that was open; of one that moved and came back unseen, both. */
-function entriesOf(subject: Subject, outcome: Outcome, subState: SubState): readonly NewEntry[] {
-  if (hasMoved(outcome)) return [successEntry(subject)];
-  if (outcome.kind === 'reversed' && !isUnmade(subject, outcome))
-    return [successEntry(subject), reversalEntry(subject)];
+function entriesOf(subject: Subject, event: Outcome['kind'], subState: SubState): readonly NewEntry[] {
+  if (hasMoved({ kind: event })) return [successEntry(subject)];
+  if (event === 'reversed') return [successEntry(subject), reversalEntry(subject)];
   return releaseEntries(subject, subState);
 }
 
-function hasMoved({ kind }: Outcome): boolean {
+function hasMoved({ kind }: Pick<Outcome, 'kind'>): boolean {
   return kind === 'succeeded' || kind === 'paid';
 }
 
 /** What a person must hear of an operation that is not buried; null: nothing. */
-function letterOfEnd(subject: Subject, outcome: Outcome, subState: SubState): Verdict['letter'] {
+function letterOfEnd(subject: Subject, outcome: Outcome, event: Outcome['kind']): Verdict['letter'] {
   if (outcome.contradicted) {
     return { code: 'contradicting_evidence', reason: 'the PSP said that it moved and that it did not' };
   }
   // Somebody was promised this money, also where paygate itself asked for the refund.
-  if (subject.kind === 'refund' && subState === 'declined') {
+  if (subject.kind === 'refund' && event === 'declined') {
     const why = outcome.reason ?? 'no reason given';
     return { code: 'refund_declined', reason: `the buyer's money was not given back: ${why}` };
   }
-  return outcome.kind === 'reversed' && subject.kind !== 'charge' ? letterOfReversal(subject, outcome) : null;
+  return event === 'reversed' ? letterOfReversal(subject, outcome) : null;
 }
 
 function letterOfReversal(subject: Subject, outcome: Outcome) {
@@ -305,7 +314,9 @@ function evidenceKindOf(
     const isDone = subject.subState === 'succeeded' && subject.attemptState === 'succeeded';
     return isDone && right === 'held' && finding.held?.action === 'recheck' ? 'reversed' : 'declined';
   }
-  return reply.isUndone === true || publicStateOf(subject.subState) === 'SUCCESS' ? 'reversed' : 'declined';
+  // An enquiry shows what it has become, and stands against every first answer that comes late or is repeated.
+  const isLastWord = finding.source === 'enquiry' || reply.isUndone === true;
+  return isLastWord || publicStateOf(subject.subState) === 'SUCCESS' ? 'reversed' : 'declined';
 }
 
 /** A PSP's text of any kind must never be the reason that its answer is lost: PostgreSQL takes no NUL. */

@@ -201,8 +201,14 @@ export async function buryPoisonJobs(tx: Tx, jobs: readonly RescuedJob[]): Promi
  * Has operations looked at again, now: a job that waits is due, and does what it waited for; whoever has none gets one, above
  * every fence that was given out and with the attempt's own send record, so that no key window starts anew. A job in
  * somebody's hands is left alone: its answer is on the way. An attempt that was never sent is not there to be asked about.
+ * @param undone those whose news tells that they may have been undone: a job that would send again asks instead, because
+ *   the PSP repeats its first answer, of before the news, to a repeated request
  */
-export async function recheckOperations(tx: Tx, operationIds: readonly bigint[]): Promise<readonly bigint[]> {
+export async function recheckOperations(
+  tx: Tx,
+  operationIds: readonly bigint[],
+  undone: readonly bigint[] = [],
+): Promise<readonly bigint[]> {
   if (operationIds.length === 0) return [];
   const { sql, t } = tx;
   const rows = await sql<{ operationId: bigint }[]>`
@@ -219,7 +225,9 @@ export async function recheckOperations(tx: Tx, operationIds: readonly bigint[])
       from wanted
      order by id
         on conflict (operation_id) do update
-       set run_at = least(j.run_at, now())
+       set run_at = least(j.run_at, now()),
+           action = case when j.action = 'send' and j.operation_id = any(${list(undone)}::bigint[]) then 'enquire'
+                         else j.action end
      where j.state = 'ready'
     returning j.operation_id`;
   return rows.map((row) => row.operationId);

@@ -122,6 +122,17 @@ async function waitForLock(owner: Db): Promise<void> {
   throw new Error('nobody waits');
 }
 
+test('news that may undo a refund in doubt has it asked for, not sent again: the PSP would repeat its first answer', async () => {
+  const { account, operationId } = await refunded('unknown');
+  expect((await standingOf(book.db, operationId)).job).toMatchObject({ state: 'ready', action: 'send' });
+  await deliver(account, news(operationId, { type: 'refund.failed', pspReference: 're_1' }));
+  const connector = scriptedConnector([REPLY.declined]);
+  await turn(await startTestDaemon(book.db), account, connector);
+  expect(connector.calls).toEqual(['enquire']);
+  const asked = await standingOf(book.db, operationId);
+  expect(asked).toMatchObject({ subState: 'declined', entries: ['refund_reserved', 'refund_failed'] });
+});
+
 test('that a refund was undone stands, also when the word that it was done comes after', async () => {
   const { account, operationId } = await refunded('pending');
   const { pspReference } = await standingOf(book.db, operationId);

@@ -69,13 +69,15 @@ export async function acceptWebhooks(
       looked.filter((event) => event.says !== null),
     );
     const asked = oneEach(looked.filter((event) => event.says === null));
-    const checked = await recheckOperations(
-      tx,
-      asked.flatMap((event) => event.operationId ?? []),
-    );
+    const undone = asked.flatMap((event) => {
+      const operation = named.get(event.operationId!);
+      return operation !== undefined && mayUndo(event, operation) ? [operation.operationId] : [];
+    });
+    const wanted = asked.flatMap((event) => event.operationId ?? []);
+    const checked = await recheckOperations(tx, wanted, undone);
     await refuseWhatIsLost(tx, asked, named, new Set(checked));
     if (checked.length > 0) {
-      const data = JSON.stringify({ operations: checked.map(String) });
+      const data = JSON.stringify({ operations: checked.map(String), undone: undone.map(String) });
       await insertEvents(tx, context.principal, [{ kind: 'operations_rechecked', paymentId: null, data }]);
       await notifyLane(tx, laneOf(pspAccount, 'online'));
     }
