@@ -197,7 +197,7 @@ function proofOf(proof: Proof, place: number): Markup {
   return html`<article class="proof">
 <h3>${name}: ${word}</h3>
 ${waterfall(`roll-${place}`, `${name}: the receivable rolls forward`, rollSteps(proof))}
-${waterfall(`rest-${place}`, `${name}: what the closing receivable is made of`, restSteps(proof))}
+${restOf(proof, place, name)}
 <table>
 <caption>${`Identities of ${name}`}</caption>
 <tbody>${identitiesOf(proof).map(
@@ -207,6 +207,12 @@ ${waterfall(`rest-${place}`, `${name}: what the closing receivable is made of`, 
   )}</tbody>
 </table>
 </article>`;
+}
+
+function restOf(proof: Proof, place: number, name: string): Markup {
+  const steps = restSteps(proof);
+  if (steps.every(({ minor }) => minor === 0n)) return html`<p class="soft">Nothing is left open.</p>`;
+  return waterfall(`rest-${place}`, `${name}: what the closing receivable is made of`, steps);
 }
 
 function holdsText(holds: boolean | null): Markup {

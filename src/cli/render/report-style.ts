@@ -36,7 +36,7 @@ code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fo
 .yes { color: var(--good); font-weight: 600; } .no { color: var(--bad); font-weight: 600; }
 svg { display: block; width: 100%; height: auto; margin: .25rem 0 .75rem; }
 svg text { font-size: 13px; fill: var(--ink); } svg text.amount { text-anchor: end; font-variant-numeric: tabular-nums; }
-svg.share { height: 1.1rem; } svg .axis { stroke: var(--line); stroke-width: 1; }
+svg.chart { max-width: 760px; } svg.share { height: 1.1rem; } svg .axis { stroke: var(--line); stroke-width: 1; }
 svg .matched { fill: var(--matched); } svg .transit { fill: var(--transit); } svg .break { fill: var(--break); }
 svg .total { fill: var(--total); } svg .fact { fill: var(--fact); } svg .residual { fill: var(--residual); }
 .key { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .35em; background: var(--tone); }
