@@ -26,7 +26,8 @@ type EventKind =
   | 'payout_batch_approved'
   | 'payouts_decided'
   | 'payout_batch_ended'
-  | 'risk_reviewed';
+  | 'risk_reviewed'
+  | 'settlement_alert';
 
 export type NewEvent = {
   readonly kind: EventKind;

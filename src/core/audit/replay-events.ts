@@ -83,6 +83,9 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       return payouts.endPayoutBatch(tx, event.at, data);
     case 'risk_reviewed':
       return rebuild.applyReview(tx, event, data);
+    case 'settlement_alert':
+      // Tells somebody of a file; changes no row.
+      return;
     default:
       return unreachable(event.kind);
   }

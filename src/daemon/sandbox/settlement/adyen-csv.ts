@@ -88,7 +88,7 @@ function cellsOf(row: Row): Cells {
     ...(isCharge ? { 'Commission (NC)': amountText(row.fee, unit) } : {}),
     ...(!isCharge && row.fee !== 0 ? { 'Markup (NC)': amountText(row.fee, unit) } : {}),
     'Payment Method Variant': hasPayment ? 'visastandarddebit' : '',
-    'Modification Merchant Reference': row.ours.modification ?? '',
+    'Modification Merchant Reference': row.own.modification ?? '',
     'Batch Number': batchOf(row.atMs),
   };
 }

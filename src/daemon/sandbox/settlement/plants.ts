@@ -147,6 +147,7 @@ function beside(row: Row, kind: Row['kind'], source: string, gross: number): Row
     gross,
     fee: 0,
     net: gross,
+    own: kind === 'transfer_reversal' ? row.own : {},
     atMs: row.atMs + 1_000,
   };
 }
@@ -186,7 +187,7 @@ const KINDS: Readonly<Record<RowPlant, Kind>> = {
     spot: (row) => {
       const source = foreign(row.source);
       const payment = row.payment === row.source ? source : foreign(row.payment ?? '');
-      const made = { ...row, source, payment, charge: source, ours: {}, name: `${row.name}x` };
+      const made = { ...row, source, payment, charge: source, ours: {}, own: {}, name: `${row.name}x` };
       return { instead: [row, made], subject: made, amount: made.gross };
     },
   },

@@ -22,6 +22,7 @@ export type RowKind =
  * @property payment the payment that it belongs to, a charge's own; null for what belongs to none
  * @property charge Stripe's charge of that payment; the same as `payment` at Adyen
  * @property ours what we named the payment by: Stripe's metadata, Adyen's reference under `reference`
+ * @property own what we named the object itself by, where it is not the payment: a refund, a transfer
  * @property net what the file prints as such: gross − fee, unless a fault was planted
  * @property currency ISO 4217 in upper case
  * @property atMs milliseconds since 1970
@@ -34,6 +35,7 @@ export interface Row {
   readonly payment: string | null;
   readonly charge: string | null;
   readonly ours: Readonly<Record<string, string>>;
+  readonly own: Readonly<Record<string, string>>;
   readonly currency: string;
   readonly gross: number;
   readonly fee: number;

@@ -41,6 +41,8 @@ const COLUMNS = [
   'payment_metadata[paygate_order]',
   'payment_metadata[paygate_operation]',
   'payment_metadata[paygate_key]',
+  'refund_metadata[paygate_operation]',
+  'transfer_metadata[paygate_operation]',
 ] as const;
 type Column = (typeof COLUMNS)[number];
 type Cells = Readonly<Partial<Record<Column, string>>>;
@@ -85,7 +87,13 @@ function cellsOf(row: Row, deposits: ReadonlyMap<string, Deposit>): Cells {
     'payment_metadata[paygate_order]': row.ours.paygate_order ?? '',
     'payment_metadata[paygate_operation]': row.ours.paygate_operation ?? '',
     'payment_metadata[paygate_key]': row.ours.paygate_key ?? '',
+    'refund_metadata[paygate_operation]': isRefund(row) ? (row.own.paygate_operation ?? '') : '',
+    'transfer_metadata[paygate_operation]': isRefund(row) ? '' : (row.own.paygate_operation ?? ''),
   };
+}
+
+function isRefund({ kind }: Row): boolean {
+  return kind === 'refund' || kind === 'refund_failure';
 }
 
 function cellsOfDeposit(deposit: Deposit): Cells {

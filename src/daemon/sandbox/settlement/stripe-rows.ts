@@ -56,14 +56,15 @@ function chargeRow(intent: IntentRecord, gross: number): Row {
     ...row('charge', source, intent.currency, gross, feeOfCharge(gross, unit), at * 1_000),
     payment: intent.id,
     charge: source,
-    ours: metadataOf(intent),
+    ours: metadataOf(intent.metadataJson),
   };
 }
 
 /** A refund leaves the balance when it is made, and comes back when it fails. */
 function refundRows(refund: RefundRecord, state: SandboxState): readonly Row[] {
   if (heldByRefund(refund) === 0 && !refund.reached) return [];
-  const of = ofCharge(refund.intentId, refund.chargeNumber, state);
+  const own = metadataOf(refund.metadataJson);
+  const of = { ...ofCharge(refund.intentId, refund.chargeNumber, state), own };
   const atMs = refund.created * 1_000;
   const made = { ...row('refund', refund.id, refund.currency, -refund.amount, 0, atMs), ...of };
   if (heldByRefund(refund) > 0) return [made];
@@ -73,10 +74,15 @@ function refundRows(refund: RefundRecord, state: SandboxState): readonly Row[] {
 
 function transferRows(transfer: TransferRecord): readonly Row[] {
   const { currency } = transfer;
-  const made = row('transfer', transfer.id, currency, -transfer.amount, 0, transfer.created * 1_000);
-  const reversals = transfer.reversals.map(({ created, amount }, number) =>
-    row('transfer_reversal', reversalId(transfer.id, number), currency, amount, 0, created * 1_000),
-  );
+  const own = metadataOf(transfer.metadataJson);
+  const made = {
+    ...row('transfer', transfer.id, currency, -transfer.amount, 0, transfer.created * 1_000),
+    own,
+  };
+  const reversals = transfer.reversals.map(({ created, amount }, number) => ({
+    ...row('transfer_reversal', reversalId(transfer.id, number), currency, amount, 0, created * 1_000),
+    own,
+  }));
   return [made, ...reversals];
 }
 
@@ -98,12 +104,12 @@ function ofCharge(intentId: string, number: number, state: SandboxState) {
   return {
     payment: intentId,
     charge: chargeId(intentId, number),
-    ours: intent === null ? {} : metadataOf(intent),
+    ours: intent === null ? {} : metadataOf(intent.metadataJson),
   };
 }
 
-function metadataOf(intent: IntentRecord): Readonly<Record<string, string>> {
-  return JSON.parse(intent.metadataJson) as Record<string, string>;
+function metadataOf(json: string): Readonly<Record<string, string>> {
+  return JSON.parse(json) as Record<string, string>;
 }
 
 function row(
@@ -122,6 +128,7 @@ function row(
     payment: null,
     charge: null,
     ours: {},
+    own: {},
     currency: currency.toUpperCase(),
     gross,
     fee,
