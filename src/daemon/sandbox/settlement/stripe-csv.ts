@@ -45,23 +45,27 @@ const COLUMNS = [
   'transfer_metadata[paygate_operation]',
 ] as const;
 type Column = (typeof COLUMNS)[number];
+/** By this column the two reports are told apart. */
+const BALANCE_COLUMNS = COLUMNS.filter((column) => column !== 'automatic_payout_effective_at_utc');
 type Cells = Readonly<Partial<Record<Column, string>>>;
 
 /** Every row, and a row for each deposit: what the balance comes to. */
 export function stripeBalanceCsv(rows: readonly Row[], deposits: readonly Deposit[]): string {
   const byName = new Map(deposits.map((deposit) => [deposit.name, deposit]));
-  return csv([...rows.map((row) => cellsOf(row, byName)), ...deposits.map(cellsOfDeposit)]);
+  const lines = [...rows.map((row) => cellsOf(row, byName)), ...deposits.map(cellsOfDeposit)];
+  return csv(BALANCE_COLUMNS, lines);
 }
 
 /** The rows that were paid out, with the payout that each is in; payouts have no rows of their own. */
 export function stripePayoutCsv(rows: readonly Row[], deposits: readonly Deposit[]): string {
   const byName = new Map(deposits.map((deposit) => [deposit.name, deposit]));
-  return csv(rows.filter((row) => row.deposit !== null).map((row) => cellsOf(row, byName)));
+  const lines = rows.filter((row) => row.deposit !== null).map((row) => cellsOf(row, byName));
+  return csv(COLUMNS, lines);
 }
 
-function csv(lines: readonly Cells[]): string {
-  const text = [COLUMNS.join(',')];
-  for (const cells of lines) text.push(COLUMNS.map((column) => csvCell(cells[column] ?? '')).join(','));
+function csv(columns: readonly Column[], lines: readonly Cells[]): string {
+  const text = [columns.join(',')];
+  for (const cells of lines) text.push(columns.map((column) => csvCell(cells[column] ?? '')).join(','));
   return `${text.join('\n')}\n`;
 }
 
