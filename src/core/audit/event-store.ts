@@ -26,7 +26,9 @@ type EventKind =
   | 'payout_batch_approved'
   | 'payouts_decided'
   | 'payout_batch_ended'
-  | 'risk_reviewed';
+  | 'risk_reviewed'
+  | 'lines_posted'
+  | 'break_resolved';
 
 export type NewEvent = {
   readonly kind: EventKind;
