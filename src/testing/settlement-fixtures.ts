@@ -53,7 +53,9 @@ export async function charged(
       paymentRequest({ orders: [orderRequest({ money: money((minor / 100).toFixed(2), code) })] }),
     );
     const queued = await queueCharges(db, pspAccount, requests);
-    const tasks = await claim(daemon, pspAccount, AT_ONCE);
+    // Others of the account may be in doubt, and due again: they stay so.
+    const own = new Set(queued.map(({ operationId }) => operationId));
+    const tasks = (await claim(daemon, pspAccount, AT_ONCE)).filter(({ job }) => own.has(job.operationId));
     await recordFindings(
       daemon.context,
       tasks.map((task) => {

@@ -25,6 +25,29 @@ export async function rememberSurplus(tx: Tx, sourceId: number): Promise<void> {
     select id, operation_id from ${tx.t.openItem} where source_id = ${sourceId} and entry_kind = 'surplus_success'`;
 }
 
+/** The second success of an order was shown by a line: it is a break at once, because its item is gone with the match. */
+export async function insertSurplusBreaks(
+  tx: Tx,
+  scope: { readonly sourceId: number; readonly runId: bigint },
+  principal: string,
+): Promise<void> {
+  const { t } = tx;
+  await tx.sql`
+    with added as (
+      insert into ${t.reconBreak} (id, code, severity, source_id, fingerprint, currency, amount_minor, line_id, operation_id, is_of_line,
+                                   opened_run_id)
+      select nextval(${`${tx.book}.object_id`}::regclass), 'duplicate_internal', 'P1', ${scope.sourceId},
+             'duplicate_internal:' || l.id, l.currency, l.gross_minor, l.id, s.operation_id, true, ${scope.runId}
+        from pg_temp.surplus s
+        join ${t.settlementMatch} m on m.item_id = s.id and m.voided_run_id is null
+        join ${t.settlementLine} l on l.id = m.line_id
+       where not exists (select from ${t.reconBreak} b where b.fingerprint = 'duplicate_internal:' || l.id)
+       order by l.id
+      returning id)
+    insert into ${t.breakEvent} (break_id, kind, principal, to_state, run_id)
+    select id, 'opened', ${principal}, 'open', ${scope.runId}::bigint from added`;
+}
+
 /**
  * Candidates that name no operation of ours are looked for by the PSP's name of their payment. The only statement of a run that
  * reads the operations as a whole, and only when there are such lines: an index on that name would slow every recorded outcome.
@@ -32,15 +55,15 @@ export async function rememberSurplus(tx: Tx, sourceId: number): Promise<void> {
 export async function nameOperations(tx: Tx, pspAccount: string): Promise<void> {
   const { t } = tx;
   const [any] = await tx.sql<{ nameless: boolean }[]>`
-    select exists (select from pg_temp.candidate where operation_id is null and main_reference is not null) as nameless`;
+    select exists (select from pg_temp.candidate where operation_id is null and payment_name is not null) as nameless`;
   if (any!.nameless) {
     await tx.sql`
       update pg_temp.candidate c set operation_id = o.id
         from (select min(o.id) as id, o.psp_reference from ${t.operation} o
                where o.psp_account = ${pspAccount} and o.psp_reference in (
-                 select main_reference from pg_temp.candidate where operation_id is null)
+                 select payment_name from pg_temp.candidate where operation_id is null)
                group by o.psp_reference) o
-       where c.operation_id is null and o.psp_reference = c.main_reference`;
+       where c.operation_id is null and o.psp_reference = c.payment_name`;
   }
   await tx.sql`
     update pg_temp.candidate c set op_fits = true
@@ -131,12 +154,6 @@ export async function findLineFaults(tx: Tx, scope: MatchScope): Promise<void> {
         ) as v (code, minor, holds)
        where v.holds`;
   }
-  await tx.sql`
-    insert into pg_temp.found (fingerprint, code, currency, amount_minor, line_id, operation_id, is_of_line)
-    select 'duplicate_internal:' || l.id, 'duplicate_internal', l.currency, l.gross_minor, l.id, s.operation_id, true
-      from pg_temp.surplus s
-      join ${t.settlementMatch} m on m.item_id = s.id and m.voided_run_id is null
-      join ${t.settlementLine} l on l.id = m.line_id`;
   await tx.sql`
     insert into pg_temp.found (fingerprint, code, currency, amount_minor, open_minor, line_id, item_id, operation_id, batch_id,
                                is_of_line)

@@ -3,7 +3,7 @@
  * stays so.
  */
 import type { Tx } from '../db/connection.ts';
-import { nameOperations, rememberSurplus } from './break-store.ts';
+import { insertSurplusBreaks, nameOperations, rememberSurplus } from './break-store.ts';
 import {
   createCandidates,
   dropMatched,
@@ -20,6 +20,7 @@ export type MatchInput = {
   readonly name: string;
   readonly accountCode: string;
   readonly calendar: Calendar;
+  readonly principal: string;
 };
 
 /** Leaves the unmatched lines in the transaction's table of candidates. */
@@ -41,6 +42,7 @@ export async function matchLines(tx: Tx, input: MatchInput): Promise<readonly Ma
     left -= count;
     tallies.push(...matched);
   }
+  if (tallies.length > 0) await insertSurplusBreaks(tx, scope, input.principal);
   if (scope.by === 'psp') await nameOperations(tx, input.name);
   return tallies;
 }

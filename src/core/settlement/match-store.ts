@@ -34,7 +34,8 @@ export async function createCandidates(tx: Tx, scope: MatchScope): Promise<numbe
     l.id, l.kind, l.operation_id, case when ${isConverted(tx)} then l.original_currency else l.currency end as currency,
     case when ${isConverted(tx)} then l.original_minor else ${scope.by === 'psp' ? tx.sql`l.gross_minor` : tx.sql`l.net_minor`} end
       as minor, l.reference, l.our_reference, ${mainReference(tx)} as main_reference, ${isConverted(tx)} as is_converted,
-    false as op_fits`;
+    case when l.kind in ('dispute', 'dispute_reversed') then l.payment_reference else ${mainReference(tx)} end
+      as payment_name, false as op_fits`;
   const unmatched = tx.sql`
     not exists (select from ${t.settlementMatch} m where m.line_id = l.id and m.voided_run_id is null)`;
   await tx.sql`drop table if exists pg_temp.candidate`;

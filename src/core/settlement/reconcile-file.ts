@@ -217,6 +217,7 @@ async function matchAndJudge(tx: Tx, run: Run, file: runs.LoadedFile): Promise<'
     name: source.name,
     accountCode: openAccount(source),
     calendar: run.calendar,
+    principal: request.principal,
   });
   await runs.markMatched(tx, file.runId, answerMatched(file.matched, tallies));
   if (source.kind === 'bank') return 'done';
