@@ -12,6 +12,8 @@ import type { AmountRange, Routing, RoutingRule } from './psp/route.ts';
 import type { RefundPolicy } from './refund/refund.ts';
 import type { RiskRules } from './risk/risk.ts';
 import type { RuleSet } from './risk/rule-set.ts';
+import { settlementSchema, toSettlementPolicy } from './settlement/settlement-config.ts';
+import type { SettlementPolicy } from './settlement/settlement-policy.ts';
 
 const accountSettings = {
   /** A file with the secret key, readable by its owner only; or the variable PAYGATE_PSP_<NAME>_API_KEY. */
@@ -112,6 +114,8 @@ const configSchema = z.strictObject({
       rules_file: z.string().min(1).optional(),
     })
     .prefault({}),
+  /** How PSP accounts settle, and who may write off. */
+  reconcile: settlementSchema,
   http: z
     .strictObject({
       host: z.enum(['127.0.0.1', '::1', 'localhost']).default('127.0.0.1'),
@@ -140,6 +144,7 @@ export type Config = {
   readonly accept: AcceptPolicy | null;
   readonly refunds: RefundPolicy;
   readonly payouts: PayoutPolicy;
+  readonly settlement: SettlementPolicy;
   /** The same as in `accept`, which may be missing. */
   readonly risk: RiskRules;
   readonly http: { readonly host: string; readonly port: number };
@@ -162,6 +167,8 @@ export type ConfigSource = {
   readonly readSecret: (path: string) => string;
   /** Reads and checks a rule file; throws OperatorError when it is not usable. */
   readonly readRules: (path: string) => RuleSet;
+  /** Reads a file that the configuration names and that is no secret; throws OperatorError when it can't be read. */
+  readonly readText: (path: string) => string;
 };
 
 /**
@@ -200,6 +207,12 @@ export function readConfig(source: ConfigSource): Config {
       repeatDays: file.payouts.repeat_days,
       approvalLimits: readAmounts('payouts.approval_limit', file.payouts.approval_limit, faults),
     },
+    settlement: toSettlementPolicy(
+      file.reconcile,
+      readAmounts('reconcile.write_off_limit', file.reconcile.write_off_limit, faults),
+      faults,
+      source.readText,
+    ),
     risk,
     http: { host: file.http.host, port: file.http.port },
     logLevel: file.log.level,
