@@ -124,6 +124,9 @@ function configOf(document: unknown) {
     readRules: (path) => {
       throw new Error(`a chaos run has no rule file ${path}`);
     },
+    readText: (path) => {
+      throw new Error(`no text in ${path}`);
+    },
   });
 }
 

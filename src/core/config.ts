@@ -12,6 +12,12 @@ import type { AmountRange, Routing, RoutingRule } from './psp/route.ts';
 import type { RefundPolicy } from './refund/refund.ts';
 import type { RiskRules } from './risk/risk.ts';
 import type { RuleSet } from './risk/rule-set.ts';
+import {
+  type DropFolder,
+  settlementSchema,
+  toDropFolder,
+  toSettlementPolicy,
+} from './settlement/settlement-config.ts';
 import type { SettlementPolicy } from './settlement/settlement-policy.ts';
 
 const accountSettings = {
@@ -103,17 +109,6 @@ const configSchema = z.strictObject({
       approval_limit: z.record(z.string(), z.string()).default({}),
     })
     .prefault({}),
-  reconcile: z
-    .strictObject({
-      /** Files that are put here are reconciled by a daemon. An absolute path. */
-      drop_folder: z.string().startsWith('/', 'give an absolute path').optional(),
-      /** "02:30" in UTC: files wait until then, and a night without one is an alert; left out: as they come. */
-      nightly: z
-        .string()
-        .regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'give a time like 02:30')
-        .optional(),
-    })
-    .prefault({}),
   release: z.strictObject({ after_days: z.int().min(0).max(365).default(0) }).prefault({}),
   risk: z
     .strictObject({
@@ -124,6 +119,8 @@ const configSchema = z.strictObject({
       rules_file: z.string().min(1).optional(),
     })
     .prefault({}),
+  /** How PSP accounts settle, and who may write off. */
+  reconcile: settlementSchema,
   http: z
     .strictObject({
       host: z.enum(['127.0.0.1', '::1', 'localhost']).default('127.0.0.1'),
@@ -133,9 +130,6 @@ const configSchema = z.strictObject({
     .prefault({}),
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
 });
-
-/** @property nightlyMinute of the UTC day (0–1439) at which files are taken; null: as they come */
-export type DropFolder = { readonly folder: string; readonly nightlyMinute: number | null };
 
 export type Config = {
   readonly env: 'development' | 'production';
@@ -155,11 +149,10 @@ export type Config = {
   readonly accept: AcceptPolicy | null;
   readonly refunds: RefundPolicy;
   readonly payouts: PayoutPolicy;
+  readonly settlement: SettlementPolicy;
   /** The same as in `accept`, which may be missing. */
   readonly risk: RiskRules;
   readonly http: { readonly host: string; readonly port: number };
-  /** How accounts settle and who decides about write-offs. */
-  readonly settlement: SettlementPolicy;
   /** Where settlement files arrive; null: nowhere. */
   readonly dropFolder: DropFolder | null;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
@@ -181,6 +174,8 @@ export type ConfigSource = {
   readonly readSecret: (path: string) => string;
   /** Reads and checks a rule file; throws OperatorError when it is not usable. */
   readonly readRules: (path: string) => RuleSet;
+  /** Reads a file that the configuration names and that is no secret; throws OperatorError when it can't be read. */
+  readonly readText: (path: string) => string;
 };
 
 /**
@@ -219,9 +214,14 @@ export function readConfig(source: ConfigSource): Config {
       repeatDays: file.payouts.repeat_days,
       approvalLimits: readAmounts('payouts.approval_limit', file.payouts.approval_limit, faults),
     },
+    settlement: toSettlementPolicy(
+      file.reconcile,
+      readAmounts('reconcile.write_off_limit', file.reconcile.write_off_limit, faults),
+      faults,
+      source.readText,
+    ),
     risk,
     http: { host: file.http.host, port: file.http.port },
-    settlement: { accounts: new Map(), writeOffLimits: new Map() },
     dropFolder: toDropFolder(file.reconcile),
     logLevel: file.log.level,
   };
@@ -232,12 +232,6 @@ export function readConfig(source: ConfigSource): Config {
 /** Which PSP an account of the book is at; one may have been taken out of the configuration since. */
 export function pspOf(config: Config): (pspAccount: string) => PspAccount['psp'] {
   return (name) => config.pspAccounts.find((account) => account.name === name)?.psp ?? 'stripe';
-}
-
-function toDropFolder({ drop_folder: folder, nightly }: z.infer<typeof configSchema>['reconcile']) {
-  if (folder === undefined) return null;
-  const [hours = 0, minutes = 0] = nightly?.split(':').map(Number) ?? [];
-  return { folder, nightlyMinute: nightly === undefined ? null : hours * 60 + minutes };
 }
 
 function invalid(source: ConfigSource, faults: readonly string[]): OperatorError {

@@ -27,6 +27,8 @@ type EventKind =
   | 'payouts_decided'
   | 'payout_batch_ended'
   | 'risk_reviewed'
+  | 'lines_posted'
+  | 'break_resolved'
   | 'settlement_alert';
 
 export type NewEvent = {

@@ -61,6 +61,8 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
       await rebuild.addRefund(tx, event, data);
       return rebuild.addEntries(tx, event.at, data.entries);
     case 'funds_released':
+    case 'lines_posted':
+    case 'break_resolved':
       return rebuild.addEntries(tx, event.at, data.entries);
     case 'dead_letter_replayed':
     case 'order_retried':

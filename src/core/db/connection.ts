@@ -41,6 +41,17 @@ const TABLES = [
   'risk_key',
   'risk_counter',
   'risk_trace',
+  'settlement_source',
+  'settlement_file',
+  'settlement_batch',
+  'settlement_line',
+  'settlement_line_seen',
+  'settlement_match',
+  'open_item',
+  'reconcile_position',
+  'reconcile_run',
+  'recon_break',
+  'break_event',
 ] as const;
 
 type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`
@@ -348,6 +359,22 @@ export async function readSnapshot<T>(db: Db, timeoutMs: number, work: (tx: Tx) 
                         set_config('enable_seqscan', 'on', true), set_config('random_page_cost', '4', true)`;
     return work(tx);
   })) as T;
+}
+
+/** Longest that a client may be silent inside of a transaction that reads a file (ms): a slow disk, a pipe. */
+const SILENT_READING_MS = 300_000;
+
+/**
+ * For a transaction that works on whole sets of rows: the planner may read whole tables and use this much memory for each sort or
+ * hash. The transaction must hold no lock that others wait for while its client is silent.
+ * @param timeoutMs longest time of one statement
+ */
+export async function workOnSets(tx: Tx, timeoutMs: number): Promise<void> {
+  await tx.sql`
+    select set_config('statement_timeout', ${`${timeoutMs}ms`}, true),
+           set_config('idle_in_transaction_session_timeout', ${`${SILENT_READING_MS}ms`}, true),
+           set_config('enable_seqscan', 'on', true), set_config('enable_mergejoin', 'on', true),
+           set_config('random_page_cost', '1.5', true), set_config('work_mem', '64MB', true), set_config('jit', 'off', true)`;
 }
 
 /** How long this transaction waits for a lock (ms) before it fails with 55P03. */

@@ -113,6 +113,8 @@ export type ReadingEnd =
       readonly faults: readonly FileFault[];
       readonly faultCount: number;
       readonly lineCount: number;
+      /** Of the good rows, where the file could be read to its end: what an import needs that leaves the bad rows out. */
+      readonly summary?: FileSummary;
     };
 
 /**
