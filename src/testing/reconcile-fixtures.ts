@@ -58,7 +58,7 @@ const PROOF_EUR: Proof = {
   receivable: {
     openingMinor: 150_000n,
     factsMinor: 9_879_056n,
-    linesMinor: 9_901_006n,
+    linesMinor: -9_901_006n,
     closingMinor: 128_050n,
   },
   closing: {
@@ -77,7 +77,7 @@ const PROOF_EUR: Proof = {
 const PROOF_JPY: Proof = {
   pspAccount: 'stripe_main',
   currency: JPY,
-  receivable: { openingMinor: 0n, factsMinor: 3_474_980n, linesMinor: 3_474_980n, closingMinor: 0n },
+  receivable: { openingMinor: 0n, factsMinor: 3_474_980n, linesMinor: -3_474_980n, closingMinor: 0n },
   closing: { inTransitMinor: 0n, breaks: [], residualMinor: 0n },
   balance: { mirrorMinor: 3_422_855n, linesMinor: 3_422_855n, statedMinor: null },
   bank: null,

@@ -88,7 +88,7 @@ describe('the page', () => {
     const [proof] = answer.proofs;
     const negative = {
       ...proof!,
-      receivable: { openingMinor: -500n, factsMinor: 100n, linesMinor: 600n, closingMinor: -1_000n },
+      receivable: { openingMinor: -500n, factsMinor: 100n, linesMinor: -600n, closingMinor: -1_000n },
     };
     const page = renderReconcileReport(reconcileAnswer({ proofs: [negative] }));
     const roll = /<svg[^>]*aria-labelledby="roll-0-t[\s\S]*?<\/svg>/.exec(page)![0];

@@ -237,7 +237,7 @@ function rollSteps({ receivable, currency }: Proof): readonly Step[] {
   return [
     total('opening receivable', receivable.openingMinor),
     change('facts booked', receivable.factsMinor, 'fact'),
-    change('lines of files', -receivable.linesMinor, 'matched'),
+    change('lines of files', receivable.linesMinor, 'matched'),
     total('closing receivable', receivable.closingMinor),
   ];
 }

@@ -73,17 +73,18 @@ export type Identity = { readonly name: string; readonly says: string; readonly 
 export function identitiesOf(proof: Proof): readonly Identity[] {
   const { currency, receivable, closing, balance, bank } = proof;
   const text = (minor: bigint) => signedText(minor, currency);
+  const change = (minor: bigint) => changeText(minor, currency);
   const explained = closing.breaks.reduce((sum, { minor }) => sum + minor, closing.inTransitMinor);
   return [
     {
       name: 'receivable rolls forward',
-      says: `${text(receivable.openingMinor)} + facts ${text(receivable.factsMinor)} − lines ${text(receivable.linesMinor)} = ${text(receivable.closingMinor)}`,
+      says: `opening ${text(receivable.openingMinor)}, facts ${change(receivable.factsMinor)}, lines ${change(receivable.linesMinor)}: ${text(receivable.closingMinor)}`,
       holds:
-        receivable.openingMinor + receivable.factsMinor - receivable.linesMinor === receivable.closingMinor,
+        receivable.openingMinor + receivable.factsMinor + receivable.linesMinor === receivable.closingMinor,
     },
     {
       name: 'what is left is explained',
-      says: `in transit ${text(closing.inTransitMinor)} + breaks ${text(explained - closing.inTransitMinor)} + residual ${text(closing.residualMinor)} = ${text(explained + closing.residualMinor)}`,
+      says: `in transit ${text(closing.inTransitMinor)}, breaks ${change(explained - closing.inTransitMinor)}, residual ${text(closing.residualMinor)}: ${text(explained + closing.residualMinor)}`,
       holds: closing.residualMinor === 0n && explained + closing.residualMinor === receivable.closingMinor,
     },
     {

@@ -147,7 +147,7 @@ function beside(row: Row, kind: Row['kind'], source: string, gross: number): Row
     gross,
     fee: 0,
     net: gross,
-    own: kind === 'transfer_reversal' ? row.own : {},
+    own: {},
     atMs: row.atMs + 1_000,
   };
 }

@@ -79,10 +79,10 @@ function transferRows(transfer: TransferRecord): readonly Row[] {
     ...row('transfer', transfer.id, currency, -transfer.amount, 0, transfer.created * 1_000),
     own,
   };
-  const reversals = transfer.reversals.map(({ created, amount }, number) => ({
-    ...row('transfer_reversal', reversalId(transfer.id, number), currency, amount, 0, created * 1_000),
-    own,
-  }));
+  // A reversal has metadata of its own, which nobody gave it: the row does not name the transfer's.
+  const reversals = transfer.reversals.map(({ created, amount }, number) =>
+    row('transfer_reversal', reversalId(transfer.id, number), currency, amount, 0, created * 1_000),
+  );
   return [made, ...reversals];
 }
 
