@@ -28,8 +28,9 @@ export async function matchLines(tx: Tx, input: MatchInput): Promise<readonly Ma
   const { scope, calendar } = input;
   await insertPositions(tx, { id: scope.sourceId, accountCode: input.accountCode });
   const reopened = await reopenReplaced(tx, scope);
-  await gatherItems(tx, scope.sourceId, calendar);
+  // Before the gathering, which would take what is open again for a new fact.
   if (reopened > 0) await restoreItems(tx, scope.sourceId, calendar);
+  await gatherItems(tx, scope.sourceId, calendar);
   await rememberSurplus(tx, scope.sourceId);
   let left = await createCandidates(tx, scope);
   const tallies: MatchedTally[] = [];
