@@ -28,7 +28,6 @@ export async function run(input: DaemonInput): Promise<void> {
       webhookSecrets: new Map(),
       refunds: { fee: 'proportional', overdraw: 'allowed' },
       payouts: { coolingDays: 3, repeatDays: 7, approvalLimits: new Map() },
-      settlement: { accounts: new Map(), writeOffLimits: new Map() },
       accept: POLICY,
       risk: POLICY.risk,
       http: { host: '127.0.0.1', port: 0 },

@@ -21,7 +21,7 @@ import { MAX_LIMIT } from '../commands/options.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
 import { breakJson, breakTable } from '../render/reconcile-summary.ts';
-import { changeText, codeText, signedText } from '../render/reconcile-words.ts';
+import { changeText, codeText, signedText, waysOut } from '../render/reconcile-words.ts';
 import type { Result } from '../render/render-result.ts';
 import type { Block } from '../render/table.ts';
 import type { Session } from '../session.ts';
@@ -203,14 +203,9 @@ function historyTable(history: readonly BreakEventAnswer[]): Block {
 }
 
 function whatNext(one: BreakAnswer): readonly Block[] {
-  if (one.offers.length === 0) return [];
-  return [
-    { kind: 'line', text: 'What can be done:' },
-    ...one.offers.map(
-      (action): Block => ({
-        kind: 'line',
-        text: `  paygate breaks resolve ${one.id} --as ${action} --reason "…" --dry-run`,
-      }),
-    ),
-  ];
+  const ways = waysOut(one);
+  if (ways.length === 0) return [];
+  return ['What can be done:', ...ways.map((way) => `  ${way}`)].map(
+    (text): Block => ({ kind: 'line', text }),
+  );
 }

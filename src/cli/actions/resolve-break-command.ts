@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { pspOf } from '../../core/config.ts';
+import type { Db } from '../../core/db/connection.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
 import { toMoneyJson } from '../../core/money.ts';
@@ -25,7 +26,7 @@ import { changeText, codeText } from '../render/reconcile-words.ts';
 import type { Block } from '../render/table.ts';
 import { requireReason } from '../require-reason.ts';
 import type { Session } from '../session.ts';
-import { moneyOf, moneyText, requireId, sumUp } from '../words.ts';
+import { moneyOf, moneyText, requireId, sumUp, type Totals } from '../words.ts';
 import { breakResult, requireBreak } from './read-breaks.ts';
 
 export type ResolveBreakFlags = {
@@ -57,12 +58,24 @@ export async function resolveBreakCommand(session: Session, flags: ResolveBreakF
       policy: book.config.settlement,
       capabilitiesOf: (account) => capabilitiesOf(pspOf(book.config)(account)),
     };
-    return decide(session, book, request);
+    return decide(session, book, request, flags.key !== null);
   });
 }
 
-async function decide(session: Session, { db }: Book, request: ResolutionRequest): Promise<number> {
-  const plan = await planResolution(db, request);
+async function decide(
+  session: Session,
+  { db }: Book,
+  request: ResolutionRequest,
+  isNamed: boolean,
+): Promise<number> {
+  let plan: ResolutionPlan;
+  try {
+    plan = await planResolution(db, request);
+  } catch (error) {
+    // What closed it may have been this very decision, by its name: then there is nothing to plan and to confirm.
+    if (!isNamed || !(error instanceof OperatorError) || error.code !== 'break_closed') throw error;
+    return report(session, db, request, await resolveBreak(db, request));
+  }
   session.note(planText(plan));
   await session.show(postingTable(plan));
   if (session.globals.dryRun) {
@@ -73,8 +86,16 @@ async function decide(session: Session, { db }: Book, request: ResolutionRequest
     return EXIT.done;
   }
   await confirm(session, plan);
-  const resolved = await resolveBreak(db, request);
-  const details = await requireBreak(db, plan.break.id);
+  return report(session, db, request, await resolveBreak(db, request));
+}
+
+async function report(
+  session: Session,
+  db: Db,
+  { breakId }: ResolutionRequest,
+  resolved: Resolved,
+): Promise<number> {
+  const details = await requireBreak(db, formatId('reconBreak', breakId));
   const result = breakResult(details);
   await session.print({
     ...result,
@@ -86,10 +107,17 @@ async function decide(session: Session, { db }: Book, request: ResolutionRequest
 
 async function confirm(session: Session, plan: ResolutionPlan): Promise<void> {
   if (SAYING.has(plan.action)) return;
-  const amount = plan.break.amountMinor < 0n ? -plan.break.amountMinor : plan.break.amountMinor;
-  const totals = sumUp([{ amountMinor: amount, currency: plan.break.currency }]);
-  if (plan.action === 'write_off') return confirmTotal(session, totals, 'stdin', 'write off');
+  const totals = totalsOf(plan);
+  if (plan.to === 'written_off') return confirmTotal(session, totals, 'stdin', 'write off');
   await confirmOne(session, plan.entry === null ? 'Close it so?' : 'Book that?', totals);
+}
+
+/** What would be booked; of a decision that books nothing, what the break is about. */
+function totalsOf({ entry, break: one }: ResolutionPlan): Totals {
+  if (entry !== null) return sumUp(entry.postings.map(moneyOf));
+  return sumUp([
+    { amountMinor: one.amountMinor < 0n ? -one.amountMinor : one.amountMinor, currency: one.currency },
+  ]);
 }
 
 function planText({ break: one, action, from, to, secondPerson }: ResolutionPlan): string {

@@ -2,25 +2,11 @@
 import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import { BREAK_CODES } from '../../core/settlement/reconcile-answer.ts';
 import type { Launch } from '../launch.ts';
+import { RESOLUTIONS } from '../render/resolutions.ts';
 import { DEFAULT_LIMIT, nounCommand, readDuration, readLimit } from './options.ts';
 
 const STATES = ['active', 'open', 'acknowledged', 'waiting_psp', 'resolved', 'written_off', 'all'] as const;
 const SEVERITIES = ['P1', 'P2', 'P3', 'P4'] as const;
-const ACTIONS = [
-  'acknowledge',
-  'assign',
-  'wait_for_psp',
-  'accept',
-  'suspense',
-  'adjust',
-  'expense',
-  'write_off',
-  'book_dispute',
-  'link',
-  'reverse',
-  'reopen',
-] as const;
-
 /** Adds the commands to the program; `launch` runs what an action does. */
 export function registerBreaks(program: CommandUnknownOpts, launch: Launch): void {
   const breaks = nounCommand(program, 'breaks', 'mismatches between our books and a file');
@@ -97,7 +83,7 @@ function registerResolve(breaks: CommandUnknownOpts, launch: Launch): void {
     .command('resolve')
     .argument('<break>', 'brk_12')
     .description('decide what becomes of a break')
-    .addOption(new Option('--as <action>', 'what becomes of it').choices(ACTIONS).makeOptionMandatory())
+    .addOption(new Option('--as <action>', 'what becomes of it').choices(RESOLUTIONS).makeOptionMandatory())
     .option('--assignee <name>', 'for --as assign: who works on it')
     .option('--key <text>', 'your name of this decision: the same again does nothing twice')
     .addHelpText('after', RESOLVE_HELP)

@@ -16,11 +16,11 @@ import {
   codeText,
   identitiesOf,
   outcomeText,
-  resolveHint,
   severitiesText,
   signedText,
   statusSentence,
   statusWord,
+  waysOut,
 } from './reconcile-words.ts';
 import { type Bar, bars, type Step, shareBar, waterfall } from './report-charts.ts';
 import { REPORT_STYLE } from './report-style.ts';
@@ -171,7 +171,7 @@ ${cut}
 
 function breakRow(one: BreakAnswer): Markup {
   const assignee = one.assignee === null ? html`` : html`<br/><span class="soft">${one.assignee}</span>`;
-  return html`<tr id="${one.id}"><th scope="row">${one.id}<br/><span class="severity ${one.severity}">${one.severity}</span> ${codeText(one.code)}</th><td class="amount">${changeText(one.amountMinor, one.currency)}</td><td>${one.says}<br/><code>${resolveHint(one)}</code></td>${sideCell(one.external)}${sideCell(one.internal)}<td>${countText(one.ageDays, 'day')}<br/><span class="soft">${one.state}</span>${assignee}</td></tr>
+  return html`<tr id="${one.id}"><th scope="row">${one.id}<br/><span class="severity ${one.severity}">${one.severity}</span> ${codeText(one.code)}</th><td class="amount">${changeText(one.amountMinor, one.currency)}</td><td>${one.says}<br/><code>${waysOut(one)[0] ?? `paygate breaks show ${one.id}`}</code></td>${sideCell(one.external)}${sideCell(one.internal)}<td>${countText(one.ageDays, 'day')}<br/><span class="soft">${one.state}</span>${assignee}</td></tr>
 `;
 }
 

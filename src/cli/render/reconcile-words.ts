@@ -8,6 +8,7 @@ import type {
   Severity,
 } from '../../core/settlement/reconcile-answer.ts';
 import { moneyText } from '../words.ts';
+import { RESOLUTIONS } from './resolutions.ts';
 
 /** "missing external". */
 export function codeText(code: BreakCode): string {
@@ -105,10 +106,14 @@ export function identitiesOf(proof: Proof): readonly Identity[] {
   ];
 }
 
-/** The command that shows what can be done about a break. */
-export function resolveHint(one: BreakAnswer): string {
-  const action = one.offers[0];
-  return action === undefined
-    ? `paygate breaks show ${one.id}`
-    : `paygate breaks resolve ${one.id} --as ${action} --dry-run`;
+/** What can be done about a break, most fitting first: commands, and what only a person can do. */
+export function waysOut(one: BreakAnswer): readonly string[] {
+  return one.offers.map((offer) => {
+    if (RESOLUTIONS.some((action) => action === offer))
+      return `paygate breaks resolve ${one.id} --as ${offer} --reason "…" --dry-run`;
+    const reference = one.external?.reference ?? one.internal?.reference ?? '';
+    return offer === 'refund'
+      ? `give the money back (paygate refunds create, or at the PSP: ${reference})`
+      : `look it up at the PSP: ${reference}`;
+  });
 }

@@ -165,6 +165,12 @@ function plantDeposits(deposits: readonly Deposit[], wish: SettlementWish, unitO
   return { deposits: stated, arrivals, planted, short: [...new Set(short)] };
 }
 
+/** As ISO 4217 counts: 5 ISK are "5", however the PSP writes them. */
 function shownPlant({ amount, currency, ...rest }: Planted, unitOf: UnitOf) {
-  return { ...rest, amount: { amount: amountText(amount, unitOf(currency)), currency } };
+  const { decimals, step } = unitOf(currency);
+  const text =
+    step === 100
+      ? amountText(amount / 100, { decimals: 0, step: 1 })
+      : amountText(amount, { decimals, step });
+  return { ...rest, amount: { amount: text, currency } };
 }
