@@ -62,6 +62,7 @@ export class DropWatch {
   private readonly view: DropFolderView;
   private readonly notBefore = new Map<string, number>();
   private isPrepared = false;
+  private nightFiles = 0;
 
   constructor(options: DropFolderOptions) {
     this.options = options;
@@ -73,8 +74,8 @@ export class DropWatch {
     const { folder, lock } = this.options;
     if (!this.isPrepared) await prepareDropFolder(folder);
     this.isPrepared = true;
-    const files = await this.view.wholeFiles(nowMs);
-    const due = files.filter(({ path }) => (this.notBefore.get(path) ?? 0) <= nowMs);
+    const { whole, growing } = await this.view.look(nowMs);
+    const due = whole.filter(({ path }) => (this.notBefore.get(path) ?? 0) <= nowMs);
     const night = await this.dueNight();
     if (night === 'wait' || (due.length === 0 && night === null)) return;
     if (!(await enterDropFolder(lock))) return;
@@ -83,7 +84,9 @@ export class DropWatch {
         if (isStopped()) return;
         await this.take(file, nowMs);
       }
-      if (night !== null) await this.endNight(night, due.length);
+      this.nightFiles += due.length;
+      // What still grows belongs to this night too.
+      if (night !== null && growing === 0) await this.endNight(night);
     } finally {
       await leaveDropFolder(lock).catch(() => undefined);
     }
@@ -140,12 +143,13 @@ export class DropWatch {
   }
 
   /** A night without any file is one too: somebody should have sent one. */
-  private async endNight(day: string, files: number): Promise<void> {
-    if (files === 0) {
+  private async endNight(day: string): Promise<void> {
+    if (this.nightFiles === 0) {
       this.options.log.error({ day }, 'no settlement file arrived');
       const data = { file: null, source: null, code: 'no_file_arrived', reason: day };
       await this.store({ kind: 'settlement_alert', paymentId: null, data: JSON.stringify(data) });
     }
+    this.nightFiles = 0;
     await writeFile(this.nightPath(), `${day}\n`, { mode: 0o640 });
   }
 

@@ -44,10 +44,10 @@ export class DropFolderView {
   }
 
   /**
-   * Files that are whole, by name.
+   * Files that are whole, by name, and how many still grow.
    * @param nowMs of a clock that never runs backwards
    */
-  async wholeFiles(nowMs: number): Promise<readonly DroppedFile[]> {
+  async look(nowMs: number): Promise<{ readonly whole: readonly DroppedFile[]; readonly growing: number }> {
     const seen = new Map<string, Look>();
     const whole: DroppedFile[] = [];
     for (const file of await listFiles(this.folder)) {
@@ -60,7 +60,7 @@ export class DropFolderView {
       if (nowMs - look.sinceMs >= STABLE_MS) whole.push(file);
     }
     this.looks = seen;
-    return whole;
+    return { whole, growing: seen.size - whole.length };
   }
 }
 
