@@ -308,3 +308,61 @@ describe('the command', () => {
     expect(all.map(({ break_id }) => break_id)).toEqual([one!.break_id]);
   });
 });
+
+/** What docs/reconciliation.md says to do about each. */
+const FIXES: Readonly<Record<string, string>> = {
+  missing_internal: 'suspense',
+  missing_external: 'write_off',
+  amount_mismatch: 'adjust',
+  currency_mismatch: 'suspense',
+  fee_mismatch: 'accept',
+  status_mismatch: 'accept',
+  duplicate_external: 'suspense',
+  refund_missing: 'reverse',
+  refund_unexpected: 'write_off',
+  chargeback_unbooked: 'suspense',
+  refund_and_chargeback: 'suspense',
+  returned_payout: 'suspense',
+  unclassified_line: 'expense',
+  late_adjustment: 'expense',
+  reserve_movement: 'accept',
+  deposit_missing_at_bank: 'write_off',
+  deposit_amount_differs: 'adjust',
+};
+
+describe('one break of each kind', () => {
+  let shop: SettledShop;
+  beforeAll(async () => {
+    shop = await openSettledShop();
+    await trade(shop, { charges: 80, declined: 1, refunds: 4, payouts: 2 });
+    await write(shop, 'files', 3, plants([...ROW_PLANTS, 'deposit_missing', 'deposit_differs']));
+    await shop.json(['reconcile', 'files/stripe-balance.csv'], 1);
+    await letDaysPass(shop);
+    await shop.json(['reconcile', 'files/bank.camt053.xml'], 1);
+  }, 60_000);
+  afterAll(() => shop.close());
+
+  test.each(Object.entries(FIXES))('%s is fixed by "%s"', async (code, action) => {
+    const [one, ...more] = await openBreaks(shop, ['--code', code]);
+    expect(more).toEqual([]);
+    const args = ['breaks', 'resolve', one!.break_id, '--as', action, '--reason', 'as the page says to do'];
+    const plan = await shop.json<{ confirm: string }>([...args, '--dry-run']);
+    expect(await shop.json([...args, '--confirm', plan.confirm])).toMatchObject({ outcome: 'resolved' });
+  });
+
+  test('then nothing is open, the books balance, and the next file closes', async () => {
+    expect(await openBreaks(shop)).toEqual([]);
+    expect(await shop.json(['ledger', 'verify'])).toMatchObject({ verdict: 'balanced' });
+    // A further day of which nothing is wrong.
+    const text = readFileSync(join(shop.folder, 'files/stripe-balance.csv'), 'utf8');
+    const [header, first] = text.split('\n');
+    const row = first!
+      .replace(/txn_\w+/, 'txn_note1')
+      .replace(/,charge,/, ',fee,')
+      .split(',');
+    writeFileSync(join(shop.folder, 'next.csv'), `${header}\n${row.join(',')}\n`);
+    const next = await shop.json<Answer>(['reconcile', 'next.csv']);
+    expect(next).toMatchObject({ status: 'closed', break_count: 0 });
+    expect(next.proofs.every(({ closes }) => closes)).toBe(true);
+  });
+});

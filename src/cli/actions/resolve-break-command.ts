@@ -26,7 +26,7 @@ import { changeText, codeText } from '../render/reconcile-words.ts';
 import type { Block } from '../render/table.ts';
 import { requireReason } from '../require-reason.ts';
 import type { Session } from '../session.ts';
-import { moneyOf, moneyText, requireId, sumUp, type Totals } from '../words.ts';
+import { moneyOf, moneyText, requireId, sumUp, type Totals, totalsCode } from '../words.ts';
 import { breakResult, requireBreak } from './read-breaks.ts';
 
 export type ResolveBreakFlags = {
@@ -144,7 +144,8 @@ function postingTable({ entry }: ResolutionPlan): readonly Block[] {
   ];
 }
 
-function planJson({ break: one, action, from, to, entry, secondPerson }: ResolutionPlan) {
+function planJson(plan: ResolutionPlan) {
+  const { break: one, action, from, to, entry, secondPerson } = plan;
   return {
     break: breakJson(one),
     action,
@@ -155,6 +156,7 @@ function planJson({ break: one, action, from, to, entry, secondPerson }: Resolut
         ? null
         : { cause: entry.cause, kind: entry.kind, postings: entry.postings.map(postingJson) },
     second_person: secondPerson,
+    confirm: SAYING.has(action) ? null : totalsCode(totalsOf(plan)),
   };
 }
 
