@@ -79,7 +79,7 @@ async function measure(context: BenchContext): Promise<BenchReport> {
  * Charges that succeeded, as their outcome leaves them: operation, entry, postings. Set by set through the owner's door, because
  * the executor would need an hour; the balances' trigger runs as always.
  */
-async function fill(server: BenchServer, database: string, count: number): Promise<void> {
+export async function fill(server: BenchServer, database: string, count: number): Promise<void> {
   const t = (name: string) => `${BOOK}.${name}`;
   const account = (
     code: string,
