@@ -69,6 +69,7 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
     log,
     onWork: executor.wake,
     refunds: { ...refundContext(config), bookKey: await getBookKey(db), principal },
+    settlement: config.settlement,
   });
   const http = await startHttpIfWanted(config, db, log, {
     accounts: webhookAccounts(config, connectors),

@@ -13,7 +13,8 @@ import {
   RULES,
   reopenReplaced,
 } from './match-store.ts';
-import { type Calendar, gatherItems, insertPositions, restoreItems } from './open-item-store.ts';
+import { gatherItems, insertPositions, restoreItems } from './open-item-store.ts';
+import type { Calendar } from './settlement-calendar.ts';
 
 export type MatchInput = {
   readonly scope: MatchScope;

@@ -4,7 +4,7 @@
  */
 import { list, type Queryable, type Tx } from '../db/connection.ts';
 import { KIND_OF_FACT } from './open-item.ts';
-import type { DueDay } from './settlement-calendar.ts';
+import type { Calendar } from './settlement-calendar.ts';
 
 /**
  * Entries commit out of the order of their numbers, but none later than this after it was recorded: statements and idle
@@ -25,12 +25,6 @@ export async function insertPositions(
       from ${tx.t.account} a where a.code = ${source.accountCode}
         on conflict do nothing`;
 }
-
-export type Calendar = {
-  readonly timeZone: string;
-  readonly cutOffMinute: number;
-  readonly days: readonly DueDay[];
-};
 
 /**
  * Adds every fact that is not there yet: one row per entry that moved the account. Each is added once, however often the young ones
@@ -131,8 +125,9 @@ function insertFacts(tx: Tx, sourceId: number, calendar: Calendar) {
         on conflict (id) do nothing`;
 }
 
-/** PSP accounts whose books have moved: what maintenance gathers for. */
-export async function listReceivables(on: Queryable): Promise<readonly { readonly pspAccount: string }[]> {
-  return on.sql<{ pspAccount: string }[]>`
-    select distinct party as psp_account from ${on.t.account} where family = 'psp' and purpose = 'receivable' order by party`;
+/** PSP accounts that ever had a receivable: what maintenance gathers for. */
+export async function listPspAccounts(on: Queryable): Promise<readonly string[]> {
+  const rows = await on.sql<{ party: string }[]>`
+    select distinct party from ${on.t.account} where family = 'psp' and purpose = 'receivable' order by party`;
+  return rows.map(({ party }) => party);
 }
