@@ -7,6 +7,7 @@ import { insertSurplusBreaks, nameOperations, rememberSurplus } from './break-st
 import {
   createCandidates,
   dropMatched,
+  dueAtSettlement,
   type MatchedTally,
   type MatchScope,
   matchBy,
@@ -40,6 +41,7 @@ export async function matchLines(tx: Tx, input: MatchInput): Promise<readonly Ma
     const matched = await matchBy(tx, scope, rule);
     const count = matched.reduce((sum, one) => sum + one.count, 0);
     if (count === 0) continue;
+    if (scope.by === 'psp') await dueAtSettlement(tx);
     await dropMatched(tx, count === left ? 'all' : 'matched');
     left -= count;
     tallies.push(...matched);

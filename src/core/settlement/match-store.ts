@@ -95,7 +95,7 @@ export async function matchBy(tx: Tx, scope: MatchScope, rule: Rule): Promise<re
   await tx.sql`drop table if exists pg_temp.pair`;
   const pairs = await tx.sql`
     create temporary table pair on commit drop as
-    select c.id as line_id, i.id as item_id, c.minor, i.remaining_minor, i.currency
+    select c.id as line_id, i.id as item_id, c.minor, i.remaining_minor, i.currency, i.kind, i.operation_id
       from pg_temp.candidate c
       join ${t.openItem} i on ${key} ${sameKind} and i.currency = c.currency
      where i.source_id = ${scope.sourceId} and sign(c.minor) = sign(i.remaining_minor)`;
@@ -151,6 +151,22 @@ async function matchGroups(tx: Tx, scope: MatchScope, rule: Rule): Promise<reado
         from explained e where i.id = e.item_id and i.remaining_minor <> e.minor returning 1)
     select j.currency, count(*)::integer as count, sum(abs(j.minor))::bigint as gross_minor
       from leg l join judged j on j.line_id = l.line_id group by j.currency`;
+}
+
+/**
+ * Shares that wait for their charge to be settled are due now: what this pass explained, in whole or in part. Orders that do not
+ * wait have no release at infinity, and an index says so at once.
+ */
+export async function dueAtSettlement(tx: Tx): Promise<void> {
+  const { t } = tx;
+  await tx.sql`
+    update ${t.fundRelease} f set due_at = now()
+     where f.due_at = 'infinity'
+       and f.operation_id in (
+         select p.operation_id
+           from pg_temp.pair p
+           join ${t.settlementMatch} m on m.line_id = p.line_id and m.item_id = p.item_id and m.voided_run_id is null
+          where p.kind = 'charge')`;
 }
 
 /** Between two passes: a matched line is nobody's candidate. */
