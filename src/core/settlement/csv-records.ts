@@ -20,8 +20,8 @@ export type CsvRecords = {
   readonly end: () => Promise<void>;
 };
 
-/** LF stands for CR LF too. */
-export type LineEnd = 'lf' | 'cr';
+/** `lf` is CR LF too; `any` is CR alone besides, for files that have it. */
+export type LineEnd = 'lf' | 'any';
 
 /**
  * csv-parse puts its records into a stream with `push`; here each one goes straight to the sink, and so does its error: both
@@ -57,10 +57,9 @@ export function createCsvRecords(
   sink: CsvSink,
   options: { readonly delimiter: string; readonly lineEnd: LineEnd; readonly firstRow: number },
 ): CsvRecords {
-  const newline = options.lineEnd === 'cr' ? '\r' : '\n';
   const parser = new RecordParser({
     delimiter: options.delimiter,
-    record_delimiter: options.lineEnd === 'cr' ? ['\r'] : ['\r\n', '\n'],
+    record_delimiter: options.lineEnd === 'any' ? ['\r\n', '\n', '\r'] : ['\r\n', '\n'],
     relax_column_count: true,
     max_record_size: MAX_RECORD_BYTES,
   });
@@ -71,7 +70,7 @@ export function createCsvRecords(
     const row = nextRow;
     nextRow += 1;
     // A record of several lines needs a quote; a file without one never pays for looking.
-    if (hasQuotes) nextRow += newlinesIn(cells, newline);
+    if (hasQuotes) nextRow += newlinesIn(cells, options.lineEnd);
     sink.take(cells, row);
   };
   parser.onError = (error) => {
@@ -84,16 +83,18 @@ export function createCsvRecords(
       hasQuotes ||= text.includes(QUOTE);
       parser.write(text);
     },
-    end: () => new Promise((resolve) => parser.end(resolve)),
+    // After an error csv-parse never finishes.
+    end: () => (isBroken ? Promise.resolve() : new Promise((resolve) => parser.end(resolve))),
   };
 }
 
 const QUOTE = 0x22;
 
-function newlinesIn(cells: readonly string[], newline: string): number {
+function newlinesIn(cells: readonly string[], lineEnd: LineEnd): number {
   let count = 0;
   for (const cell of cells) {
-    for (let at = cell.indexOf(newline); at >= 0; at = cell.indexOf(newline, at + 1)) count += 1;
+    if (lineEnd === 'any') count += cell.match(/\r\n|\n|\r/g)?.length ?? 0;
+    else for (let at = cell.indexOf('\n'); at >= 0; at = cell.indexOf('\n', at + 1)) count += 1;
   }
   return count;
 }

@@ -103,10 +103,9 @@ export function isBlankRow(cells: readonly string[]): boolean {
 const TOTAL_WORDS =
   /^(?:grand |sub)?totals?:?$|^sum:?$|^summe:?$|^gesamt(?:summe)?:?$|^totaal:?$|^totale:?$/i;
 
-/** True for a row that only repeats sums: its first cell that is not empty says so. */
+/** True for a row that only repeats sums: one of its cells says so. Callers know that it has no name of its own. */
 export function looksLikeTotal(cells: readonly string[]): boolean {
-  const first = cells.find((cell) => cell.trim() !== '');
-  return first !== undefined && TOTAL_WORDS.test(first.trim());
+  return cells.some((cell) => TOTAL_WORDS.test(cell.trim()));
 }
 
 /** A total of a column: where it stands, and the lines' own sum of it. */
@@ -127,6 +126,8 @@ export function checkTotalRow(
   row: number,
   columns: { readonly currency: number; readonly totals: readonly TotalColumn[] },
 ): void {
+  // With a bad row above nothing can add up, and that is no second fault.
+  if (collector.faultCount() > 0) return;
   const named = cellAt(cells, columns.currency).trim();
   const all = [...collector.sums()];
   const found =
