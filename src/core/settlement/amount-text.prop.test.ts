@@ -48,7 +48,10 @@ test('no text whatever gives another value than its digits have', () => {
         return;
       }
       const isNegative = /[-(]/.test(text);
-      const kept = text.replace(/[^0-9.,]/g, '').replaceAll(decimalMark === '.' ? ',' : '.', '').replace(',', '.');
+      const kept = text
+        .replace(/[^0-9.,]/g, '')
+        .replaceAll(decimalMark === '.' ? ',' : '.', '')
+        .replace(',', '.');
       const value = new Decimal(kept).times(new Decimal(10).pow(exponentOf(code)));
       expect((isNegative ? value.negated() : value).equals(reading.minor.toString())).toBe(true);
     }),

@@ -10,7 +10,8 @@ const MAX_RECORD_BYTES = 1024 * 1024;
 
 export type CsvSink = {
   /** `row` is the line on which the record starts, from 1; a blank line has one empty cell. */
-  readonly take: (cells: readonly string[], row: number) => void;
+  /** `isUnended`: the file ends with this record, and without a line end. */
+  readonly take: (cells: readonly string[], row: number, isUnended: boolean) => void;
   /** The rest of the file cannot be told apart. */
   readonly broken: (row: number, code: string, message: string) => void;
 };
@@ -66,12 +67,26 @@ export function createCsvRecords(
   let nextRow = options.firstRow;
   let hasQuotes = false;
   let isBroken = false;
+  let isEnding = false;
+  let failure: { readonly error: unknown } | null = null;
+  const take = (cells: readonly string[], row: number): void => {
+    // What is thrown inside of a stream would end the process: it is kept for who writes.
+    try {
+      if (failure === null) sink.take(cells, row, isEnding && lastByte !== LF && lastByte !== CR);
+    } catch (error) {
+      failure = { error };
+    }
+  };
+  const rethrow = () => {
+    if (failure !== null) throw failure.error;
+  };
+  let lastByte = 0;
   parser.onRecord = (cells) => {
     const row = nextRow;
     nextRow += 1;
     // A record of several lines needs a quote; a file without one never pays for looking.
     if (hasQuotes) nextRow += newlinesIn(cells, options.lineEnd);
-    sink.take(cells, row);
+    take(cells, row);
   };
   parser.onError = (error) => {
     if (!isBroken) sink.broken(nextRow, ...wordsFor(error));
@@ -81,13 +96,21 @@ export function createCsvRecords(
     write: (text) => {
       if (isBroken || text.length === 0) return;
       hasQuotes ||= text.includes(QUOTE);
+      lastByte = text.at(-1) ?? lastByte;
       parser.write(text);
+      rethrow();
     },
-    // After an error csv-parse never finishes.
-    end: () => (isBroken ? Promise.resolve() : new Promise((resolve) => parser.end(resolve))),
+    end: async () => {
+      isEnding = true;
+      // After an error csv-parse never finishes.
+      if (!isBroken) await new Promise((resolve) => parser.end(resolve));
+      rethrow();
+    },
   };
 }
 
+const LF = 0x0a;
+const CR = 0x0d;
 const QUOTE = 0x22;
 
 function newlinesIn(cells: readonly string[], lineEnd: LineEnd): number {
@@ -112,4 +135,12 @@ function wordsFor(error: CsvError): [code: string, message: string] {
     'bad_quotes',
     `a quote stands inside a cell ${rest}; a quoted cell doubles its quotes: "a ""b"" c"`,
   ];
+}
+
+/** True for a CR that neither a LF follows nor the piece ends with: old files have only those, and pasted ones some. */
+export function hasLoneCr(text: Buffer): boolean {
+  for (let at = text.indexOf(CR); at >= 0; at = text.indexOf(CR, at + 1)) {
+    if (at + 1 < text.length && text[at + 1] !== LF) return true;
+  }
+  return false;
 }

@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { compileDatePattern } from './date-pattern.ts';
-import { findNamedZone, findZone, instantAtOffset, offsetMinutesOf, readLocalTime, utcInstant } from './date-text.ts';
+import {
+  findNamedZone,
+  findZone,
+  instantAtOffset,
+  offsetMinutesOf,
+  readLocalTime,
+  utcInstant,
+} from './date-text.ts';
 
 test.each([
   ['2026-11-25 16:05:09', '2026-11-25T16:05:09.000Z'],

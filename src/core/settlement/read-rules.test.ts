@@ -24,7 +24,9 @@ const SIMPLE = 'name = "simple"\n[columns]\ngross = "amount"\ncurrency = "ccy"\n
 
 async function refusal(input: Buffer | string, options = {}): Promise<string> {
   const error = await readWhole(input, options).catch((reason: unknown) => reason);
-  return error instanceof OperatorError ? `${error.code}: ${error.message}` : `no OperatorError: ${String(error)}`;
+  return error instanceof OperatorError
+    ? `${error.code}: ${error.message}`
+    : `no OperatorError: ${String(error)}`;
 }
 
 describe('a file is recognised by its content', () => {
@@ -48,7 +50,9 @@ describe('a file is recognised by its content', () => {
   });
 
   test('a format that is named is believed, and a header that is not there is said', async () => {
-    expect(await refusal('a,b\n1,2\n', { format: 'stripe_balance' })).toContain('has no header of stripe_balance');
+    expect(await refusal('a,b\n1,2\n', { format: 'stripe_balance' })).toContain(
+      'has no header of stripe_balance',
+    );
     expect(await refusal('a,b\n1,2\n', { format: 'generic_csv' })).toContain('needs a mapping file');
     const forced = await readWhole(stripe(stripeRow(1)), { format: 'stripe_payout' });
     expect(forced.format).toBe('stripe_payout');
@@ -56,7 +60,11 @@ describe('a file is recognised by its content', () => {
 
   test('columns that are missing are all named, and no row is read', async () => {
     const whole = await readWhole(stripe(stripeRow(1)).replace('net,', 'nett,').replace('currency', 'curr'));
-    expect(faultsOf(whole)).toEqual(['null null header_unusable', '1 currency column_missing', '1 net column_missing']);
+    expect(faultsOf(whole)).toEqual([
+      'null null header_unusable',
+      '1 currency column_missing',
+      '1 net column_missing',
+    ]);
     expect(whole.lines).toEqual([]);
   });
 
@@ -66,7 +74,9 @@ describe('a file is recognised by its content', () => {
   });
 
   test('rows before the header are never taken for titles', async () => {
-    expect(await refusal(`${stripeRow(1)}\n${stripe(stripeRow(2))}`)).toContain('has rows before its header: line 1');
+    expect(await refusal(`${stripeRow(1)}\n${stripe(stripeRow(2))}`)).toContain(
+      'has rows before its header: line 1',
+    );
   });
 });
 
@@ -109,7 +119,12 @@ describe('lines, quotes and delimiters', () => {
 
   test('cells that nobody reads may be missing at the end, and others not', async () => {
     const header = `${HEADER},description`;
-    const rows = [`${stripeRow(1)},note`, stripeRow(2), stripeRow(3).replace(',ch_3', ''), `${stripeRow(4)},a,b`];
+    const rows = [
+      `${stripeRow(1)},note`,
+      stripeRow(2),
+      stripeRow(3).replace(',ch_3', ''),
+      `${stripeRow(4)},a,b`,
+    ];
     const whole = await readWhole(`${[header, ...rows].join('\n')}\n`);
     expect(rowsOf(whole)).toEqual([2, 3]);
     expect(faultsOf(whole)).toEqual(['4 null wrong_cell_count', '5 null wrong_cell_count']);
@@ -117,23 +132,54 @@ describe('lines, quotes and delimiters', () => {
 
   test('rows with bytes that are no text are named, the others stay', async () => {
     const good = Buffer.from(stripe(stripeRow(1).replace('ch_1', 'ché'), stripeRow(2)));
-    const whole = await readWhole(Buffer.concat([good, Buffer.from([0x74, 0]), Buffer.from(`${stripeRow(3)}\n`)]));
+    const whole = await readWhole(
+      Buffer.concat([good, Buffer.from([0x74, 0]), Buffer.from(`${stripeRow(3)}\n`)]),
+    );
     expect(rowsOf(whole)).toEqual([2, 3]);
     expect(faultsOf(whole)).toEqual(['4 null not_text']);
   });
 });
 
+describe('ends and line ends that tell of damage', () => {
+  test('a last row without its end is not a short one', async () => {
+    const header = `${HEADER},description`;
+    const whole = await readWhole(`${header}\n${stripeRow(1)}\n${stripeRow(2)}`);
+    expect(rowsOf(whole)).toEqual([2]);
+    expect(faultsOf(whole)).toEqual(['3 null row_cut_off']);
+  });
+  test('a CR that comes late may have been the end of a row', async () => {
+    const many = Array.from({ length: 2_000 }, (_, index) => stripeRow(index));
+    const whole = await readWhole(`${stripe(...many)}${stripeRow(1)}x\rtxn_9\n${stripeRow(2)}\n`);
+    expect(whole.lines).toHaveLength(2_001);
+    expect(faultsOf(whole)).toEqual(['2002 null stray_line_end']);
+  });
+  test('UTF-16 that lost a byte is noticed, and found again', async () => {
+    const bytes = Buffer.from(`\ufeff${stripe(stripeRow(1), stripeRow(2), stripeRow(3))}`, 'utf16le');
+    const lost = bytes.indexOf(Buffer.from('ch_1', 'utf16le')) + 5;
+    const whole = await readWhole(Buffer.concat([bytes.subarray(0, lost), bytes.subarray(lost + 1)]));
+    expect(whole.lines).toEqual([]);
+    expect(faultsOf(whole)).toEqual(['2 null not_text']);
+  });
+});
+
 describe('the decimal mark is found and never guessed', () => {
   test('a PSP’s file with commas', async () => {
-    const rows = [stripeRow(1, '7'), stripeRow(2, '12,50'), stripeRow(3, '12.50')].map((row) => row.replace('0.00', '0'));
-    const whole = await readWhole(`${[HEADER, ...rows].join('\n')}\n`.replaceAll(/(?<!\d),|,(?!\d)/g, ';').replace(/;(2026)/g, ';$1'));
+    const amounts = ['7', '12,50', '12.50'];
+    const rows = amounts.map(
+      (amount, id) => `txn_${id};2026-11-24 10:00:00;eur;${amount};0;${amount};charge;ch_1`,
+    );
+    const whole = await readWhole(`${[HEADER.replaceAll(',', ';'), ...rows].join('\n')}\n`);
     expect(whole.lines.map((line) => line.grossMinor)).toEqual([700n, 1250n]);
     expect(faultsOf(whole)).toEqual(['4 gross amount_unreadable', '4 net amount_unreadable']);
   });
 
   const generic = (...rows: readonly string[]) => `id;amount;ccy\n${rows.join('\n')}\n`;
   test.each([
-    [['a;1,234;EUR', 'b;7;EUR', 'c;0,50;EUR'], [1234n, 7000n, 500n].map((minor) => minor / 10n), ['2 amount amount_too_precise']],
+    [
+      ['a;1,234;EUR', 'b;7;EUR', 'c;0,50;EUR'],
+      [1234n, 7000n, 500n].map((minor) => minor / 10n),
+      ['2 amount amount_too_precise'],
+    ],
     [['a;1,234;EUR', 'b;7;EUR', 'c;0.50;EUR'], [123400n, 700n, 50n], []],
     [['a;1,234;KWD', 'c;0.500;KWD'], [1234000n, 500n], []],
     [['a;1,234;EUR', 'b;7;EUR'], [700n], ['2 null amount_ambiguous']],
@@ -173,12 +219,16 @@ describe('totals at the end', () => {
     expect(faultsOf(await readWhole(stripe(stripeRow(1), stripeRow(2), total)))).toEqual(faults);
   });
   test('one for several currencies cannot be checked', async () => {
-    const whole = await readWhole(stripe(stripeRow(1), stripeRow(2, '10.00', 'usd'), 'Total,,,20.00,0.00,20.00,,'));
+    const whole = await readWhole(
+      stripe(stripeRow(1), stripeRow(2, '10.00', 'usd'), 'Total,,,20.00,0.00,20.00,,'),
+    );
     expect(faultsOf(whole)).toEqual(['4 null total_unclear']);
   });
   test('rows at the end that the mapping calls trailers are no lines', async () => {
     const trailing = mapping(`${SIMPLE}[file]\ntrailer_rows = 2\n`);
-    const whole = await readWhole('id,amount,ccy\na,1.00,EUR\nb,2.00,EUR\nend,of,file\n,,x\n', { mapping: trailing });
+    const whole = await readWhole('id,amount,ccy\na,1.00,EUR\nb,2.00,EUR\nend,of,file\n,,x\n', {
+      mapping: trailing,
+    });
     expect(rowsOf(whole)).toEqual([2, 3]);
     expect(faultsOf(whole)).toEqual([]);
   });
@@ -235,7 +285,9 @@ describe('sign rules of mappings', () => {
 describe('names of rows', () => {
   test('without key columns equal rows share a hash, and others do not', async () => {
     const keyless = mapping(SIMPLE.replace('key = ["id"]\n', ''));
-    const whole = await readWhole('id,amount,ccy\na,1.00,EUR\na,1.00,EUR\na,1.01,EUR\n', { mapping: keyless });
+    const whole = await readWhole('id,amount,ccy\na,1.00,EUR\na,1.00,EUR\na,1.01,EUR\n', {
+      mapping: keyless,
+    });
     const keys = whole.lines.map((line) => line.lineKey);
     expect(keys[0]).toBe(keys[1]);
     expect(keys[0]).not.toBe(keys[2]);
@@ -257,20 +309,25 @@ describe('Stripe’s times', () => {
 });
 
 describe('archives', () => {
-  const packed = gzipSync(Buffer.from(stripe(...Array.from({ length: 3_000 }, (_, index) => stripeRow(index)))));
+  const packed = gzipSync(
+    Buffer.from(stripe(...Array.from({ length: 3_000 }, (_, index) => stripeRow(index)))),
+  );
   test('are unpacked on the way, and hashed as they are', async () => {
     const whole = await readWhole(cutBytes(packed, [1_000]));
     expect(whole.lines).toHaveLength(3_000);
     expect(whole.end).toMatchObject({ kind: 'ok', summary: { byteCount: packed.length } });
   });
   test('that are cut off or damaged are refused', async () => {
-    const big = gzipSync(Buffer.from(stripe(...Array.from({ length: 30_000 }, (_, index) => stripeRow(index * 7919)))));
+    const big = gzipSync(
+      Buffer.from(stripe(...Array.from({ length: 30_000 }, (_, index) => stripeRow(index * 7919)))),
+    );
     expect(faultsOf(await readWhole(big.subarray(0, big.length - 5)))).toEqual(['null null archive_damaged']);
     expect(await refusal(packed.subarray(0, 100))).toContain('settlement_file_unusable');
     expect(await refusal(Buffer.from([0x1f, 0x8b, 0, 0, 1, 2, 3]))).toContain('settlement_file_unusable');
   });
   test('that unpack without end are refused', async () => {
-    const bomb = gzipSync(Buffer.concat([Buffer.from(`${HEADER}\n`), Buffer.alloc(100 * 1024 ** 2, '\n')]));
+    const row = stripeRow(1).replace('ch_1', 'x'.repeat(900));
+    const bomb = gzipSync(Buffer.from(`${HEADER}\n${`${row}\n`.repeat(20_000)}`));
     expect(faultsOf(await readWhole(bomb))).toEqual(['null null archive_too_large']);
     const limited = await readWhole(packed, { maxExpandedBytes: 100_000 });
     expect(faultsOf(limited)).toEqual(['null null archive_too_large']);
@@ -307,9 +364,21 @@ test('an input that breaks is nobody’s fault in the file', async () => {
 
 test('a fixture of every kind is known without being named', async () => {
   const formats = await Promise.all(
-    ['stripe-balance.csv', 'adyen-settlement.csv', 'paypal-settlement.csv', 'camt053-v8.xml', 'mt940.sta', 'bai2.txt'].map(
-      async (name) => (await readWhole(fixtureBytes(name))).format,
-    ),
+    [
+      'stripe-balance.csv',
+      'adyen-settlement.csv',
+      'paypal-settlement.csv',
+      'camt053-v8.xml',
+      'mt940.sta',
+      'bai2.txt',
+    ].map(async (name) => (await readWhole(fixtureBytes(name))).format),
   );
-  expect(formats).toEqual(['stripe_balance', 'adyen_settlement', 'paypal_settlement', 'camt053', 'mt940', 'bai2']);
+  expect(formats).toEqual([
+    'stripe_balance',
+    'adyen_settlement',
+    'paypal_settlement',
+    'camt053',
+    'mt940',
+    'bai2',
+  ]);
 });

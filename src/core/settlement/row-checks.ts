@@ -79,19 +79,31 @@ export function hasUsableLength(
   lastUsed: number,
 ): boolean {
   if (cells.length === width) return true;
-  if (cells.length < width && cells.length > lastUsed + 1) return true;
+  if (cells.length < width && cells.length > lastUsed) return true;
   if (cells.length > width && cells.slice(width).every((cell) => cell.trim() === '')) return true;
   const message = `has ${cells.length} cells and the header ${width}; is a cell with a delimiter not quoted, or the row cut off?`;
   collector.refuse(row, null, 'wrong_cell_count', message);
   return false;
 }
 
-/** A fault for a row with characters that could not be decoded, or zero bytes; false when there are none. */
+/** What could not be decoded, a zero byte, or a line feed of UTF-16 that is one byte off. */
+const DAMAGE = /[\ufffd\0\u0a00]/;
+
+/** A fault for a row with characters that are none; false when there are none of those. */
 export function isDamagedRow(collector: LineCollector, cells: readonly string[], row: number): boolean {
-  const index = cells.findIndex((cell) => cell.includes('\ufffd') || cell.includes('\0'));
+  const index = cells.findIndex((cell) => DAMAGE.test(cell));
   if (index < 0) return false;
   const message = `cell ${index + 1} has bytes that are no text in the file's encoding; export the file again`;
   collector.refuse(row, null, 'not_text', message);
+  return true;
+}
+
+/** A fault for a row with a CR in the middle of a cell: it may have been the end of a row. */
+export function hasStrayLineEnd(collector: LineCollector, cells: readonly string[], row: number): boolean {
+  const index = cells.findIndex((cell) => /\r(?!\n)/.test(cell));
+  if (index < 0) return false;
+  const message = `cell ${index + 1} has a carriage return in it: two rows may have become one; export the file again`;
+  collector.refuse(row, null, 'stray_line_end', message);
   return true;
 }
 

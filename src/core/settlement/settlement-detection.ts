@@ -4,7 +4,7 @@
  */
 import { parse as parseCsv } from 'csv-parse/sync';
 import { normalName } from './csv-columns.ts';
-import type { LineEnd } from './csv-records.ts';
+import { hasLoneCr, type LineEnd } from './csv-records.ts';
 import { paypalFormatOf } from './paypal-format.ts';
 import type { SettlementFormat } from './settlement-line.ts';
 import { columnsOfMapping, type SettlementMapping } from './settlement-mapping.ts';
@@ -66,14 +66,6 @@ function isStripe(names: ReadonlySet<string>): boolean {
 
 type HeadLine = { readonly text: string; readonly row: number; readonly offset: number };
 
-/** True for a CR that no LF follows: old files have only those, and pasted ones some. */
-function hasLoneCr(head: Buffer): boolean {
-  for (let at = head.indexOf(CR); at >= 0; at = head.indexOf(CR, at + 1)) {
-    if (at + 1 < head.length && head[at + 1] !== LF) return true;
-  }
-  return head.at(-1) === CR && !head.includes(LF);
-}
-
 const CR = 0x0d;
 const LF = 0x0a;
 
@@ -112,7 +104,7 @@ export function detectFormat(
   forced: SettlementFormat | null,
   mapping: SettlementMapping | null,
 ): Detection {
-  const lineEnd: LineEnd = hasLoneCr(head) ? 'any' : 'lf';
+  const lineEnd: LineEnd = hasLoneCr(head) || (head.includes(CR) && !head.includes(LF)) ? 'any' : 'lf';
   const lines = headLines(head, lineEnd);
   const first = lines.find((line) => line.text.trim() !== '');
   if (first === undefined) return { kind: 'unknown', message: 'has no text in it' };

@@ -22,7 +22,14 @@ test('a good mapping has defaults that guess nothing', () => {
   const reading = parseSettlementMapping(Buffer.from(GOOD));
   expect(reading).toMatchObject({
     kind: 'ok',
-    mapping: { decimalMark: null, sign: 'signed', unit: 'major', trailerRows: 0, delimiter: null, encoding: null },
+    mapping: {
+      decimalMark: null,
+      sign: 'signed',
+      unit: 'major',
+      trailerRows: 0,
+      delimiter: null,
+      encoding: null,
+    },
   });
 });
 
@@ -46,7 +53,10 @@ describe('what is wrong is said with its path and what to write', () => {
     [`${GOOD}\n[amounts]\nsign = "debit_credit"`, 'columns: the sign rule "debit_credit" needs'],
     [`${GOOD}\n[amounts]\ncurrency = "EURO"`, 'amounts.currency: "EURO" is not an ISO 4217 currency'],
     [GOOD.replace('gross =', 'gross_debit = "D"\ngross ='), 'columns.gross_debit: is read only'],
-    [GOOD.replace('gross =', 'original_amount = "O"\ngross ='), 'columns: original_amount and original_currency go together'],
+    [
+      GOOD.replace('gross =', 'original_amount = "O"\ngross ='),
+      'columns: original_amount and original_currency go together',
+    ],
   ])('%j', (text, expected) => {
     expect(faultsOf(text).join('\n')).toContain(expected);
   });

@@ -90,14 +90,13 @@ function findColumns(start: CsvStart) {
 
 export function createStripeFormat(start: CsvStart): MarkedFormat {
   const columns = findColumns(start);
-  const lastUsed = Math.max(
-    ...Object.values(columns).flatMap((value) =>
-      typeof value === 'number' && value < columns.width ? [value] : [],
-    ),
-  );
+  const { rawOf: _, width, created, available, paymentNames, refundNames, transferNames, ...used } = columns;
+  const names = [...paymentNames, ...refundNames, ...transferNames];
+  const times = [created.utc, created.local, available.utc, available.local];
+  const lastUsed = Math.max(...Object.values(used), ...names, ...times);
   return {
     amountColumns: [columns.gross, columns.fee, columns.net].filter((index) => index >= 0),
-    open: (mark) => createReader(start, columns, lastUsed, mark),
+    open: (mark) => createReader(start, columns, Math.min(lastUsed, width - 1), mark),
   };
 }
 
