@@ -91,6 +91,7 @@ const STOPPING: ReadonlySet<string> = new Set([
   'record_too_long',
   'decimal_mark_unclear',
   'not_text',
+  'text_shifted',
   'xml_broken',
   'xml_refused',
   'statement_missing',
