@@ -10,13 +10,23 @@ import { executor, executorHttp } from './benchmarks/executor.ts';
 import { ledger } from './benchmarks/ledger.ts';
 import { pickup } from './benchmarks/pickup.ts';
 import { queue } from './benchmarks/queue.ts';
+import { reconcile } from './benchmarks/reconcile.ts';
 import { recovery } from './benchmarks/recovery.ts';
 import { readMachine } from './machine.ts';
 import { renderReport } from './render-report.ts';
 import { openServer } from './server.ts';
 import { writeResults } from './write-results.ts';
 
-const BENCHMARKS: readonly Benchmark[] = [executor, executorHttp, queue, ledger, accept, pickup, recovery];
+const BENCHMARKS: readonly Benchmark[] = [
+  executor,
+  executorHttp,
+  queue,
+  ledger,
+  accept,
+  pickup,
+  recovery,
+  reconcile,
+];
 const DEFAULT_RUNS = 3;
 const MAX_RUNS = 50;
 const EXIT_USAGE = 2;

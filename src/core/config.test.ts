@@ -127,6 +127,27 @@ describe('routing', () => {
   });
 });
 
+describe('a share is released', () => {
+  const days = (release: object) => read({ ...PSPS, release }).accept!.releaseAfterDays;
+
+  test('at capture, after days, or at settlement', () => {
+    expect([
+      days({}),
+      days({ at: 'capture' }),
+      days({ after_days: 3 }),
+      days({ at: 'days', after_days: 3 }),
+    ]).toEqual([null, null, 3, 3]);
+    expect(days({ at: 'settlement' })).toBe(0);
+  });
+
+  test('not in two ways at once', () => {
+    expect(faultsOf({ ...PSPS, release: { at: 'settlement', after_days: 3 } })).toContain(
+      'release.after_days',
+    );
+    expect(faultsOf({ ...PSPS, release: { at: 'days' } })).toContain('say how many days');
+  });
+});
+
 describe('reconciliation', () => {
   test('settles an account as it says, and otherwise in two days with one of grace', () => {
     const said = {

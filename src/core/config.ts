@@ -109,7 +109,13 @@ const configSchema = z.strictObject({
       approval_limit: z.record(z.string(), z.string()).default({}),
     })
     .prefault({}),
-  release: z.strictObject({ after_days: z.int().min(0).max(365).default(0) }).prefault({}),
+  release: z
+    .strictObject({
+      /** When a seller's share becomes available; left out: after_days says it. */
+      at: z.enum(['capture', 'days', 'settlement']).optional(),
+      after_days: z.int().min(0).max(365).default(0),
+    })
+    .prefault({}),
   risk: z
     .strictObject({
       max_payment: z.record(z.string(), z.string()).default({}),
@@ -321,8 +327,19 @@ function toAcceptPolicy(
     fees,
     onPartial: file.payments.on_partial,
     risk,
-    releaseAfterDays: file.release.after_days === 0 ? null : file.release.after_days,
+    releaseAfterDays: toReleaseDays(file.release, faults),
   };
+}
+
+/** As an order keeps it: null at capture, 0 at settlement, else days. */
+function toReleaseDays(release: z.infer<typeof configSchema>['release'], faults: string[]): number | null {
+  const { at, after_days: days } = release;
+  if (at === 'settlement' || at === 'capture') {
+    if (days > 0) faults.push(`release.after_days: is for at = "days", not for at = "${at}"`);
+    return at === 'settlement' ? 0 : null;
+  }
+  if (at === 'days' && days === 0) faults.push('release.after_days: say how many days');
+  return days === 0 ? null : days;
 }
 
 function toRiskRules(source: ConfigSource, file: z.infer<typeof configSchema>, faults: string[]): RiskRules {

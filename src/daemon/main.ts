@@ -73,6 +73,7 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
     log,
     onWork: executor.wake,
     refunds: { ...refundContext(config), bookKey: await getBookKey(db), principal },
+    settlement: config.settlement,
   });
   const stopDropFolder = await watchDropFolder(options, db, principal, log);
   const http = await startHttpIfWanted(config, db, log, {

@@ -1,9 +1,11 @@
-/** What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews. */
+/** What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews, gathers open items. */
 import type { Db } from '../core/db/connection.ts';
 import { rescueOperations } from '../core/operation/rescue-operations.ts';
 import type { RefundContext } from '../core/refund/accept-refunds.ts';
 import { refundPartials } from '../core/refund/refund-partials.ts';
 import { expireReviews } from '../core/risk/review-payments.ts';
+import { gatherOpenItems } from '../core/settlement/gather-items.ts';
+import type { SettlementPolicy } from '../core/settlement/settlement-policy.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
 import type { Log } from './log.ts';
 
@@ -15,6 +17,8 @@ const RELEASE_EVERY_MS = 5_000;
 const PARTIALS_EVERY_MS = 1_000;
 /** Risk reviews that nobody decided in time are rejected this often (ms). */
 const EXPIRE_EVERY_MS = 10_000;
+/** What was booked is gathered for reconciliation this often (ms), so that a file finds little left to gather. */
+const GATHER_EVERY_MS = 60_000;
 /** Rounds in a row, so that a large backlog does not starve the rest. */
 const MAX_ROUNDS = 20;
 
@@ -24,6 +28,7 @@ export type MaintenanceOptions = {
   readonly principal: string;
   readonly resendDelayMs: number;
   readonly refunds: RefundContext;
+  readonly settlement: SettlementPolicy;
   readonly log: Log;
   /** Something was made ready. */
   readonly onWork: () => void;
@@ -61,8 +66,11 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
       log.warn({ rejected }, 'rejected payments that nobody reviewed in time');
     }
   });
+  const stopGathering = repeat('open items', GATHER_EVERY_MS, log, async () => {
+    await gatherOpenItems(db, options.settlement);
+  });
   return async () => {
-    await Promise.all([stopRescue(), stopRelease(), stopPartials(), stopExpiry()]);
+    await Promise.all([stopRescue(), stopRelease(), stopPartials(), stopExpiry(), stopGathering()]);
   };
 }
 

@@ -147,7 +147,9 @@ function acceptSettings(config: Config): readonly Setting[] {
       name: `fees.${currency}`,
       value: `${fee.feeBps} bps + ${formatAmount({ amountMinor: fee.fixedMinor, currency })}`,
     })),
-    { name: 'release.after_days', value: String(accept.releaseAfterDays ?? 0) },
+    accept.releaseAfterDays === 0
+      ? { name: 'release.at', value: 'settlement' }
+      : { name: 'release.after_days', value: String(accept.releaseAfterDays ?? 0) },
     ...[...accept.risk.maxPaymentMinor].map(([currency, amountMinor]) => ({
       name: `risk.max_payment.${currency}`,
       value: formatAmount({ amountMinor, currency }),

@@ -100,7 +100,8 @@ function createReader(start: CsvStart, columns: Columns, mark: DecimalMark): Row
   const checks = createRowChecks(collector, mark, 'plain');
   const accounts = new Set<string>();
   const batches = new Map<string, Batch>();
-  const lastUsed = Math.max(columns.batch, columns.netCredit, ...columns.fees.map((fee) => fee.index));
+  const { rawOf: _, width, fees, ...used } = columns;
+  const lastUsed = Math.max(...Object.values(used), ...fees.map((fee) => fee.index));
   // Lines have signs, columns have not: what a spreadsheet's total is compared with is summed by column.
   const sides = new Map<Currency, { debit: bigint; credit: bigint }>();
   const totals = {
@@ -116,7 +117,7 @@ function createReader(start: CsvStart, columns: Columns, mark: DecimalMark): Row
       checkTotalRow(collector, checks, cells, row, totals);
       return;
     }
-    if (!hasUsableLength(collector, cells, row, columns.width, lastUsed)) return;
+    if (!hasUsableLength(collector, cells, row, width, lastUsed)) return;
     const line = readLine(start, columns, checks, mark, cells, row);
     if (line === null) return;
     collector.add(line);

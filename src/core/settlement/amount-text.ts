@@ -156,7 +156,7 @@ function partsOf(digits: string, mark: DecimalMark, style: AmountStyle): Parts |
   if (separator === undefined || ![other, ' ', "'"].includes(separator)) return null;
   const groups = grouped.split(separator);
   const areGroups = groups.every((group, index) =>
-    index === 0 ? /^[0-9]{1,3}$/.test(group) : /^[0-9]{3}$/.test(group),
+    index === 0 ? /^[1-9][0-9]{0,2}$/.test(group) : /^[0-9]{3}$/.test(group),
   );
   return areGroups ? { whole: groups.join(''), decimals: decimals ?? '' } : null;
 }

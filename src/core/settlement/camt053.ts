@@ -30,6 +30,9 @@ export type XmlReader = { readonly write: (text: string) => void; readonly end: 
 /** Elements that are read whole; what is around them only opens and closes. */
 const WHOLE: ReadonlySet<string> = new Set(['Ntry', 'Bal', 'Acct']);
 
+/** Of these, one inside another means that an end was lost. */
+const WHOLE_ALONE: ReadonlySet<string> = new Set(['Ntry', 'Bal']);
+
 export function createCamt053Reader(collector: LineCollector): XmlReader {
   const reading = createReading(collector);
   const parser = new SaxesParser();
@@ -61,6 +64,9 @@ export function createCamt053Reader(collector: LineCollector): XmlReader {
     if (nodes.length === 0) {
       nodeCount = 0;
       startRow = parser.line;
+    }
+    if (nodes.length > 0 && (WHOLE_ALONE.has(name) || name === 'Stmt')) {
+      return stop('xml_refused', `has ${name} inside of ${nodes[0]?.name}, where it cannot be`);
     }
     nodeCount += 1;
     if (nodeCount > MAX_NODES_PER_ENTRY) return stop('xml_refused', 'has an entry of too many elements');
@@ -130,8 +136,11 @@ function createReading(collector: LineCollector) {
   let statementCount = 0;
 
   const takeWhole = (node: Node, row: number): void => {
-    // Related accounts and balances stand inside entries and statements only.
-    if (statement === null) return;
+    if (statement === null) {
+      if (node.name === 'Ntry')
+        collector.refuse(row, 'Ntry', 'entry_outside', 'stands outside of a statement');
+      return;
+    }
     if (node.name === 'Acct') takeAccount(statement, node);
     if (node.name === 'Bal') takeBalance(collector, statement, node, row);
     if (node.name === 'Ntry' && !takeEntry(collector, statement, node, row)) statement.badEntries += 1;
@@ -222,6 +231,11 @@ type SignedAmount = { readonly currency: Currency; readonly minor: bigint };
 
 /** Amounts have no sign; CdtDbtInd gives it. */
 function signedAmount(collector: LineCollector, node: Node, row: number): SignedAmount | null {
+  const count = (name: string) => node.children.filter((one) => one.name === name).length;
+  if (count('Amt') > 1 || count('CdtDbtInd') > 1) {
+    collector.refuse(row, 'Amt', 'amount_unreadable', 'has two amounts or two directions');
+    return null;
+  }
   const side = textOf(node, 'CdtDbtInd');
   const read = unsignedAmount(child(node, 'Amt'));
   if (typeof read === 'string') {

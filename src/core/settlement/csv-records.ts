@@ -10,7 +10,8 @@ const MAX_RECORD_BYTES = 1024 * 1024;
 
 export type CsvSink = {
   /** `row` is the line on which the record starts, from 1; a blank line has one empty cell. */
-  readonly take: (cells: readonly string[], row: number) => void;
+  /** `isUnended`: the file ends with this record, and without a line end. */
+  readonly take: (cells: readonly string[], row: number, isUnended: boolean) => void;
   /** The rest of the file cannot be told apart. */
   readonly broken: (row: number, code: string, message: string) => void;
 };
@@ -20,8 +21,8 @@ export type CsvRecords = {
   readonly end: () => Promise<void>;
 };
 
-/** LF stands for CR LF too. */
-export type LineEnd = 'lf' | 'cr';
+/** `lf` is CR LF too; `any` is CR alone besides, for files that have it. */
+export type LineEnd = 'lf' | 'any';
 
 /**
  * csv-parse puts its records into a stream with `push`; here each one goes straight to the sink, and so does its error: both
@@ -57,22 +58,35 @@ export function createCsvRecords(
   sink: CsvSink,
   options: { readonly delimiter: string; readonly lineEnd: LineEnd; readonly firstRow: number },
 ): CsvRecords {
-  const newline = options.lineEnd === 'cr' ? '\r' : '\n';
   const parser = new RecordParser({
     delimiter: options.delimiter,
-    record_delimiter: options.lineEnd === 'cr' ? ['\r'] : ['\r\n', '\n'],
+    record_delimiter: options.lineEnd === 'any' ? ['\r\n', '\n', '\r'] : ['\r\n', '\n'],
     relax_column_count: true,
     max_record_size: MAX_RECORD_BYTES,
   });
   let nextRow = options.firstRow;
   let hasQuotes = false;
   let isBroken = false;
+  let isEnding = false;
+  let failure: { readonly error: unknown } | null = null;
+  const take = (cells: readonly string[], row: number): void => {
+    // What is thrown inside of a stream would end the process: it is kept for who writes.
+    try {
+      if (failure === null) sink.take(cells, row, isEnding && lastByte !== LF && lastByte !== CR);
+    } catch (error) {
+      failure = { error };
+    }
+  };
+  const rethrow = () => {
+    if (failure !== null) throw failure.error;
+  };
+  let lastByte = 0;
   parser.onRecord = (cells) => {
     const row = nextRow;
     nextRow += 1;
     // A record of several lines needs a quote; a file without one never pays for looking.
-    if (hasQuotes) nextRow += newlinesIn(cells, newline);
-    sink.take(cells, row);
+    if (hasQuotes) nextRow += newlinesIn(cells, options.lineEnd);
+    take(cells, row);
   };
   parser.onError = (error) => {
     if (!isBroken) sink.broken(nextRow, ...wordsFor(error));
@@ -82,18 +96,28 @@ export function createCsvRecords(
     write: (text) => {
       if (isBroken || text.length === 0) return;
       hasQuotes ||= text.includes(QUOTE);
+      lastByte = text.at(-1) ?? lastByte;
       parser.write(text);
+      rethrow();
     },
-    end: () => new Promise((resolve) => parser.end(resolve)),
+    end: async () => {
+      isEnding = true;
+      // After an error csv-parse never finishes.
+      if (!isBroken) await new Promise((resolve) => parser.end(resolve));
+      rethrow();
+    },
   };
 }
 
+const LF = 0x0a;
+const CR = 0x0d;
 const QUOTE = 0x22;
 
-function newlinesIn(cells: readonly string[], newline: string): number {
+function newlinesIn(cells: readonly string[], lineEnd: LineEnd): number {
   let count = 0;
   for (const cell of cells) {
-    for (let at = cell.indexOf(newline); at >= 0; at = cell.indexOf(newline, at + 1)) count += 1;
+    if (lineEnd === 'any') count += cell.match(/\r\n|\n|\r/g)?.length ?? 0;
+    else for (let at = cell.indexOf('\n'); at >= 0; at = cell.indexOf('\n', at + 1)) count += 1;
   }
   return count;
 }
@@ -111,4 +135,12 @@ function wordsFor(error: CsvError): [code: string, message: string] {
     'bad_quotes',
     `a quote stands inside a cell ${rest}; a quoted cell doubles its quotes: "a ""b"" c"`,
   ];
+}
+
+/** True for a CR that neither a LF follows nor the piece ends with: old files have only those, and pasted ones some. */
+export function hasLoneCr(text: Buffer): boolean {
+  for (let at = text.indexOf(CR); at >= 0; at = text.indexOf(CR, at + 1)) {
+    if (at + 1 < text.length && text[at + 1] !== LF) return true;
+  }
+  return false;
 }

@@ -4,13 +4,13 @@ import { createAdyenFormat } from './adyen-format.ts';
 import { createBai2Reader } from './bai2.ts';
 import { createCamt053Reader } from './camt053.ts';
 import type { CsvStart, FileWords, MarkedFormat, RowReader } from './csv-format.ts';
-import { createCsvRecords } from './csv-records.ts';
+import { createCsvRecords, hasLoneCr, type LineEnd } from './csv-records.ts';
 import { createMarkedReader } from './decimal-mark.ts';
 import { createGenericFormat } from './generic-format.ts';
 import type { LineCollector } from './line-collector.ts';
 import { createMt940Reader } from './mt940.ts';
 import { createPaypalReader } from './paypal-format.ts';
-import { isDamagedRow } from './row-checks.ts';
+import { hasStrayLineEnd, isDamagedRow } from './row-checks.ts';
 import type { CsvShape, Detection } from './settlement-detection.ts';
 import type { SettlementMapping } from './settlement-mapping.ts';
 import { createStripeFormat } from './stripe-format.ts';
@@ -82,13 +82,29 @@ function createCsvReader(
       collector.stop('header_unusable', 'cannot be read with this header; none of its rows was');
     }
   };
+  let width = 0;
+  let blankRows = 0;
+  const countBlank = () => {
+    blankRows += 1;
+    if (blankRows > MAX_BLANK_ROWS)
+      collector.stop('too_many_blank_lines', `has more than ${MAX_BLANK_ROWS} blank lines`);
+  };
+  const lineEnds = createLineEndGuard(shape.lineEnd);
   const records = createCsvRecords(
     {
-      take: (cells, row) => {
-        if (collector.isStopped() || (cells.length === 1 && cells[0] === '')) return;
+      take: (cells, row, isUnended) => {
+        if (collector.isStopped()) return;
+        if (cells.length === 1 && cells[0] === '') return countBlank();
         if (isDamaged() && isDamagedRow(collector, cells, row)) return;
-        if (reader === null) openWith(cells, row);
-        else reader.take(cells, row);
+        if (lineEnds.hasStray() && hasStrayLineEnd(collector, cells, row)) return;
+        if (reader === null) {
+          width = open === null ? 0 : cells.length;
+          return openWith(cells, row);
+        }
+        if (isUnended && cells.length < width) {
+          return collector.refuse(row, null, 'row_cut_off', 'is cut off: the file ends in the middle of it');
+        }
+        reader.take(cells, row);
       },
       broken: (row, code, message) => {
         collector.refuse(row, null, code, message);
@@ -98,13 +114,37 @@ function createCsvReader(
     { delimiter: shape.delimiter, lineEnd: shape.lineEnd, firstRow: shape.headerRow },
   );
   return {
-    write: records.write,
+    write: (text) => {
+      if (collector.isStopped()) return;
+      lineEnds.check(text);
+      records.write(text);
+    },
     end: async () => {
       await records.end();
       return reader?.end() ?? { accounts: [], totals: [] };
     },
   };
 }
+
+/** Blank lines are skipped; a file of nothing else is made to keep somebody busy. */
+const MAX_BLANK_ROWS = 1_000_000;
+
+/** Notices a CR that ends no line in a file whose beginning had none: from then on rows are looked at. */
+function createLineEndGuard(lineEnd: LineEnd) {
+  let hasStray = false;
+  let endsWithCr = false;
+  return {
+    hasStray: () => hasStray,
+    check: (text: Buffer): void => {
+      if (lineEnd === 'any' || hasStray || text.length === 0) return;
+      hasStray = (endsWithCr && text[0] !== LF) || hasLoneCr(text);
+      endsWithCr = text.at(-1) === CR;
+    },
+  };
+}
+
+const LF = 0x0a;
+const CR = 0x0d;
 
 /** Statements are small beside PSP files: one undecodable byte refuses the whole. */
 function readingText(

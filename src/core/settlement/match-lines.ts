@@ -7,13 +7,15 @@ import { insertSurplusBreaks, nameOperations, rememberSurplus } from './break-st
 import {
   createCandidates,
   dropMatched,
+  dueAtSettlement,
   type MatchedTally,
   type MatchScope,
   matchBy,
   RULES,
   reopenReplaced,
 } from './match-store.ts';
-import { type Calendar, gatherItems, insertPositions, restoreItems } from './open-item-store.ts';
+import { gatherItems, insertPositions, restoreItems } from './open-item-store.ts';
+import type { Calendar } from './settlement-calendar.ts';
 
 export type MatchInput = {
   readonly scope: MatchScope;
@@ -39,6 +41,7 @@ export async function matchLines(tx: Tx, input: MatchInput): Promise<readonly Ma
     const matched = await matchBy(tx, scope, rule);
     const count = matched.reduce((sum, one) => sum + one.count, 0);
     if (count === 0) continue;
+    if (scope.by === 'psp') await dueAtSettlement(tx);
     await dropMatched(tx, count === left ? 'all' : 'matched');
     left -= count;
     tallies.push(...matched);

@@ -75,10 +75,11 @@ export type MatchedTally = { readonly currency: string; readonly count: number; 
 /**
  * One pass: lines and items that name each other by the rule's key and agree in kind and currency. Matched lines are candidates no
  * more.
- * Where one line equals what is left of its item, that pair; where several lines share an item, the first that equals it, or all of
- * them when they fit, as its parts (a break then says what is left).
- * Plan with 1,000,000 lines and items: one hash join, two hash aggregates, insert, delete by key. Losers: row_number() over both
- * sides (two sorts more), and insert … on conflict do nothing under two unique indexes (which of two equal rows wins is then chance).
+ * Where one line equals what is left of its item and neither has another, that pair; where several lines share an item, the first
+ * that equals it, or all of them when they fit, as its parts (a break then says what is left).
+ * Plan with 1,000,000 lines and items: one hash join, two hash aggregates that find what is not one to one, insert, delete by key.
+ * Losers: row_number() over both sides (two sorts more), and insert … on conflict do nothing under two unique indexes (which of two
+ * equal rows wins is then chance).
  * @returns the legs per currency
  */
 export async function matchBy(tx: Tx, scope: MatchScope, rule: Rule): Promise<readonly MatchedTally[]> {
@@ -94,22 +95,25 @@ export async function matchBy(tx: Tx, scope: MatchScope, rule: Rule): Promise<re
   await tx.sql`drop table if exists pg_temp.pair`;
   const pairs = await tx.sql`
     create temporary table pair on commit drop as
-    select c.id as line_id, i.id as item_id, c.minor, i.remaining_minor, i.currency
+    select c.id as line_id, i.id as item_id, c.minor, i.remaining_minor, i.currency, i.kind, i.operation_id
       from pg_temp.candidate c
       join ${t.openItem} i on ${key} ${sameKind} and i.currency = c.currency
      where i.source_id = ${scope.sourceId} and sign(c.minor) = sign(i.remaining_minor)`;
+  await tx.sql`analyze pg_temp.pair`;
   if (pairs.count === 0) return [];
   const exact = await tx.sql<MatchedTally[]>`
-    with alone as (
-      select item_id, min(line_id) as line_id, min(minor) as minor, min(currency) as currency
-        from pg_temp.pair group by item_id
-      having count(*) = 1 and min(minor) = min(remaining_minor)),
-    one as (select line_id, min(item_id) as item_id, min(minor) as minor, min(currency) as currency from alone group by line_id),
+    with crowded_item as (select item_id from pg_temp.pair group by item_id having count(*) > 1),
+    crowded_line as (select line_id from pg_temp.pair group by line_id having count(*) > 1),
+    one as materialized (
+      select line_id, item_id, minor, currency
+        from pg_temp.pair p
+       where minor = remaining_minor
+         and not exists (select from crowded_item c where c.item_id = p.item_id)
+         and not exists (select from crowded_line c where c.line_id = p.line_id)),
     matched as (
       insert into ${t.settlementMatch} (line_id, item_id, amount_minor, run_id, rule)
-      select line_id, item_id, minor, ${scope.runId}, ${rule} from one
-      returning item_id),
-    gone as (delete from ${t.openItem} i using matched m where i.id = m.item_id)
+      select line_id, item_id, minor, ${scope.runId}, ${rule} from one),
+    gone as (delete from ${t.openItem} i using one m where i.id = m.item_id)
     select currency, count(*)::integer as count, sum(abs(minor))::bigint as gross_minor from one group by currency`;
   const matched = exact.reduce((sum, one) => sum + one.count, 0);
   return matched < pairs.count ? [...exact, ...(await matchGroups(tx, scope, rule))] : exact;
@@ -147,6 +151,22 @@ async function matchGroups(tx: Tx, scope: MatchScope, rule: Rule): Promise<reado
         from explained e where i.id = e.item_id and i.remaining_minor <> e.minor returning 1)
     select j.currency, count(*)::integer as count, sum(abs(j.minor))::bigint as gross_minor
       from leg l join judged j on j.line_id = l.line_id group by j.currency`;
+}
+
+/**
+ * Shares that wait for their charge to be settled are due now: what this pass explained, in whole or in part. Orders that do not
+ * wait have no release at infinity, and an index says so at once.
+ */
+export async function dueAtSettlement(tx: Tx): Promise<void> {
+  const { t } = tx;
+  await tx.sql`
+    update ${t.fundRelease} f set due_at = now()
+     where f.due_at = 'infinity'
+       and f.operation_id in (
+         select p.operation_id
+           from pg_temp.pair p
+           join ${t.settlementMatch} m on m.line_id = p.line_id and m.item_id = p.item_id and m.voided_run_id is null
+          where p.kind = 'charge')`;
 }
 
 /** Between two passes: a matched line is nobody's candidate. */

@@ -42,7 +42,7 @@ const MAX_EXPANDED_BYTES = 32 * 1024 ** 3;
 
 /** Packed text shrinks to a tenth, tables of equal rows to a hundredth; a bomb to a thousandth. */
 const MAX_EXPANSION = 200;
-const FREE_EXPANSION_BYTES = 64 * 1024 ** 2;
+const FREE_EXPANSION_BYTES = 16 * 1024 ** 2;
 
 /**
  * Opens a file and recognises it. Throws OperatorError (usage): `settlement_file_unusable` for what is no text at all,

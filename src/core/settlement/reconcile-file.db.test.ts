@@ -2,7 +2,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   balanceOf,
+  claim,
   openTestBook,
+  orderRequest,
+  paymentRequest,
+  queueCharges,
   startTestDaemon,
   type TestBook,
   type TestDaemon,
@@ -21,6 +25,8 @@ import {
   settling,
 } from '../../testing/settlement-fixtures.ts';
 import { verifyLedger } from '../ledger/verify-ledger.ts';
+import { findingOf, recordFindings } from '../operation/execute-operations.ts';
+import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { listBreaks, showBreak } from './break-list-store.ts';
 import { reconcileFile } from './reconcile-file.ts';
 
@@ -268,6 +274,31 @@ describe('matching', () => {
     expect(await mirror(account)).toBe(890n);
     expect(answer.status).toBe('closed');
   });
+});
+
+test('a share that waits for settlement is released by the line of its charge, and by nothing else', async () => {
+  const account = uniqueName('acct');
+  const seller = uniqueName('Seller');
+  const requests = [1, 2].map(() => paymentRequest({ orders: [orderRequest({ seller })] }));
+  const queued = await queueCharges(book.db, account, requests, { releaseAfterDays: 0 });
+  const tasks = await claim(daemon, account);
+  const reply = (id: bigint) => ({ kind: 'succeeded', pspReference: `pi_${id}` }) as const;
+  await recordFindings(
+    daemon.context,
+    tasks.map((task) => findingOf(task, reply(task.job.operationId))),
+  );
+  const wallet = async () => [
+    await balanceOf(book.db, `seller:${seller}:pending`, 'EUR'),
+    await balanceOf(book.db, `seller:${seller}:available`, 'EUR'),
+  ];
+  await releaseDueFunds(book.db, 'test:release');
+  expect(await wallet()).toEqual([2_500n, 0n]);
+  const { operationId } = queued[0]!;
+  await reconcile(book.db, `psp:${account}`, {
+    lines: [line({ grossMinor: 1_250n, paymentReference: `pi_${operationId}` })],
+  });
+  await releaseDueFunds(book.db, 'test:release');
+  expect(await wallet()).toEqual([1_250n, 1_250n]);
 });
 
 describe('a bank statement', () => {

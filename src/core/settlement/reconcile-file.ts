@@ -26,11 +26,10 @@ import { importLines, SET_TIMEOUT_MS } from './import-lines.ts';
 import { matchLines } from './match-lines.ts';
 import type { MatchedTally, MatchScope } from './match-store.ts';
 import { EXPLAINED_AT_BANK, EXPLAINED_KINDS } from './open-item.ts';
-import type { Calendar } from './open-item-store.ts';
 import { answerOf, type OpenBreakSum, proofOf } from './proof.ts';
 import type { BreakCode, ReconcileAnswer } from './reconcile-answer.ts';
 import * as runs from './reconcile-run-store.ts';
-import { dueDays } from './settlement-calendar.ts';
+import { type Calendar, calendarAt } from './settlement-calendar.ts';
 import type { SettlementReading } from './settlement-line.ts';
 import { parseSource, type SettlementPolicy, settlementOf } from './settlement-policy.ts';
 import { mirrorAccount, openAccount, type PostedSource } from './settlement-posting.ts';
@@ -74,8 +73,6 @@ export type ReconcileResult = { readonly kind: 'answered'; readonly answer: Reco
 
 /** Breaks that an answer names one by one. */
 const MAX_LISTED_BREAKS = 1_000;
-/** Days that a calendar looks back; an older item is long due. */
-const CALENDAR_DAYS = 500;
 /** Rounds of evidence: each settles {@link MAX_FINDINGS} operations. */
 const MAX_ROUNDS = 10_000;
 
@@ -109,10 +106,8 @@ async function openRun(db: Db, request: ReconcileRequest): Promise<Run> {
     parsed.kind === 'psp'
       ? { kind: 'psp', name: parsed.name, bank: settlement.bank }
       : { kind: 'bank', name: parsed.name };
-  const firstDay = new Date(Date.parse(await runs.getNow(db)) - CALENDAR_DAYS * 86_400_000);
-  const days = dueDays(settlement, firstDay.toISOString().slice(0, 10), CALENDAR_DAYS + 3);
-  const { timeZone, cutOffMinute } = settlement;
-  return { db, request, source, calendar: { timeZone, cutOffMinute, days } };
+  const calendar = calendarAt(settlement, await runs.getNow(db));
+  return { db, request, source, calendar };
 }
 
 /** Thrown to undo a transaction on purpose; carries what it was for. */

@@ -11,6 +11,14 @@ export async function lockSource(tx: Tx, name: string): Promise<number> {
   return row!.id;
 }
 
+/** The same without waiting: null while somebody works on it. */
+export async function tryLockSource(tx: Tx, name: string): Promise<number | null> {
+  await tx.sql`insert into ${tx.t.settlementSource} (name) values (${name}) on conflict do nothing`;
+  const [row] = await tx.sql<{ id: number }[]>`
+    select id from ${tx.t.settlementSource} where name = ${name} for no key update skip locked`;
+  return row?.id ?? null;
+}
+
 /** A file and how far its run is. */
 export type KnownFile = {
   readonly fileId: bigint;

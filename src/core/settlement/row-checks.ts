@@ -79,19 +79,33 @@ export function hasUsableLength(
   lastUsed: number,
 ): boolean {
   if (cells.length === width) return true;
-  if (cells.length < width && cells.length > lastUsed + 1) return true;
+  if (cells.length < width && cells.length > lastUsed) return true;
   if (cells.length > width && cells.slice(width).every((cell) => cell.trim() === '')) return true;
   const message = `has ${cells.length} cells and the header ${width}; is a cell with a delimiter not quoted, or the row cut off?`;
   collector.refuse(row, null, 'wrong_cell_count', message);
   return false;
 }
 
-/** A fault for a row with characters that could not be decoded, or zero bytes; false when there are none. */
+/** What could not be decoded, a zero byte, or a line feed of UTF-16 that is one byte off. */
+const DAMAGE = /[\ufffd\0\u0a00]/;
+
+/** A fault for a row with characters that are none; false when there are none of those. */
 export function isDamagedRow(collector: LineCollector, cells: readonly string[], row: number): boolean {
-  const index = cells.findIndex((cell) => cell.includes('\ufffd') || cell.includes('\0'));
+  const index = cells.findIndex((cell) => DAMAGE.test(cell));
   if (index < 0) return false;
   const message = `cell ${index + 1} has bytes that are no text in the file's encoding; export the file again`;
   collector.refuse(row, null, 'not_text', message);
+  // One byte off, the ends of the rows that follow are unreadable too: they all lie in this one.
+  if (cells[index]?.includes('\u0a00')) collector.stop('text_shifted', 'is UTF-16 that has lost a byte on the way');
+  return true;
+}
+
+/** A fault for a row with a CR in the middle of a cell: it may have been the end of a row. */
+export function hasStrayLineEnd(collector: LineCollector, cells: readonly string[], row: number): boolean {
+  const index = cells.findIndex((cell) => /\r(?!\n)/.test(cell));
+  if (index < 0) return false;
+  const message = `cell ${index + 1} has a carriage return in it: two rows may have become one; export the file again`;
+  collector.refuse(row, null, 'stray_line_end', message);
   return true;
 }
 
@@ -103,10 +117,9 @@ export function isBlankRow(cells: readonly string[]): boolean {
 const TOTAL_WORDS =
   /^(?:grand |sub)?totals?:?$|^sum:?$|^summe:?$|^gesamt(?:summe)?:?$|^totaal:?$|^totale:?$/i;
 
-/** True for a row that only repeats sums: its first cell that is not empty says so. */
+/** True for a row that only repeats sums: one of its cells says so. Callers know that it has no name of its own. */
 export function looksLikeTotal(cells: readonly string[]): boolean {
-  const first = cells.find((cell) => cell.trim() !== '');
-  return first !== undefined && TOTAL_WORDS.test(first.trim());
+  return cells.some((cell) => TOTAL_WORDS.test(cell.trim()));
 }
 
 /** A total of a column: where it stands, and the lines' own sum of it. */
@@ -127,6 +140,8 @@ export function checkTotalRow(
   row: number,
   columns: { readonly currency: number; readonly totals: readonly TotalColumn[] },
 ): void {
+  // With a bad row above nothing can add up, and that is no second fault.
+  if (collector.faultCount() > 0) return;
   const named = cellAt(cells, columns.currency).trim();
   const all = [...collector.sums()];
   const found =

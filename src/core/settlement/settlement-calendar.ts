@@ -8,8 +8,25 @@ const DAY_MS = 86_400_000;
 /** A year without a business day is no calendar. */
 const MAX_DAYS_OFF = 366;
 
+/** Days that a calendar looks back; an older item is long due. */
+const CALENDAR_DAYS = 500;
+
 /** Day of booking in the PSP's zone, after its cut-off rule → the instant from which on its line is missing. */
 export type DueDay = { readonly day: string; readonly dueAt: string };
+
+/** An account's calendar as statements take it. */
+export type Calendar = {
+  readonly timeZone: string;
+  readonly cutOffMinute: number;
+  readonly days: readonly DueDay[];
+};
+
+/** @param now an instant in ISO form; the calendar reaches from {@link CALENDAR_DAYS} before it to a few days after */
+export function calendarAt(settlement: AccountSettlement, now: string): Calendar {
+  const firstDay = dateOf(Date.parse(now) - CALENDAR_DAYS * DAY_MS);
+  const { timeZone, cutOffMinute } = settlement;
+  return { timeZone, cutOffMinute, days: dueDays(settlement, firstDay, CALENDAR_DAYS + 3) };
+}
 
 /**
  * The due instants of `count` days from `firstDay` ("2026-11-25") on. An item is due when the day ends that is settleDays +

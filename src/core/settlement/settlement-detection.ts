@@ -4,7 +4,7 @@
  */
 import { parse as parseCsv } from 'csv-parse/sync';
 import { normalName } from './csv-columns.ts';
-import type { LineEnd } from './csv-records.ts';
+import { hasLoneCr, type LineEnd } from './csv-records.ts';
 import { paypalFormatOf } from './paypal-format.ts';
 import type { SettlementFormat } from './settlement-line.ts';
 import { columnsOfMapping, type SettlementMapping } from './settlement-mapping.ts';
@@ -33,8 +33,6 @@ type Signature = {
   readonly needs: (names: ReadonlySet<string>) => boolean;
 };
 
-const hasAll = (names: ReadonlySet<string>, ...wanted: readonly string[]) =>
-  wanted.every((name) => names.has(name));
 const countOf = (names: ReadonlySet<string>, ...wanted: readonly string[]) =>
   wanted.filter((name) => names.has(name)).length;
 
@@ -68,20 +66,24 @@ function isStripe(names: ReadonlySet<string>): boolean {
 
 type HeadLine = { readonly text: string; readonly row: number; readonly offset: number };
 
+const CR = 0x0d;
+const LF = 0x0a;
+
 /** The first lines with their positions in bytes. */
 function headLines(head: Buffer, lineEnd: LineEnd): readonly HeadLine[] {
-  const newline = lineEnd === 'cr' ? 0x0d : 0x0a;
   const lines: HeadLine[] = [];
   let offset = 0;
   while (offset < head.length && lines.length < MAX_HEADER_LINE) {
-    const found = head.indexOf(newline, offset);
-    const end = found < 0 ? head.length : found;
+    let end = head.indexOf(LF, offset);
+    if (end < 0) end = head.length;
+    const cr = lineEnd === 'any' ? head.indexOf(CR, offset) : -1;
+    const next = cr >= 0 && cr < end - 1 ? cr : end;
     lines.push({
-      text: head.toString('utf8', offset, end).replace(/\r$/, ''),
+      text: head.toString('utf8', offset, next).replace(/\r$/, ''),
       row: lines.length + 1,
       offset,
     });
-    offset = end + 1;
+    offset = next + 1;
   }
   return lines;
 }
@@ -102,7 +104,7 @@ export function detectFormat(
   forced: SettlementFormat | null,
   mapping: SettlementMapping | null,
 ): Detection {
-  const lineEnd: LineEnd = head.includes(0x0a) || !head.includes(0x0d) ? 'lf' : 'cr';
+  const lineEnd: LineEnd = hasLoneCr(head) || (head.includes(CR) && !head.includes(LF)) ? 'any' : 'lf';
   const lines = headLines(head, lineEnd);
   const first = lines.find((line) => line.text.trim() !== '');
   if (first === undefined) return { kind: 'unknown', message: 'has no text in it' };
@@ -174,7 +176,8 @@ function detectHeader(
       const names = new Set(cellsOf(line.text, delimiter).map(normalName));
       const signature = SIGNATURES.find((one) => one.needs(names));
       if (signature === undefined || (wanted !== null && !isSameFamily(signature.format, wanted))) continue;
-      return csvAt(line, wanted ?? signature.format, delimiter, lineEnd);
+      const before = lines.filter(({ row }) => row < line.row);
+      return csvAt(line, wanted ?? signature.format, delimiter, lineEnd, before);
     }
   }
   return {
@@ -192,23 +195,34 @@ const isSameFamily = (left: SettlementFormat, right: SettlementFormat) => family
 function detectMapped(lines: readonly HeadLine[], lineEnd: LineEnd, mapping: SettlementMapping): Detection {
   const needed = columnsOfMapping(mapping);
   const delimiters = mapping.delimiter === null ? DELIMITERS : [mapping.delimiter];
-  let best: { readonly line: HeadLine; readonly delimiter: string; readonly count: number } | null = null;
   for (const line of lines) {
     if (line.row <= mapping.preambleLines) continue;
     for (const delimiter of delimiters) {
       const names = new Set(cellsOf(line.text, delimiter).map(normalName));
-      if (hasAll(names, ...needed)) return csvAt(line, 'generic_csv', delimiter, lineEnd);
-      const count = countOf(names, ...needed);
-      if (count > (best?.count ?? 0)) best = { line, delimiter, count };
+      // With most of the names it is the header, and the reader names those that are missing.
+      if (countOf(names, ...needed) * 2 < needed.length + 1) continue;
+      const before = lines.filter(({ row }) => row > mapping.preambleLines && row < line.row);
+      return csvAt(line, 'generic_csv', delimiter, lineEnd, before);
     }
   }
-  // Most of the names are there: the reader names those that are not.
-  if (best !== null && best.count * 2 >= needed.length)
-    return csvAt(best.line, 'generic_csv', best.delimiter, lineEnd);
   return { kind: 'unknown', message: `has no header with the columns of mapping "${mapping.name}"` };
 }
 
-function csvAt(line: HeadLine, format: SettlementFormat, delimiter: string, lineEnd: LineEnd): Detection {
+/** Titles and notes may stand before a header; rows may not: nobody would miss them. */
+function csvAt(
+  line: HeadLine,
+  format: SettlementFormat,
+  delimiter: string,
+  lineEnd: LineEnd,
+  before: readonly HeadLine[],
+): Detection {
+  const filled = (text: string) => cellsOf(text, delimiter).filter((cell) => cell.trim() !== '').length;
+  const width = filled(line.text);
+  const row = before.find(({ text }) => filled(text) * 2 > width);
+  if (row !== undefined) {
+    const message = `has rows before its header: line ${row.row} has as many cells as the header in line ${line.row}`;
+    return { kind: 'unknown', message };
+  }
   return {
     kind: 'csv',
     shape: { format, delimiter, lineEnd, headerRow: line.row, headerOffset: line.offset },

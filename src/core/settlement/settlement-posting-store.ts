@@ -1,7 +1,7 @@
 /** Reads what the lines of a file add up to, and remembers what their posting means for open items and proofs. */
 import { list, type Tx } from '../db/connection.ts';
 import type { Currency } from '../money.ts';
-import type { Calendar } from './open-item-store.ts';
+import type { Calendar } from './settlement-calendar.ts';
 import type { LineSum } from './settlement-posting.ts';
 
 type FileLines = {

@@ -2,10 +2,13 @@
  * Stripe's itemised reports: balance change from activity, and payout reconciliation. Decides only. Source: docs.stripe.com/reports
  * (report types, reporting categories): amounts are signed decimals in major units, net = gross − fee, in the settlement's currency.
  */
+
+import { shownText } from '../shown-text.ts';
 import type { DecimalMark } from './amount-text.ts';
 import { cellAt, createCsvColumns, textAt } from './csv-columns.ts';
 import type { CsvStart, FileWords, MarkedFormat, RowReader } from './csv-format.ts';
 import { findZone, readLocalTime, utcInstant, type Zone } from './date-text.ts';
+import type { LineCollector } from './line-collector.ts';
 import {
   checkTotalRow,
   createRowChecks,
@@ -61,6 +64,7 @@ function findColumns(start: CsvStart) {
   const columns = createCsvColumns(start.header, start.headerRow, start.collector);
   const { find, need } = columns;
   const firstOf = (...names: readonly string[]) => names.map(find).find((index) => index >= 0) ?? -1;
+  const timeColumns = (name: string) => ({ name, utc: find(`${name}_utc`), local: find(name) });
   return {
     rawOf: columns.rawOf,
     width: start.header.length,
@@ -73,10 +77,8 @@ function findColumns(start: CsvStart) {
     source: firstOf('source_id', 'payout_id'),
     charge: find('charge_id'),
     intent: find('payment_intent_id'),
-    createdUtc: find('created_utc'),
-    created: find('created'),
-    availableUtc: find('available_on_utc'),
-    available: find('available_on'),
+    created: timeColumns('created'),
+    available: timeColumns('available_on'),
     batch: find('automatic_payout_id'),
     facingAmount: find('customer_facing_amount'),
     facingCurrency: find('customer_facing_currency'),
@@ -88,14 +90,13 @@ function findColumns(start: CsvStart) {
 
 export function createStripeFormat(start: CsvStart): MarkedFormat {
   const columns = findColumns(start);
-  const lastUsed = Math.max(
-    ...Object.values(columns).flatMap((value) =>
-      typeof value === 'number' && value < columns.width ? [value] : [],
-    ),
-  );
+  const { rawOf: _, width, created, available, paymentNames, refundNames, transferNames, ...used } = columns;
+  const names = [...paymentNames, ...refundNames, ...transferNames];
+  const times = [created.utc, created.local, available.utc, available.local];
+  const lastUsed = Math.max(...Object.values(used), ...names, ...times);
   return {
     amountColumns: [columns.gross, columns.fee, columns.net].filter((index) => index >= 0),
-    open: (mark) => createReader(start, columns, lastUsed, mark),
+    open: (mark) => createReader(start, columns, Math.min(lastUsed, width - 1), mark),
   };
 }
 
@@ -146,16 +147,9 @@ function readLine(
   if (gross === null || fee === null || net === null || key === '' || category === '') return null;
   const original = readOriginal(columns, checks, currency, gross, cells, row);
   if (original === 'fault') return null;
-  const occurredAt = readTime(columns.createdUtc, columns.created, zone, cells);
-  if (occurredAt === 'fault') {
-    collector.refuse(row, 'created', 'date_unreadable', 'is no time like 2026-11-25 16:05:00');
-    return null;
-  }
-  const availableOn = readTime(columns.availableUtc, columns.available, zone, cells);
-  if (availableOn === 'fault') {
-    collector.refuse(row, 'available_on', 'date_unreadable', 'is no time like 2026-11-25 16:05:00');
-    return null;
-  }
+  const occurredAt = readTime(collector, columns.created, zone, cells, row);
+  const availableOn = readTime(collector, columns.available, zone, cells, row);
+  if (occurredAt === 'fault' || availableOn === 'fault') return null;
   const kind = kindOf(category, net);
   return {
     row,
@@ -210,20 +204,26 @@ function namesOf(columns: Columns, kind: LineKind): readonly number[] {
   }
 }
 
+type TimeColumns = { readonly name: string; readonly utc: number; readonly local: number };
+
 /** The plain columns are in the report's time zone, which the file does not name. */
 function readTime(
-  utc: number,
-  local: number,
+  collector: LineCollector,
+  columns: TimeColumns,
   zone: Zone | null,
   cells: readonly string[],
+  row: number,
 ): string | null | 'fault' {
-  const text = cellAt(cells, utc);
-  if (text !== '') return utcInstant(text) ?? 'fault';
-  const localText = cellAt(cells, local);
-  if (localText === '') return null;
-  const time = readLocalTime(localText);
-  if (time === null) return 'fault';
-  return zone === null ? null : zone.instantOf(time, null);
+  const isUtc = cellAt(cells, columns.utc) !== '';
+  const text = cellAt(cells, isUtc ? columns.utc : columns.local);
+  if (text === '') return null;
+  const instant = isUtc ? utcInstant(text) : null;
+  if (instant !== null) return instant;
+  const time = isUtc ? null : readLocalTime(text);
+  if (time !== null) return zone === null ? null : zone.instantOf(time, null);
+  const message = `${shownText(text)} is no time like 2026-11-25 16:05:00`;
+  collector.refuse(row, isUtc ? `${columns.name}_utc` : columns.name, 'date_unreadable', message);
+  return 'fault';
 }
 
 /** What the buyer paid, where that was in another currency; its sign is the gross's. */

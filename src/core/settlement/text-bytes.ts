@@ -78,12 +78,15 @@ function decoderOf(encoding: Encoding | null): Decoder {
 /** What a decoder writes for bytes that are no character. */
 const REPLACEMENT = Buffer.from('\ufffd');
 
+/** A line feed of UTF-16 read one byte off; as a character it does not exist. */
+const SHIFTED_LINE_FEED = Buffer.from('\u0a00');
+
 function createTranscoder(encoding: Encoding): Decoder {
   const decoder = new TextDecoder(encoding);
   return {
     write: (piece) => Buffer.from(decoder.decode(piece, { stream: true })),
     end: () => Buffer.from(decoder.decode()),
-    isDamaged: (text) => text.includes(REPLACEMENT),
+    isDamaged: (text) => text.includes(REPLACEMENT) || text.includes(SHIFTED_LINE_FEED),
   };
 }
 

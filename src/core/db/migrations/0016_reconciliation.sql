@@ -235,6 +235,10 @@ grant update (code, severity, state, currency, amount_minor, open_minor, other_c
               proposed_item_id, assignee, proposed_by, proposed_reason, last_seen_at, closed_at, closed_by)
   on recon_break to {{app_role}};
 
+-- 0: a seller's share becomes available when a settlement line has shown its charge; until then its release is due at infinity.
+alter table payment_order drop constraint payment_order_release_after_days_check;
+alter table payment_order add constraint payment_order_release_after_days_check check (release_after_days >= 0);
+
 -- A line of a file is evidence of what became of an operation, like the PSP's own answer.
 alter table evidence drop constraint evidence_source_check;
 alter table evidence add constraint evidence_source_check
