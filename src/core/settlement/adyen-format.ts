@@ -4,6 +4,7 @@
  */
 import type { Currency } from '../money.ts';
 import { shownText } from '../shown-text.ts';
+import { readAdyenMoney } from './adyen-money.ts';
 import type { DecimalMark } from './amount-text.ts';
 import { cellAt, createCsvColumns, textAt } from './csv-columns.ts';
 import type { CsvStart, MarkedFormat, RowReader } from './csv-format.ts';
@@ -13,7 +14,6 @@ import {
   createRowChecks,
   hasUsableLength,
   isBlankRow,
-  type KnownCurrency,
   looksLikeTotal,
   type RowChecks,
 } from './row-checks.ts';
@@ -165,7 +165,7 @@ function readLine(
   const batch = cells[columns.batch]!;
   if (batch === '') collector.refuse(row, 'Batch Number', 'batch_missing', 'has no batch number');
   const occurredAt = readTime(start, columns, cells, row);
-  const money = readMoney(start, columns, checks, mark, cells, row);
+  const money = readAdyenMoney({ collector, checks, mark, columns, cells, row });
   if (collector.faultCount() > faultsBefore || money === null) return null;
   const kind = kindOf(type, money.netMinor);
   const { grossMinor, feeMinor, netMinor, original, currency } = money;
@@ -250,143 +250,4 @@ function readTime(
     return null;
   }
   return found.zone.instantOf(time, found.hint);
-}
-
-type RowMoney = {
-  readonly currency: KnownCurrency;
-  readonly grossMinor: bigint;
-  readonly feeMinor: bigint;
-  readonly netMinor: bigint;
-  readonly original: SettlementLine['original'];
-};
-
-function readMoney(
-  start: CsvStart,
-  columns: Columns,
-  checks: RowChecks,
-  mark: DecimalMark,
-  cells: readonly string[],
-  row: number,
-): RowMoney | null {
-  const { collector } = start;
-  const netCode = cells[columns.netCurrency]!;
-  const currency = checks.currency(row, 'Net Currency', netCode);
-  if (currency === null) return null;
-  const read = (name: string, index: number, of: KnownCurrency) =>
-    readUnsigned(start, checks, cells, row, name, index, of);
-  const debit = read('Net Debit (NC)', columns.netDebit, currency);
-  const credit = read('Net Credit (NC)', columns.netCredit, currency);
-  const feeMinor = readFees(columns, checks, cells, row, currency);
-  // A payout or a fee of its own has no gross side.
-  const grossCode = cells[columns.grossCurrency]!;
-  const hasGross = cells[columns.grossDebit] !== '' || cells[columns.grossCredit] !== '';
-  const grossCurrency = hasGross ? checks.currency(row, 'Gross Currency', grossCode) : currency;
-  if (grossCurrency === null) return null;
-  const grossDebit = read('Gross Debit (GC)', columns.grossDebit, grossCurrency);
-  const grossCredit = read('Gross Credit (GC)', columns.grossCredit, grossCurrency);
-  if (debit === null || credit === null || feeMinor === null || grossDebit === null || grossCredit === null)
-    return null;
-  if (cells[columns.netDebit] === '' && cells[columns.netCredit] === '') {
-    collector.refuse(row, 'Net Credit (NC)', 'amount_missing', 'has neither a net debit nor a net credit');
-    return null;
-  }
-  const netMinor = credit - debit;
-  const statedGross = grossCredit - grossDebit;
-  if (!hasGross) return { currency, grossMinor: netMinor + feeMinor, feeMinor, netMinor, original: null };
-  if (grossCurrency.code === currency.code) {
-    return { currency, grossMinor: statedGross, feeMinor, netMinor, original: null };
-  }
-  const rate = readRate(start, columns, mark, cells, row);
-  if (rate === null) return null;
-  const grossMinor = convertedGross(statedGross, grossCurrency, currency, rate, netMinor + feeMinor);
-  return {
-    currency,
-    grossMinor,
-    feeMinor,
-    netMinor,
-    original: { currency: grossCurrency.code, amountMinor: statedGross },
-  };
-}
-
-/** Debit and credit columns carry no sign: one that does is not what it looks like. */
-function readUnsigned(
-  { collector }: CsvStart,
-  checks: RowChecks,
-  cells: readonly string[],
-  row: number,
-  name: string,
-  index: number,
-  currency: KnownCurrency,
-): bigint | null {
-  const minor = checks.amountOrZero(row, name, cells[index]!, currency);
-  if (minor === null || minor >= 0n) return minor;
-  const message = `${shownText(cells[index]!)} has a sign, and this column must not have one`;
-  collector.refuse(row, name, 'sign_unexpected', message);
-  return null;
-}
-
-/** A fee column may be negative: fees come back with refunds. */
-function readFees(
-  columns: Columns,
-  checks: RowChecks,
-  cells: readonly string[],
-  row: number,
-  currency: KnownCurrency,
-): bigint | null {
-  let sum = 0n;
-  let isWhole = true;
-  for (const { name, index } of columns.fees) {
-    const fee = checks.amountOrZero(row, name, cells[index]!, currency);
-    if (fee === null) isWhole = false;
-    else sum += fee;
-  }
-  return isWhole ? sum : null;
-}
-
-type Rate = { readonly digits: bigint; readonly scale: bigint };
-
-function readRate(
-  { collector }: CsvStart,
-  columns: Columns,
-  mark: DecimalMark,
-  cells: readonly string[],
-  row: number,
-): Rate | null {
-  const text = cells[columns.rate]!;
-  const match = (mark === '.' ? /^(\d{1,12})(?:\.(\d{1,20}))?$/ : /^(\d{1,12})(?:,(\d{1,20}))?$/).exec(text);
-  if (match !== null) {
-    const [, whole = '', decimals = ''] = match;
-    return { digits: BigInt(whole + decimals), scale: 10n ** BigInt(decimals.length) };
-  }
-  const message =
-    text === '' ? 'has two currencies and no exchange rate' : `${shownText(text)} is no exchange rate`;
-  collector.refuse(row, 'Exchange Rate', 'rate_unreadable', message);
-  return null;
-}
-
-/**
- * The gross in the net currency. The file states it only as amount times rate, rounded by Adyen: within half a minor unit (and
- * one of rounding) what net and fees add up to is the gross; beyond that the line says what the rate says, and does not compute.
- */
-function convertedGross(
-  gross: bigint,
-  from: KnownCurrency,
-  to: KnownCurrency,
-  rate: Rate,
-  expected: bigint,
-): bigint {
-  const numerator = gross * rate.digits * 10n ** BigInt(to.exponent);
-  const denominator = rate.scale * 10n ** BigInt(from.exponent);
-  const distance = numerator - expected * denominator;
-  const twice = 2n * (distance < 0n ? -distance : distance);
-  if (twice <= denominator) return expected;
-  return roundedQuotient(numerator, denominator);
-}
-
-/** Half away from zero. */
-function roundedQuotient(numerator: bigint, denominator: bigint): bigint {
-  const isNegative = numerator < 0n;
-  const absolute = isNegative ? -numerator : numerator;
-  const rounded = (2n * absolute + denominator) / (2n * denominator);
-  return isNegative ? -rounded : rounded;
 }

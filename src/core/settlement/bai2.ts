@@ -4,29 +4,36 @@
  */
 import { type Currency, exponentOf, parseCurrency } from '../money.ts';
 import { shownText } from '../shown-text.ts';
+import {
+  type Account,
+  closeAccount,
+  closeFile,
+  closeGroup,
+  countRecords,
+  emptyLevel,
+  type Group,
+  type Levels,
+  refuseIn,
+} from './bai2-levels.ts';
 import { lineOfEntry } from './bank-statement.ts';
 import type { FileWords } from './csv-format.ts';
 import { isCalendarDay } from './date-text.ts';
 import type { LineCollector } from './line-collector.ts';
-import type { LineKind, StatedTotal } from './settlement-line.ts';
+import type { LineKind } from './settlement-line.ts';
 import { createTextLines } from './text-lines.ts';
 
 type TextReader = { readonly write: (text: string) => void; readonly end: () => FileWords };
 
 /** One record with its continuations (88) joined; `physical` counts lines, which is what trailers count. */
-type BaiRecord = { readonly code: string; readonly row: number; readonly parts: string[]; physical: number };
+type BaiRecord = {
+  readonly code: string;
+  readonly row: number;
+  readonly parts: string[];
+  physical: number;
+  characters: number;
+};
 
 const MAX_RECORD_CHARACTERS = 100_000;
-
-/** Sums of one level while its records come. */
-type Level = { row: number; total: bigint; records: number; children: number; bad: boolean };
-
-type Account = Level & {
-  readonly number: string;
-  readonly currency: Currency | null;
-  opening: bigint | null;
-  closing: bigint | null;
-};
 
 export function createBai2Reader(collector: LineCollector): TextReader {
   const reading = createReading(collector);
@@ -45,7 +52,7 @@ export function createBai2Reader(collector: LineCollector): TextReader {
     }
     if (code !== '88') {
       flush();
-      record = { code, row, parts: [line], physical: 1 };
+      record = { code, row, parts: [line], physical: 1, characters: line.length };
       return;
     }
     if (record === null) {
@@ -54,7 +61,8 @@ export function createBai2Reader(collector: LineCollector): TextReader {
     }
     record.parts.push(line.slice(3));
     record.physical += 1;
-    if (record.parts.reduce((sum, part) => sum + part.length, 0) > MAX_RECORD_CHARACTERS) {
+    record.characters += line.length;
+    if (record.characters > MAX_RECORD_CHARACTERS) {
       collector.stop('record_too_long', `the record of line ${record.row} is too long`);
     }
   };
@@ -80,197 +88,117 @@ function fieldsOf(record: BaiRecord): string[] {
 }
 
 function createReading(collector: LineCollector) {
-  const accounts = new Set<string>();
-  const totals: StatedTotal[] = [];
-  let file: Level | null = null;
-  let group:
-    | (Level & { readonly currency: string; readonly asOf: string | null; readonly isTest: boolean })
-    | null = null;
-  let account: Account | null = null;
-  let isClosed = false;
-
-  const refuse = (row: number, column: string | null, code: string, message: string) => {
-    for (const level of [file, group, account]) if (level !== null) level.bad = true;
-    collector.refuse(row, column, code, message);
-  };
-  const count = (record: BaiRecord) => {
-    for (const level of [file, group, account]) if (level !== null) level.records += record.physical;
-  };
-
-  const take = (record: BaiRecord): void => {
-    const fields = fieldsOf(record);
-    const { code, row } = record;
-    switch (code) {
-      case '01':
-        file = { row, total: 0n, records: 0, children: 0, bad: false };
-        break;
-      case '02':
-        if (file !== null) file.children += 1;
-        group = {
-          row,
-          total: 0n,
-          records: 0,
-          children: 0,
-          bad: false,
-          currency: fields[6] ?? '',
-          asOf: dayOf(fields[4] ?? ''),
-          isTest: fields[3] !== '1' && fields[3] !== '3',
-        };
-        if (group.isTest)
-          refuse(
-            row,
-            'group status',
-            'group_unusable',
-            `status ${shownText(fields[3] ?? '')} is no update (1) and no correction (3)`,
-          );
-        if (group.asOf === null)
-          refuse(
-            row,
-            'as-of date',
-            'date_unreadable',
-            `${shownText(fields[4] ?? '')} is no date like 261125`,
-          );
-        break;
-      case '03':
-        account = openAccount(collector, refuse, fields, row, group?.currency ?? '');
-        if (group !== null) group.children += 1;
-        break;
-      case '16':
-        if (account === null || group === null)
-          refuse(row, null, 'record_unexpected', 'a transaction stands outside of an account (03)');
-        break;
-      case '49':
-      case '98':
-      case '99':
-        break;
-      default:
-        refuse(row, null, 'record_unknown', `${shownText(code)} is no record code of BAI2`);
-    }
-    count(record);
-    if (code === '16' && account !== null && group !== null) {
-      takeTransaction(collector, refuse, account, group, record, fields);
-    }
-    if (code === '49') closeAccount(fields, row);
-    if (code === '98') closeGroup(fields, row);
-    if (code === '99') closeFile(fields, row);
-  };
-  const closeAccount = (fields: readonly string[], row: number): void => {
-    if (account === null) {
-      refuse(row, '49', 'record_unexpected', 'closes no account');
-      return;
-    }
-    checkLevel(account, fields, row, null);
-    if (group !== null) group.total += account.total;
-    accounts.add(account.number);
-    if (account.currency !== null) {
-      const { opening, closing, number, currency } = account;
-      totals.push({
-        batch: `${number} ${group?.asOf?.slice(0, 10) ?? ''}`.trim(),
-        currency,
-        openingMinor: opening,
-        closingMinor: closing,
-        sumMinor: null,
-      });
-    }
-    account = null;
-  };
-  const closeGroup = (fields: readonly string[], row: number): void => {
-    if (group === null) {
-      refuse(row, '98', 'record_unexpected', 'closes no group');
-      return;
-    }
-    if (account !== null) refuse(row, '98', 'record_missing', 'the account before has no trailer (49)');
-    checkLevel(group, fields, row, 'accounts');
-    if (file !== null) file.total += group.total;
-    group = null;
-    account = null;
-  };
-  const closeFile = (fields: readonly string[], row: number): void => {
-    if (file === null) {
-      refuse(row, '99', 'record_unexpected', 'closes no file');
-      return;
-    }
-    if (group !== null) refuse(row, '99', 'record_missing', 'the group before has no trailer (98)');
-    checkLevel(file, fields, row, 'groups');
-    file = null;
-    isClosed = true;
-  };
-  const checkLevel = (
-    level: Level,
-    fields: readonly string[],
-    row: number,
-    children: string | null,
-  ): void => {
-    const [total, ...counts] = fields.slice(1);
-    const differs = (what: string, stated: string | undefined, counted: bigint | number) => {
-      if (level.bad || stated === String(counted)) return;
-      const message = `states ${what} ${shownText(stated ?? '')}, and there are ${counted}: a record is missing or changed`;
-      collector.refuse(row, fields[0] ?? null, 'control_total_differs', message);
-    };
-    const sum = /^[+-]?\d{1,24}$/.test(total ?? '') ? String(BigInt((total ?? '').replace('+', ''))) : total;
-    differs('a control total of', sum, level.total);
-    const plain = counts.map((one) => (/^\d{1,15}$/.test(one) ? String(Number(one)) : one));
-    if (children !== null) differs(`a number of ${children} of`, plain[0], level.children);
-    differs('a number of records of', plain[children === null ? 0 : 1], level.records);
+  const levels: Levels = {
+    collector,
+    accounts: new Set(),
+    totals: [],
+    file: null,
+    group: null,
+    account: null,
+    isClosed: false,
   };
   return {
-    take,
-    refuse,
+    take: (record: BaiRecord): void => {
+      const fields = fieldsOf(record);
+      openLevel(levels, record, fields);
+      countRecords(levels, record.physical);
+      if (record.code === '16') takeTransaction(levels, record, fields);
+      if (record.code === '49') closeAccount(levels, fields, record.row);
+      if (record.code === '98') closeGroup(levels, fields, record.row);
+      if (record.code === '99') closeFile(levels, fields, record.row);
+    },
+    refuse: (row: number, column: string | null, code: string, message: string): void =>
+      refuseIn(levels, row, column, code, message),
     end: (): FileWords => {
-      if (!isClosed && !collector.isStopped()) {
+      if (!levels.isClosed && !collector.isStopped()) {
         collector.stop('file_cut_off', 'ends without its trailer (99): the rest is missing');
       }
-      return { accounts: [...accounts], totals };
+      return { accounts: [...levels.accounts], totals: levels.totals };
     },
   };
 }
 
-type Refuse = (row: number, column: string | null, code: string, message: string) => void;
+/** A header opens its level before it is counted in it. */
+function openLevel(levels: Levels, { code, row }: BaiRecord, fields: readonly string[]): void {
+  switch (code) {
+    case '01':
+      levels.file = emptyLevel();
+      return;
+    case '02':
+      if (levels.file !== null) levels.file.children += 1;
+      levels.group = { ...emptyLevel(), currency: fields[6] ?? '', asOf: dayOf(fields[4] ?? '') };
+      checkGroup(levels, levels.group, fields, row);
+      return;
+    case '03':
+      if (levels.group !== null) levels.group.children += 1;
+      levels.account = openAccount(levels, fields, row);
+      return;
+    case '16':
+    case '49':
+    case '98':
+    case '99':
+      return;
+    default:
+      refuseIn(levels, row, null, 'record_unknown', `${shownText(code)} is no record code of BAI2`);
+      return;
+  }
+}
+
+/** Statuses 1 (update) and 3 (correction) are of booked money; 2 takes a group back, and 4 is a test. */
+function checkGroup(levels: Levels, group: Group, fields: readonly string[], row: number): void {
+  const [, , , status = '', asOf = ''] = fields;
+  if (status !== '1' && status !== '3') {
+    const message = `status ${shownText(status)} is no update (1) and no correction (3)`;
+    refuseIn(levels, row, 'group status', 'group_unusable', message);
+  }
+  if (group.asOf === null) {
+    refuseIn(levels, row, 'as-of date', 'date_unreadable', `${shownText(asOf)} is no date like 261125`);
+  }
+}
 
 /** 03: the account, then groups of type code, amount, item count and funds type. */
-function openAccount(
-  collector: LineCollector,
-  refuse: Refuse,
-  fields: readonly string[],
-  row: number,
-  groupCurrency: string,
-): Account {
-  const code = (fields[2] ?? '') || groupCurrency || 'USD';
-  const currency = parseCurrency(code);
+function openAccount(levels: Levels, fields: readonly string[], row: number): Account {
+  const currency = accountCurrency(levels, fields, row);
   const account: Account = {
-    row,
+    ...emptyLevel(),
     number: fields[1] ?? '',
     currency,
-    total: 0n,
-    records: 0,
-    children: 0,
-    bad: false,
     opening: null,
     closing: null,
   };
-  if (currency === null)
-    refuse(row, 'currency', 'currency_unknown', `${shownText(code)} is not a currency code of ISO 4217`);
-  else if (exponentOf(currency) !== 2) {
-    const message = `amounts have two implied decimals and ${currency} has ${exponentOf(currency)}: banks disagree on what that means; ask for CAMT.053`;
-    collector.stop('decimals_unclear', message);
-  }
-  for (let at = 3; at + 1 < fields.length; ) {
+  for (let at = 3; at + 1 < fields.length; at = afterFunds(fields, at + 3)) {
     const type = fields[at] ?? '';
     const text = fields[at + 1] ?? '';
     if (type === '' && text === '') break;
-    if (text !== '') {
-      const amount = readInteger(text);
-      if (amount === null) {
-        refuse(row, '03', 'amount_unreadable', `${shownText(text)} is no whole number of cents`);
-        break;
-      }
-      account.total += amount;
-      if (type === '010') account.opening = amount;
-      if (type === '015') account.closing = amount;
+    if (text === '') continue;
+    const amount = readInteger(text);
+    if (amount === null) {
+      refuseIn(levels, row, '03', 'amount_unreadable', `${shownText(text)} is no whole number of cents`);
+      break;
     }
-    at = afterFunds(fields, at + 3);
+    account.total += amount;
+    if (type === '010') account.opening = amount;
+    if (type === '015') account.closing = amount;
   }
   return account;
+}
+
+function accountCurrency(levels: Levels, fields: readonly string[], row: number): Currency | null {
+  const code = (fields[2] ?? '') || (levels.group?.currency ?? '') || 'USD';
+  const currency = parseCurrency(code);
+  if (currency === null) {
+    refuseIn(
+      levels,
+      row,
+      'currency',
+      'currency_unknown',
+      `${shownText(code)} is not a currency code of ISO 4217`,
+    );
+  } else if (exponentOf(currency) !== 2) {
+    const message = `amounts have two implied decimals and ${currency} has ${exponentOf(currency)}: banks disagree on what that means; ask for CAMT.053`;
+    levels.collector.stop('decimals_unclear', message);
+  }
+  return currency;
 }
 
 /** Position after a funds type and what belongs to it. */
@@ -304,36 +232,47 @@ const KINDS: ReadonlyMap<string, LineKind> = new Map([
   ['698', 'fee'],
 ]);
 
-function takeTransaction(
-  collector: LineCollector,
-  refuse: Refuse,
-  account: Account,
-  group: { readonly asOf: string | null },
-  record: BaiRecord,
-  fields: readonly string[],
-): void {
+function takeTransaction(levels: Levels, record: BaiRecord, fields: readonly string[]): void {
+  const { account, group } = levels;
   const { row } = record;
+  const refuse = (column: string | null, code: string, message: string) =>
+    refuseIn(levels, row, column, code, message);
+  if (account === null || group === null) {
+    refuse(null, 'record_unexpected', 'a transaction stands outside of an account (03)');
+    return;
+  }
   const [, type = '', text = ''] = fields;
   const direction = directionOf(type);
   const amount = text === '' && direction === 'none' ? 0n : readInteger(text);
   if (amount === null || amount < 0n) {
-    refuse(
-      row,
-      'amount',
-      'amount_unreadable',
-      `${shownText(text)} is no whole number of cents without a sign`,
-    );
+    const message = `${shownText(text)} is no whole number of cents without a sign`;
+    refuse('amount', 'amount_unreadable', message);
     return;
   }
   account.total += amount;
   if (direction === null) {
-    refuse(row, 'type', 'direction_unknown', `type ${shownText(type)} is neither a credit nor a debit`);
+    refuse('type', 'direction_unknown', `type ${shownText(type)} is neither a credit nor a debit`);
     return;
   }
   if (account.currency === null) {
-    refuse(row, null, 'currency_missing', 'belongs to an account of unknown currency');
+    refuse(null, 'currency_missing', 'belongs to an account of unknown currency');
     return;
   }
+  const signed = direction === 'out' ? -amount : amount;
+  const kind = direction === 'none' ? 'note' : (KINDS.get(type) ?? null);
+  const entry = { ...wordsOf(record, fields), amountMinor: signed, kind, currency: account.currency };
+  levels.collector.add(
+    lineOfEntry({
+      ...entry,
+      account: account.number,
+      statement: group.asOf?.slice(0, 10) ?? '',
+      bookedOn: group.asOf,
+    }),
+  );
+}
+
+/** What a transaction says beside its amount: funds type, bank reference, customer reference, text. */
+function wordsOf(record: BaiRecord, fields: readonly string[]) {
   const at = afterFunds(fields, 3);
   const [bankReference = '', customerReference = ''] = fields.slice(at, at + 2);
   const says = fields
@@ -341,25 +280,16 @@ function takeTransaction(
     .join(', ')
     .trim()
     .slice(0, 1_000);
-  const ours = customerReference || says;
-  collector.add(
-    lineOfEntry({
-      row,
-      account: account.number,
-      statement: group.asOf?.slice(0, 10) ?? '',
-      currency: account.currency,
-      amountMinor: direction === 'out' ? -amount : amount,
-      rawType: type,
-      kind: direction === 'none' ? 'note' : (KINDS.get(type) ?? null),
-      isReversal: false,
-      bankReference: bankReference === '' ? null : bankReference,
-      ourReference: ours === '' ? null : ours,
-      bookedOn: group.asOf,
-      availableOn: null,
-      detail: says,
-      raw: JSON.stringify({ record: record.parts.join('\n') }),
-    }),
-  );
+  return {
+    row: record.row,
+    rawType: fields[1] ?? '',
+    isReversal: false,
+    bankReference: bankReference || null,
+    ourReference: customerReference || says || null,
+    availableOn: null,
+    detail: says,
+    raw: JSON.stringify({ record: record.parts.join('\n') }),
+  };
 }
 
 /** "261125" */

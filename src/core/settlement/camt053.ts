@@ -1,8 +1,6 @@
 /**
- * Bank statements in CAMT.053 (ISO 20022), versions 2 to 8, streamed: only the entry in hand is kept. Decides only. Document types and
- * entities are refused: no bank sends them, and they are how XML is abused.
+ * Bank statements in CAMT.053 (ISO 20022), versions 2 to 8, streamed. Decides only.
  */
-import { SaxesParser } from 'saxes';
 import { type Currency, exponentOf, parseCurrency } from '../money.ts';
 import { shownText } from '../shown-text.ts';
 import { plainMinor } from './amount-text.ts';
@@ -11,111 +9,35 @@ import type { FileWords } from './csv-format.ts';
 import { instantAtOffset, offsetMinutesOf, readLocalTime, utcInstant } from './date-text.ts';
 import type { LineCollector } from './line-collector.ts';
 import type { LineKind, StatedTotal } from './settlement-line.ts';
+import { allText, child, createXmlReader, jsonOf, textOf, type XmlNode } from './xml-elements.ts';
 
-/** Limits of one entry: a file made to hurt shall stop early. */
-const MAX_DEPTH = 40;
-const MAX_TEXT_CHARACTERS = 20_000;
-const MAX_NODES_PER_ENTRY = 200_000;
+/** Longer texts of an entry are cut where they only tell entries apart. */
+const MAX_DETAIL_CHARACTERS = 20_000;
 
-/** One element with what is in it. */
-type Node = {
-  readonly name: string;
-  readonly currency: string | null;
-  text: string;
-  readonly children: Node[];
-};
-
-export type XmlReader = { readonly write: (text: string) => void; readonly end: () => FileWords };
-
-/** Elements that are read whole; what is around them only opens and closes. */
 const WHOLE: ReadonlySet<string> = new Set(['Ntry', 'Bal', 'Acct']);
+const ALONE: ReadonlySet<string> = new Set(['Ntry', 'Bal', 'Stmt']);
 
-/** Of these, one inside another means that an end was lost. */
-const WHOLE_ALONE: ReadonlySet<string> = new Set(['Ntry', 'Bal']);
-
-export function createCamt053Reader(collector: LineCollector): XmlReader {
+export function createCamt053Reader(collector: LineCollector): {
+  readonly write: (text: string) => void;
+  readonly end: () => FileWords;
+} {
   const reading = createReading(collector);
-  const parser = new SaxesParser();
-  const path: string[] = [];
-  const nodes: Node[] = [];
-  let nodeCount = 0;
-  let startRow = 0;
-  let leaf = '';
-  const stop = (code: string, message: string) => collector.stop(code, message);
-
-  parser.on('doctype', () => stop('xml_refused', 'has a document type, which no bank statement has'));
-  parser.on('error', (error) => {
-    const reason = error.message
-      .replace(/^\d+:\d+: /, '')
-      .replace(/[^\x20-\x7e]/g, '?')
-      .slice(0, 100);
-    stop('xml_broken', `is no well-formed XML at line ${parser.line}: ${reason}`);
-  });
-  parser.on('opentag', (tag) => {
-    if (collector.isStopped()) return;
-    const name = tag.name.slice(tag.name.indexOf(':') + 1);
-    path.push(name);
-    leaf = '';
-    if (path.length > MAX_DEPTH) return stop('xml_refused', `nests deeper than ${MAX_DEPTH} elements`);
-    if (nodes.length === 0 && !WHOLE.has(name)) {
+  const xml = createXmlReader(collector, {
+    whole: WHOLE,
+    alone: ALONE,
+    open: (name) => {
       if (name === 'Stmt') reading.openStatement();
-      return;
-    }
-    if (nodes.length === 0) {
-      nodeCount = 0;
-      startRow = parser.line;
-    }
-    if (nodes.length > 0 && (WHOLE_ALONE.has(name) || name === 'Stmt')) {
-      return stop('xml_refused', `has ${name} inside of ${nodes[0]?.name}, where it cannot be`);
-    }
-    nodeCount += 1;
-    if (nodeCount > MAX_NODES_PER_ENTRY) return stop('xml_refused', 'has an entry of too many elements');
-    const node: Node = { name, currency: attributeOf(tag.attributes, 'Ccy'), text: '', children: [] };
-    nodes.at(-1)?.children.push(node);
-    nodes.push(node);
-  });
-  const onText = (text: string) => {
-    const node = nodes.at(-1);
-    if (node !== undefined) node.text += text;
-    else leaf += text;
-    if ((node?.text ?? leaf).length > MAX_TEXT_CHARACTERS)
-      stop('xml_refused', 'has an element with too much text');
-  };
-  parser.on('text', onText);
-  parser.on('cdata', onText);
-  parser.on('closetag', () => {
-    if (collector.isStopped()) return;
-    const name = path.pop() ?? '';
-    const node = nodes.pop();
-    if (node === undefined) reading.close(name, path.at(-1) ?? '', leaf.trim());
-    else if (nodes.length === 0) reading.takeWhole(node, startRow);
-    leaf = '';
+    },
+    takeWhole: reading.takeWhole,
+    close: reading.close,
   });
   return {
-    write: (text) => {
-      if (!collector.isStopped()) parser.write(text);
-    },
+    write: xml.write,
     end: () => {
-      if (!collector.isStopped()) parser.close();
+      xml.end();
       return reading.end();
     },
   };
-}
-
-function attributeOf(attributes: Readonly<Record<string, unknown>>, name: string): string | null {
-  const value = attributes[name];
-  return typeof value === 'string' ? value : null;
-}
-
-function child(node: Node | null, ...names: readonly string[]): Node | null {
-  let at: Node | null = node;
-  for (const name of names) at = at?.children.find((one) => one.name === name) ?? null;
-  return at;
-}
-
-function textOf(node: Node | null, ...names: readonly string[]): string | null {
-  const text = child(node, ...names)?.text.trim() ?? '';
-  return text === '' ? null : text;
 }
 
 /** A statement while its elements come. */
@@ -135,7 +57,7 @@ function createReading(collector: LineCollector) {
   let statement: OpenStatement | null = null;
   let statementCount = 0;
 
-  const takeWhole = (node: Node, row: number): void => {
+  const takeWhole = (node: XmlNode, row: number): void => {
     if (statement === null) {
       if (node.name === 'Ntry')
         collector.refuse(row, 'Ntry', 'entry_outside', 'stands outside of a statement');
@@ -177,7 +99,7 @@ function createReading(collector: LineCollector) {
   };
 }
 
-function takeAccount(statement: OpenStatement, node: Node): void {
+function takeAccount(statement: OpenStatement, node: XmlNode): void {
   statement.account = textOf(node, 'Id', 'IBAN') ?? textOf(node, 'Id', 'Othr', 'Id') ?? '';
   statement.currency ??= parseCurrency(textOf(node, 'Ccy') ?? '');
 }
@@ -186,7 +108,7 @@ function takeAccount(statement: OpenStatement, node: Node): void {
 const OPENING: ReadonlySet<string> = new Set(['OPBD', 'PRCD']);
 const CLOSING: ReadonlySet<string> = new Set(['CLBD']);
 
-function takeBalance(collector: LineCollector, statement: OpenStatement, node: Node, row: number): void {
+function takeBalance(collector: LineCollector, statement: OpenStatement, node: XmlNode, row: number): void {
   const code = textOf(node, 'Tp', 'CdOrPrtry', 'Cd') ?? '';
   const isOpening = OPENING.has(code) || (code === 'ITBD' && statement.opening === null);
   const isClosing = CLOSING.has(code) || (code === 'ITBD' && statement.opening !== null);
@@ -230,7 +152,7 @@ function closeStatement(collector: LineCollector, statement: OpenStatement): Sta
 type SignedAmount = { readonly currency: Currency; readonly minor: bigint };
 
 /** Amounts have no sign; CdtDbtInd gives it. */
-function signedAmount(collector: LineCollector, node: Node, row: number): SignedAmount | null {
+function signedAmount(collector: LineCollector, node: XmlNode, row: number): SignedAmount | null {
   const count = (name: string) => node.children.filter((one) => one.name === name).length;
   if (count('Amt') > 1 || count('CdtDbtInd') > 1) {
     collector.refuse(row, 'Amt', 'amount_unreadable', 'has two amounts or two directions');
@@ -250,7 +172,7 @@ function signedAmount(collector: LineCollector, node: Node, row: number): Signed
 }
 
 /** The amount, or a sentence on what is wrong with it. */
-function unsignedAmount(node: Node | null): SignedAmount | string {
+function unsignedAmount(node: XmlNode | null): SignedAmount | string {
   if (node === null) return 'has no amount (Amt)';
   const text = node.text.trim();
   const currency = parseCurrency(node.currency ?? '');
@@ -269,7 +191,7 @@ function unsignedAmount(node: Node | null): SignedAmount | string {
 }
 
 /** False after a fault. */
-function takeEntry(collector: LineCollector, statement: OpenStatement, node: Node, row: number): boolean {
+function takeEntry(collector: LineCollector, statement: OpenStatement, node: XmlNode, row: number): boolean {
   const amount = signedAmount(collector, node, row);
   if (amount === null) return false;
   statement.currency ??= amount.currency;
@@ -304,7 +226,7 @@ function takeEntry(collector: LineCollector, statement: OpenStatement, node: Nod
         ourReference: ourNameIn(detail.node) ?? textOf(node, 'AddtlNtryInf'),
         bookedOn: booked,
         availableOn: value,
-        detail: allText(detail.node ?? node).slice(0, MAX_TEXT_CHARACTERS),
+        detail: allText(detail.node ?? node).slice(0, MAX_DETAIL_CHARACTERS),
         raw: JSON.stringify(jsonOf(detail.index === null ? node : (detail.node ?? node))),
       }),
     );
@@ -312,15 +234,15 @@ function takeEntry(collector: LineCollector, statement: OpenStatement, node: Nod
   return true;
 }
 
-type Detail = { readonly node: Node | null; readonly minor: bigint; readonly index: number | null };
+type Detail = { readonly node: XmlNode | null; readonly minor: bigint; readonly index: number | null };
 
-function transactionsOf(node: Node): readonly Node[] {
+function transactionsOf(node: XmlNode): readonly XmlNode[] {
   const groups = node.children.filter((one) => one.name === 'NtryDtls');
   return groups.flatMap((group) => group.children.filter((one) => one.name === 'TxDtls'));
 }
 
 /** The only transaction of an entry; a batch entry that cannot be taken apart has none of its own. */
-function firstDetail(node: Node): Node | null {
+function firstDetail(node: XmlNode): XmlNode | null {
   const transactions = transactionsOf(node);
   return transactions.length === 1 ? transactions[0]! : null;
 }
@@ -329,7 +251,7 @@ function firstDetail(node: Node): Node | null {
  * The transactions of a batch entry, where each has its amount and together they are the entry's. Otherwise null: the entry is booked
  * as a whole, and that amount is certain.
  */
-function detailsOf(node: Node, entry: SignedAmount): readonly Detail[] | null {
+function detailsOf(node: XmlNode, entry: SignedAmount): readonly Detail[] | null {
   const transactions = transactionsOf(node);
   if (transactions.length < 2) return null;
   const details: Detail[] = [];
@@ -344,7 +266,7 @@ function detailsOf(node: Node, entry: SignedAmount): readonly Detail[] | null {
   return sum === entry.minor ? details : null;
 }
 
-function referenceOf(node: Node, detail: Detail): string | null {
+function referenceOf(node: XmlNode, detail: Detail): string | null {
   const entry = textOf(node, 'AcctSvcrRef') ?? textOf(node, 'NtryRef');
   if (detail.index === null) return entry ?? textOf(detail.node, 'Refs', 'AcctSvcrRef');
   const own = textOf(detail.node, 'Refs', 'AcctSvcrRef') ?? textOf(detail.node, 'Refs', 'TxId');
@@ -353,7 +275,7 @@ function referenceOf(node: Node, detail: Detail): string | null {
 }
 
 /** An end-to-end id is not unique; where the sender gave none, the remittance text is what names us. */
-function ourNameIn(detail: Node | null): string | null {
+function ourNameIn(detail: XmlNode | null): string | null {
   const endToEnd = textOf(detail, 'Refs', 'EndToEndId');
   if (endToEnd !== null && endToEnd !== 'NOTPROVIDED') return endToEnd;
   const lines = child(detail, 'RmtInf')?.children.filter((one) => one.name === 'Ustrd') ?? [];
@@ -364,7 +286,7 @@ function ourNameIn(detail: Node | null): string | null {
   return text === '' ? (textOf(detail, 'RmtInf', 'Strd', 'CdtrRefInf', 'Ref') ?? null) : text.slice(0, 1_000);
 }
 
-function typeOf(node: Node): string | null {
+function typeOf(node: XmlNode): string | null {
   const domain = child(node, 'BkTxCd', 'Domn');
   const codes = [textOf(domain, 'Cd'), textOf(domain, 'Fmly', 'Cd'), textOf(domain, 'Fmly', 'SubFmlyCd')];
   const named = codes.filter((code) => code !== null).join('/');
@@ -372,14 +294,14 @@ function typeOf(node: Node): string | null {
 }
 
 /** Sub-family codes of ISO 20022 that say more than in or out. */
-function kindOf(node: Node): LineKind | null {
+function kindOf(node: XmlNode): LineKind | null {
   const code = textOf(node, 'BkTxCd', 'Domn', 'Fmly', 'SubFmlyCd');
   if (code === 'CHRG' || code === 'FEES' || code === 'COMM') return 'fee';
   if (code === 'RRTN' || code === 'RPCR') return 'deposit_returned';
   return null;
 }
 
-function dateOf(node: Node | null): string | null | 'bad' {
+function dateOf(node: XmlNode | null): string | null | 'bad' {
   const day = textOf(node, 'Dt');
   if (day !== null) return utcInstant(day.slice(0, 10)) ?? 'bad';
   const moment = textOf(node, 'DtTm');
@@ -388,17 +310,4 @@ function dateOf(node: Node | null): string | null | 'bad' {
   const time = readLocalTime(match?.[1] ?? '');
   const offset = offsetMinutesOf(match?.[2] ?? 'Z');
   return time === null || offset === null ? 'bad' : instantAtOffset(time, offset);
-}
-
-function allText(node: Node): string {
-  return node.children.length === 0 ? node.text.trim() : node.children.map(allText).join('\u001f');
-}
-
-type Json = string | { readonly [name: string]: Json | readonly Json[] };
-
-function jsonOf(node: Node): Json {
-  if (node.children.length === 0) return node.text.trim();
-  const entries = new Map<string, Json[]>();
-  for (const one of node.children) entries.set(one.name, [...(entries.get(one.name) ?? []), jsonOf(one)]);
-  return Object.fromEntries([...entries].map(([name, all]) => [name, all.length === 1 ? all[0]! : all]));
 }

@@ -81,111 +81,107 @@ type OpenStatement = {
 /** An entry waits for its :86:. */
 type WaitingEntry = { readonly entry: Entry; readonly row: number; readonly text: string };
 
+/** Where a reading of statements stands. */
+type Standing = {
+  readonly collector: LineCollector;
+  readonly accounts: Set<string>;
+  readonly totals: StatedTotal[];
+  statement: OpenStatement | null;
+  waiting: WaitingEntry | null;
+  count: number;
+};
+
+/** Fields that say nothing which is read here: related reference, available balances, sums of an interim report. */
+const UNREAD_TAGS: ReadonlySet<string> = new Set(['21', '64', '65', '34F', '13D', '90C', '90D']);
+
 function createStatements(collector: LineCollector) {
-  const accounts = new Set<string>();
-  const totals: StatedTotal[] = [];
-  let statement: OpenStatement | null = null;
-  let waiting: WaitingEntry | null = null;
-  let count = 0;
-
-  const addWaiting = (narrative: readonly string[]) => {
-    if (waiting === null || statement === null || statement.currency === null) return;
-    collector.add(lineOf(statement, statement.currency, waiting, narrative));
-    waiting = null;
-  };
-  const close = () => {
-    addWaiting([]);
-    if (statement === null) return;
-    const { currency, name, account } = statement;
-    if (account !== '') accounts.add(account);
-    if (currency === null) {
-      collector.refuse(
-        statement.row,
-        '60F',
-        'balance_missing',
-        `statement ${shownText(name)} has no opening balance`,
-      );
-    } else {
-      const { opening, closing, sum, badEntries } = statement;
-      totals.push(
-        checkStatement(collector, {
-          account,
-          name,
-          currency,
-          openingMinor: opening,
-          closingMinor: closing,
-          sumMinor: sum,
-          badEntries,
-        }),
-      );
-    }
-    statement = null;
-  };
-
-  const takeField = ({ tag, row, lines }: Field): void => {
-    const text = lines[0] ?? '';
-    if (tag === '20') {
-      close();
-      count += 1;
-      statement = {
-        row,
-        name: text.trim(),
-        account: '',
-        currency: null,
-        opening: null,
-        closing: null,
-        sum: 0n,
-        badEntries: 0,
-      };
-      return;
-    }
-    if (statement === null) {
-      collector.refuse(row, tag, 'field_unexpected', 'stands outside of a statement (:20:)');
-      return;
-    }
-    if (tag === '86') {
-      addWaiting(lines);
-      return;
-    }
-    addWaiting([]);
-    switch (tag) {
-      case '25':
-        statement.account = text.trim();
-        return;
-      case '28':
-      case '28C':
-        statement.name = text.trim();
-        return;
-      case '60F':
-      case '60M':
-      case '62F':
-      case '62M':
-        takeBalance(collector, statement, tag, text, row);
-        return;
-      case '61':
-        waiting = takeEntry(collector, statement, lines, row);
-        return;
-      case '21':
-      case '64':
-      case '65':
-      case '34F':
-      case '13D':
-      case '90C':
-      case '90D':
-        return;
-      default:
-        collector.refuse(row, tag, 'field_unknown', `:${tag}: is no field of an MT940 statement`);
-    }
+  const standing: Standing = {
+    collector,
+    accounts: new Set(),
+    totals: [],
+    statement: null,
+    waiting: null,
+    count: 0,
   };
   return {
-    takeField,
+    takeField: (field: Field): void => {
+      if (field.tag === '20') openStatement(standing, field);
+      else if (standing.statement !== null) takeField(standing, standing.statement, field);
+      else collector.refuse(field.row, field.tag, 'field_unexpected', 'stands outside of a statement (:20:)');
+    },
     end: (): FileWords => {
-      close();
-      if (count === 0 && !collector.isStopped())
+      closeStatement(standing);
+      if (standing.count === 0 && !collector.isStopped()) {
         collector.stop('statement_missing', 'has no statement (:20:) in it');
-      return { accounts: [...accounts], totals };
+      }
+      return { accounts: [...standing.accounts], totals: standing.totals };
     },
   };
+}
+
+function openStatement(standing: Standing, { row, lines }: Field): void {
+  closeStatement(standing);
+  standing.count += 1;
+  standing.statement = {
+    row,
+    name: (lines[0] ?? '').trim(),
+    account: '',
+    currency: null,
+    opening: null,
+    closing: null,
+    sum: 0n,
+    badEntries: 0,
+  };
+}
+
+function closeStatement(standing: Standing): void {
+  addWaiting(standing, []);
+  const { statement, collector } = standing;
+  standing.statement = null;
+  if (statement === null) return;
+  const { row, account, name, currency, opening, closing, sum, badEntries } = statement;
+  if (account !== '') standing.accounts.add(account);
+  if (currency === null) {
+    const message = `statement ${shownText(name)} has no opening balance`;
+    collector.refuse(row, '60F', 'balance_missing', message);
+    return;
+  }
+  const balances = { openingMinor: opening, closingMinor: closing, sumMinor: sum, badEntries };
+  standing.totals.push(checkStatement(collector, { account, name, currency, ...balances }));
+}
+
+function addWaiting(standing: Standing, narrative: readonly string[]): void {
+  const { statement, waiting, collector } = standing;
+  if (waiting === null || statement === null || statement.currency === null) return;
+  collector.add(lineOf(statement, statement.currency, waiting, narrative));
+  standing.waiting = null;
+}
+
+function takeField(standing: Standing, statement: OpenStatement, { tag, row, lines }: Field): void {
+  const { collector } = standing;
+  const text = lines[0] ?? '';
+  addWaiting(standing, tag === '86' ? lines : []);
+  if (tag === '86' || UNREAD_TAGS.has(tag)) return;
+  switch (tag) {
+    case '25':
+      statement.account = text.trim();
+      return;
+    case '28':
+    case '28C':
+      statement.name = text.trim();
+      return;
+    case '60F':
+    case '60M':
+    case '62F':
+    case '62M':
+      takeBalance(collector, statement, tag, text, row);
+      return;
+    case '61':
+      standing.waiting = takeEntry(collector, statement, lines, row);
+      return;
+    default:
+      collector.refuse(row, tag, 'field_unknown', `:${tag}: is no field of an MT940 statement`);
+  }
 }
 
 /** ":60F:C261125EUR1234,56" */
@@ -213,6 +209,16 @@ function takeBalance(
       tag,
       'currency_differs',
       `is in ${currency} and the statement in ${statement.currency}`,
+    );
+    return;
+  }
+  if ((isOpening ? statement.opening : statement.closing) !== null) {
+    statement.badEntries += 1;
+    collector.refuse(
+      row,
+      tag,
+      'balance_twice',
+      'is a second balance of its kind: the start of a statement is missing',
     );
     return;
   }
