@@ -163,8 +163,9 @@ async function payOut({ folder, json }: SettledShop, count: number): Promise<voi
 
 async function untilIdle({ db }: SettledShop): Promise<void> {
   await until(async () => {
-    const [row] = await db.sql<{ jobs: number }[]>`select count(*)::int as jobs from ${db.t.job}`;
-    return row!.jobs === 0;
+    const [row] = await db.sql<{ busy: boolean }[]>`select exists (select from ${db.t.job}) as busy`;
+    if (row!.busy) await new Promise((resolve) => setTimeout(resolve, 50));
+    return !row!.busy;
   });
 }
 
