@@ -136,15 +136,18 @@ function eventJson(event: BreakEventAnswer) {
   };
 }
 
+function isOpen({ state }: BreakAnswer): boolean {
+  return state !== 'resolved' && state !== 'written_off';
+}
+
 function factsOf(one: BreakAnswer): Block {
-  const isOpen = one.state !== 'resolved' && one.state !== 'written_off';
   return {
     kind: 'facts',
     facts: [
       ['break', one.id],
       ['code', codeText(one.code)],
       ['severity', { text: one.severity, tone: one.severity === 'P1' ? 'bad' : 'warn' }],
-      ['state', { text: one.state, tone: isOpen ? 'warn' : 'good' }],
+      ['state', { text: one.state, tone: isOpen(one) ? 'warn' : 'good' }],
       ['source', one.source],
       ['amount', `${changeText(one.amountMinor, one.currency)} (what the file has more than the books)`],
       ['says', one.says],
@@ -203,7 +206,7 @@ function historyTable(history: readonly BreakEventAnswer[]): Block {
 }
 
 function whatNext(one: BreakAnswer): readonly Block[] {
-  const ways = waysOut(one);
+  const ways = isOpen(one) ? waysOut(one) : [];
   if (ways.length === 0) return [];
   return ['What can be done:', ...ways.map((way) => `  ${way}`)].map(
     (text): Block => ({ kind: 'line', text }),

@@ -99,7 +99,8 @@ export async function getLoadedFile(on: Queryable, fileId: bigint): Promise<Load
   const { t } = on;
   const [row] = await on.sql<LoadedFile[]>`
     select f.id as file_id, r.id as run_id, f.source_id, f.name, f.format, f.sha256, f.line_count, f.known_count, f.first_line,
-           f.last_line, f.covers_from, f.covers_to, r.state, r.answer, r.matched,
+           f.last_line, to_char(f.covers_from at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as covers_from,
+           to_char(f.covers_to at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as covers_to, r.state, r.answer, r.matched,
            (select count(*) from ${t.settlementBatch} b where b.file_id = f.id and b.refused is not null)::integer as refused_count
       from ${t.settlementFile} f
       join ${t.reconcileRun} r on r.file_id = f.id
