@@ -2,12 +2,15 @@ import { parse } from 'csv-parse/sync';
 import stringWidth from 'string-width';
 import { describe, expect, test } from 'vitest';
 import {
+  breakAnswer,
   closedAnswer,
   HOSTILE,
   incompleteAnswer,
   reconcileAnswer,
 } from '../../testing/reconcile-fixtures.ts';
-import { barText, reconcileResult } from './reconcile-summary.ts';
+import { listResult } from '../actions/page.ts';
+import { breakResult } from '../actions/read-breaks.ts';
+import { barText, breakJson, breakTable, reconcileResult } from './reconcile-summary.ts';
 import { renderResult } from './render-result.ts';
 
 const GOLDEN = '../../../fixtures/cli';
@@ -67,5 +70,46 @@ describe('a bar', () => {
     [5n, 0n, ''],
   ])('of %i in %i', (part, whole, text) => {
     expect(barText(part, whole)).toBe(text);
+  });
+});
+
+describe('breaks', () => {
+  const details = {
+    break: breakAnswer({ says: `The file has ${HOSTILE}.`, offers: ['enquire', 'suspense', 'refund'] }),
+    history: [
+      {
+        at: '2026-11-20T02:00:00.000Z',
+        kind: 'opened',
+        principal: 'cli:ana/paygate_app',
+        reason: null,
+        from: null,
+        to: 'open' as const,
+        entryId: null,
+      },
+    ],
+    raw: '{"reporting_category":"charge"}',
+  };
+
+  test('as a list are a contract', async () => {
+    const { breaks } = reconcileAnswer();
+    const list = listResult(breaks.map(breakJson), null, [breakTable(breaks)]);
+    await expect(await renderResult(list, 'json', PIPE)).toMatchFileSnapshot(`${GOLDEN}/breaks-list.json`);
+    await expect(await renderResult(list, 'table', { width: 100, color: false })).toMatchFileSnapshot(
+      `${GOLDEN}/breaks-list.txt`,
+    );
+  });
+
+  test('one by one are a contract, and name what can be done', async () => {
+    const result = breakResult(details);
+    await expect(await renderResult(result, 'json', PIPE)).toMatchFileSnapshot(`${GOLDEN}/breaks-show.json`);
+    const text = await renderResult(result, 'table', PIPE);
+    await expect(text).toMatchFileSnapshot(`${GOLDEN}/breaks-show.txt`);
+    expect(text).toContain('look it up at the PSP: ch_3abcdefgh01');
+    expect(text).not.toContain('--as enquire');
+  });
+
+  test('that are closed offer nothing more', async () => {
+    const closed = { ...details, break: { ...details.break, state: 'resolved' as const } };
+    expect(await renderResult(breakResult(closed), 'table', PIPE)).not.toContain('What can be done');
   });
 });
