@@ -227,6 +227,9 @@ describe('the command', () => {
     [['reconcile', 'files/bank.camt053.xml', '--bank', 'other'], 2, 'bank_missing'],
     [['reconcile', 'files/stripe-balance.csv', '--report', 'no/where.html'], 2, 'report_unwritable'],
     [['reconcile', 'files/stripe-balance.csv', '--mapping', 'poem.txt'], 2, 'mapping_invalid'],
+    [['reconcile'], 2, 'file_or_run'],
+    [['reconcile', 'files/stripe-balance.csv', '--run', 'run_1'], 2, 'file_or_run'],
+    [['reconcile', '--run', 'run_1'], 1, 'run_not_found'],
     [['breaks', 'show', 'brk_1'], 1, 'break_not_found'],
     [['breaks', 'resolve', 'brk_1', '--as', 'acknowledge'], 1, 'break_not_found'],
     [['breaks', 'resolve', 'brk_1', '--as', 'write_off'], 2, 'reason_missing'],
@@ -249,6 +252,20 @@ describe('the command', () => {
     expect(shown.out).toMatch(/standard input line \d+/);
     expect(shown.out).toMatch(/opened +open +cli:ana\//);
     expect(shown.out).toContain('--as accept');
+  });
+
+  test('an earlier run is shown again, also as a page', async () => {
+    const { run_id: run, ...first } = await shop.json<{ run_id: string }>(
+      ['reconcile', 'files/stripe-balance.csv'],
+      1,
+    );
+    const again = await shop.json<{ run_id: string }>(
+      ['reconcile', '--run', run, '--report', 'again.html'],
+      1,
+    );
+    expect(again).toMatchObject({ run_id: run, break_count: 3, file: { name: 'standard input' } });
+    expect(first).toMatchObject({ break_count: 3 });
+    expect(readFileSync(join(shop.folder, 'again.html'), 'utf8')).toContain('standard input');
   });
 
   test('who looks at it is said without confirmation', async () => {

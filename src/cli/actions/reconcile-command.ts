@@ -2,23 +2,28 @@
  * `reconcile`: opens the file, finds out whose it is, has it reconciled, and shows the answer on the screen and as a page.
  */
 import { pspOf } from '../../core/config.ts';
+import { OperatorError } from '../../core/errors.ts';
 import { capabilitiesOf } from '../../core/psp/request.ts';
+import { findReconcileAnswer } from '../../core/settlement/break-list-store.ts';
 import type { ReconcileAnswer } from '../../core/settlement/reconcile-answer.ts';
 import { type ReconcileProgress, reconcileFile } from '../../core/settlement/reconcile-file.ts';
 import type { SettlementFormat } from '../../core/settlement/settlement-line.ts';
 import { requireKnownSource, sourceOfFormat, timeZoneOf } from '../../core/settlement/settlement-source.ts';
+import { shownText } from '../../core/shown-text.ts';
 import { EXIT } from '../exit-codes.ts';
 import { type Book, withBook } from '../open-book.ts';
 import { type Progress, startProgress } from '../progress.ts';
 import { reconcileResult } from '../render/reconcile-summary.ts';
 import type { Session } from '../session.ts';
-import { countText } from '../words.ts';
+import { countText, requireId } from '../words.ts';
 import { badRows, sourceOf } from './batch-file.ts';
 import { readMapping, type SettlementOpening, withSettlementFile } from './open-settlement.ts';
 import { checkReportPath, writeReport } from './reconcile-page.ts';
 
 export type ReconcileFlags = {
-  readonly file: string;
+  /** One of `file` and `run` is given. */
+  readonly file: string | null;
+  readonly run: string | null;
   readonly format: SettlementFormat | null;
   readonly mapping: string | null;
   readonly account: string | null;
@@ -32,6 +37,37 @@ const CONNECTIONS = 3;
 
 /** Exit 0 all explained; 1 breaks, a proof that does not close, rows left out; 2 the file can't be used. */
 export async function reconcileCommand(session: Session, flags: ReconcileFlags): Promise<number> {
+  const { file, run } = flags;
+  if (run !== null && file === null) return showRun(session, run, flags.report);
+  if (file === null || run !== null) {
+    throw new OperatorError(
+      'file_or_run',
+      'Give a file to reconcile, or --run RUN to show an earlier run again.',
+    );
+  }
+  return reconcileNow(session, { ...flags, file });
+}
+
+/** Exit as the run ended then; 1 too when there is none of this number. */
+async function showRun(session: Session, text: string, reportName: string | null): Promise<number> {
+  const report = reportName === null ? null : await checkReportPath(session, reportName);
+  const runId = requireId('reconcileRun', text);
+  return withBook(session, async ({ db }) => {
+    const answer = await findReconcileAnswer(db, runId);
+    if (answer === null) {
+      throw new OperatorError('run_not_found', `There is no finished run ${shownText(text)}.`, {
+        kind: 'answer_is_no',
+      });
+    }
+    const reportPath = report === null ? null : await writeReport(report, answer);
+    await session.print(reconcileResult(answer, reportPath));
+    return answer.status === 'closed' ? EXIT.done : EXIT.answerIsNo;
+  });
+}
+
+type FileFlags = ReconcileFlags & { readonly file: string };
+
+async function reconcileNow(session: Session, flags: FileFlags): Promise<number> {
   const report = flags.report === null ? null : await checkReportPath(session, flags.report);
   const mapping = flags.mapping === null ? null : await readMapping(session, flags.mapping);
   const work = async (book: Book) => {
@@ -39,7 +75,7 @@ export async function reconcileCommand(session: Session, flags: ReconcileFlags):
     const { file, format } = flags;
     const options = { file, format, mapping, timeZone: timeZoneOf(book.config, named) };
     return withSettlementFile(session, options, async (opening) => {
-      const answer = await run(session, book, { ...flags, source: named }, opening);
+      const answer = await reconcileOpened(session, book, { ...flags, source: named }, opening);
       const left = await countLeftOut(opening);
       const reportPath = report === null ? null : await writeReport(report, answer);
       await session.print(reconcileResult(answer, reportPath));
@@ -58,10 +94,10 @@ function namedSource({ config }: Book, { account, bank }: ReconcileFlags): strin
 }
 
 /** @throws OperatorError file_has_bad_rows, and as the reading and the sources fail */
-async function run(
+async function reconcileOpened(
   session: Session,
   { db, config, principal }: Book,
-  flags: ReconcileFlags & { readonly source: string | null },
+  flags: FileFlags & { readonly source: string | null },
   opening: SettlementOpening,
 ): Promise<ReconcileAnswer> {
   const source = flags.source ?? sourceOfFormat(config, (await opening.open()).format);

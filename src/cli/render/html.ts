@@ -27,7 +27,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
 const NON_CHARACTERS = /[\ufffe\uffff]/g;
 
 /** Foreign text as content or as a quoted attribute; controls and direction marks are shown as their codes. */
-export function escapeText(text: string): string {
+function escapeText(text: string): string {
   return terminalText(text)
     .replace(NON_CHARACTERS, '\ufffd')
     .replace(/[&<>"']/g, (character) => ENTITIES[character]!);

@@ -4,7 +4,7 @@
  */
 import { html, type Markup } from './html.ts';
 
-export type ChartTone = 'total' | 'matched' | 'transit' | 'break' | 'residual' | 'fact';
+type ChartTone = 'total' | 'matched' | 'transit' | 'break' | 'residual' | 'fact';
 
 export type Bar = {
   readonly label: string;

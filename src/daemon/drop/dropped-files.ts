@@ -12,8 +12,8 @@ export const REJECTED = 'rejected';
 /** A file whose size and time stood still this long is whole (ms). */
 export const STABLE_MS = 5_000;
 
-/** How a file that has no sub-folder is called in the folder of an account or a bank. */
-export const MAPPING_FILE = 'mapping.toml';
+/** In the folder of an account or a bank: how to read its CSV files. */
+const MAPPING_FILE = 'mapping.toml';
 
 /** Files looked at in one round. */
 const MAX_FILES = 1_000;

@@ -3,7 +3,7 @@
  * Types and arithmetic only; amounts are signed whole numbers of the PSP's minor unit, above zero came in.
  */
 
-export type RowKind =
+type RowKind =
   | 'charge'
   | 'refund'
   | 'refund_failure'
