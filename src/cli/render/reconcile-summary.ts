@@ -311,7 +311,6 @@ export function breakTable(breaks: readonly BreakAnswer[]): Block {
       { title: 'AGE', align: 'right' },
       { title: 'STATE' },
       { title: 'ASSIGNEE', shrink: true },
-      { title: 'SAYS', shrink: true },
     ],
     rows: breaks.map((one) => [
       one.id,
@@ -321,7 +320,6 @@ export function breakTable(breaks: readonly BreakAnswer[]): Block {
       `${one.ageDays} d`,
       one.state,
       one.assignee ?? '',
-      one.says,
     ]),
   };
 }
