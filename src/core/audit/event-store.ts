@@ -28,7 +28,10 @@ type EventKind =
   | 'payout_batch_ended'
   | 'risk_reviewed'
   | 'lines_posted'
-  | 'break_resolved';
+  | 'break_resolved'
+  | 'dispute_changed'
+  | 'dispute_unmatched'
+  | 'suspense_decided';
 
 export type NewEvent = {
   readonly kind: EventKind;

@@ -179,6 +179,7 @@ describe('append-only', () => {
        order by table_name`;
     expect(rows.map((row) => row.right)).toEqual([
       'daemon: insert, select, update',
+      'dispute_look: delete, insert, select, update',
       'fund_release: delete, insert, select, update',
       'job: delete, insert, select, update',
       'partial_watch: delete, insert, select, update',

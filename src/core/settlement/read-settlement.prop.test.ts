@@ -43,7 +43,8 @@ test('every row of a whole file becomes a line with the amounts that were writte
           const cells = [`txn_${index}`, quoted(noteOf(note)), currency, ...amounts, 'charge', `ch_${index}`];
           return `${blankBefore ? end : ''}${cells.join(',')}${end}`;
         });
-        const header = 'balance_transaction_id,description,currency,gross,fee,net,reporting_category,source_id';
+        const header =
+          'balance_transaction_id,description,currency,gross,fee,net,reporting_category,source_id';
         const bytes = Buffer.from(`\ufeff${header}${end}${records.join('')}`, encoding as BufferEncoding);
         const { lines, end: readingEnd } = await readWhole(cutBytes(bytes, sizes));
         expect(readingEnd.kind).toBe('ok');
@@ -51,7 +52,8 @@ test('every row of a whole file becomes a line with the amounts that were writte
           rows.map(({ gross, fee }, index) => [`txn_${index}`, gross, fee, gross - fee]),
         );
         const text = bytes.toString(encoding as BufferEncoding).split('\n');
-        for (const line of lines) expect(text[line.row - 1]?.replace('\ufeff', '')).toMatch(new RegExp(`^${line.lineKey},`));
+        for (const line of lines)
+          expect(text[line.row - 1]?.replace('\ufeff', '')).toMatch(new RegExp(`^${line.lineKey},`));
       },
     ),
     { numRuns: 150 },
@@ -59,11 +61,24 @@ test('every row of a whole file becomes a line with the amounts that were writte
 });
 
 test('no bytes whatever make it throw anything but that it does not know the file', async () => {
-  const starts = ['', 'balance_transaction_id,currency,gross,fee,net,reporting_category\n', ':20:X\n', '01,A,B,261125,0600,1,,,2/\n']
-    .concat('"RH",1\n"CH","Transaction ID"\n', '<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.02">')
+  const starts = [
+    '',
+    'balance_transaction_id,currency,gross,fee,net,reporting_category\n',
+    ':20:X\n',
+    '01,A,B,261125,0600,1,,,2/\n',
+  ]
+    .concat(
+      '"RH",1\n"CH","Transaction ID"\n',
+      '<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.02">',
+    )
     .map((text) => Buffer.from(text));
-  const soup = fc.string({ unit: fc.constantFrom(...'a"\',;\t\r\n<>&/:0.é😀{}-'), maxLength: 200 }).map((text) => Buffer.from(text));
-  const anything = fc.oneof(soup, fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array)));
+  const soup = fc
+    .string({ unit: fc.constantFrom(...'a"\',;\t\r\n<>&/:0.é😀{}-'), maxLength: 200 })
+    .map((text) => Buffer.from(text));
+  const anything = fc.oneof(
+    soup,
+    fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array)),
+  );
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...starts), anything, async (start, rest) => {
       try {
@@ -92,7 +107,9 @@ test('the order of the columns changes nothing', async () => {
     const width = plain[0]!.split(delimiter).length;
     await fc.assert(
       fc.asyncProperty(fc.shuffledSubarray([...Array(width).keys()], { minLength: width }), async (order) => {
-        const moved = plain.map((one) => order.map((index) => one.split(delimiter)[index] ?? '').join(delimiter));
+        const moved = plain.map((one) =>
+          order.map((index) => one.split(delimiter)[index] ?? '').join(delimiter),
+        );
         const { lines } = await readWhole(moved.join('\n'));
         const known = new Map(whole.lines.map((line) => [line.lineKey, line.netMinor]));
         expect(lines.length).toBeGreaterThan(10);

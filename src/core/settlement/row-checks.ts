@@ -96,7 +96,8 @@ export function isDamagedRow(collector: LineCollector, cells: readonly string[],
   const message = `cell ${index + 1} has bytes that are no text in the file's encoding; export the file again`;
   collector.refuse(row, null, 'not_text', message);
   // One byte off, the ends of the rows that follow are unreadable too: they all lie in this one.
-  if (cells[index]?.includes('\u0a00')) collector.stop('text_shifted', 'is UTF-16 that has lost a byte on the way');
+  if (cells[index]?.includes('\u0a00'))
+    collector.stop('text_shifted', 'is UTF-16 that has lost a byte on the way');
   return true;
 }
 
