@@ -84,9 +84,11 @@ const isStore = (path: string) => path.startsWith('core/') && path.endsWith('-st
 const isDatabase = isIn('core/db');
 /** Files that do: a verb first. What they import is theirs to choose, within the rules below. */
 const VERBS =
-  /^core\/[a-z]+\/(accept|apply|approve|assess|book|cancel|change|execute|gather|import|match|parse|plan|read|reconcile|refund|release|replay|rescue|resolve|retry|review|submit|verify)-[a-z-]+\.ts$/;
+  /^core\/[a-z]+\/(accept|apply|approve|assess|book|cancel|change|decide|execute|gather|import|look|match|note|parse|plan|read|reconcile|refund|release|replay|rescue|resolve|retry|review|submit|verify)-[a-z-]+\.ts$/;
 /** Functions that take a transaction; several workflows share them. */
 const STEPS = [
+  'core/dispute/apply-disputes.ts',
+  'core/dispute/note-disputes.ts',
   'core/operation/apply-findings.ts',
   'core/payment/accept-payments.ts',
   'core/refund/accept-refunds.ts',

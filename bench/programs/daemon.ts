@@ -26,6 +26,7 @@ export async function run(input: DaemonInput): Promise<void> {
       },
       pspAccounts: [pspAccount(input.sandboxUrl, input.maxConcurrent)],
       webhookSecrets: new Map(),
+      disputes: { lostFee: 'platform_fees' },
       refunds: { fee: 'proportional', overdraw: 'allowed' },
       payouts: { coolingDays: 3, repeatDays: 7, approvalLimits: new Map() },
       accept: POLICY,

@@ -71,6 +71,7 @@ function nullConnector(): Connector {
     refund: sayYes,
     payout: sayYes,
     enquire: async () => ({ kind: 'not_found', reason: 'the null connector remembers nothing' }),
+    dispute: async () => ({ kind: 'unaskable' }),
     parseWebhook: () => ({ kind: 'refused', reason: 'the null connector sends no webhooks' }),
     close: async () => undefined,
   };

@@ -338,7 +338,7 @@ const FIXES: Readonly<Record<string, string>> = {
   refund_missing: 'reverse',
   refund_unexpected: 'write_off',
   chargeback_unbooked: 'suspense',
-  refund_and_chargeback: 'suspense',
+  refund_and_chargeback: 'accept',
   returned_payout: 'suspense',
   unclassified_line: 'expense',
   late_adjustment: 'expense',

@@ -91,6 +91,7 @@ const EXAMPLES: Readonly<Record<IdKind, string>> = {
   settlementLine: 'line_21',
   reconcileRun: 'run_22',
   reconBreak: 'brk_23',
+  dispute: 'dsp_19',
 };
 
 /** @throws OperatorError id_invalid */

@@ -168,7 +168,11 @@ describe('reconciliation', () => {
       bank: 'first',
     });
     expect(settlement.writeOffLimits).toEqual(new Map([[EUR, 5_000n]]));
-    expect(read({}).settlement).toEqual({ accounts: new Map(), writeOffLimits: new Map() });
+    expect(read({}).settlement).toEqual({
+      accounts: new Map(),
+      writeOffLimits: new Map(),
+      disputes: { lostFee: 'platform_fees' },
+    });
   });
 
   test.each([

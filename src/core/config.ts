@@ -3,6 +3,7 @@
  * the typed policies that the rest trusts. Reads no file itself.
  */
 import { z } from 'zod';
+import type { DisputePolicy } from './dispute/dispute.ts';
 import { OperatorError, unreachable } from './errors.ts';
 import { type Currency, type FeeRate, parseAmount, parseCurrency } from './money.ts';
 import type { AcceptPolicy } from './payment/accept-payments.ts';
@@ -99,6 +100,12 @@ const configSchema = z.strictObject({
       overdraw: z.enum(['allowed', 'refused']).default('allowed'),
     })
     .prefault({}),
+  disputes: z
+    .strictObject({
+      /** Who bears the platform's part of a lost dispute: it gives its fee back, or writes the part off. */
+      lost_fee: z.enum(['platform_fees', 'write_off']).default('platform_fees'),
+    })
+    .prefault({}),
   payouts: z
     .strictObject({
       /** How long a changed destination is not paid. */
@@ -154,6 +161,7 @@ export type Config = {
   readonly webhookSecrets: ReadonlyMap<string, string>;
   readonly accept: AcceptPolicy | null;
   readonly refunds: RefundPolicy;
+  readonly disputes: DisputePolicy;
   readonly payouts: PayoutPolicy;
   readonly settlement: SettlementPolicy;
   /** The same as in `accept`, which may be missing. */
@@ -215,17 +223,21 @@ export function readConfig(source: ConfigSource): Config {
     webhookSecrets: toWebhookSecrets(source, file.psp),
     accept: toAcceptPolicy(file, pspAccounts, risk, faults),
     refunds: file.refunds,
+    disputes: { lostFee: file.disputes.lost_fee },
     payouts: {
       coolingDays: file.payouts.cooling_days,
       repeatDays: file.payouts.repeat_days,
       approvalLimits: readAmounts('payouts.approval_limit', file.payouts.approval_limit, faults),
     },
-    settlement: toSettlementPolicy(
-      file.reconcile,
-      readAmounts('reconcile.write_off_limit', file.reconcile.write_off_limit, faults),
-      faults,
-      source.readText,
-    ),
+    settlement: {
+      ...toSettlementPolicy(
+        file.reconcile,
+        readAmounts('reconcile.write_off_limit', file.reconcile.write_off_limit, faults),
+        faults,
+        source.readText,
+      ),
+      disputes: { lostFee: file.disputes.lost_fee },
+    },
     risk,
     http: { host: file.http.host, port: file.http.port },
     dropFolder: toDropFolder(file.reconcile),

@@ -17,6 +17,7 @@ const PREFIXES = {
   settlementLine: 'line',
   reconcileRun: 'run',
   reconBreak: 'brk',
+  dispute: 'dsp',
 } as const;
 export type IdKind = keyof typeof PREFIXES;
 

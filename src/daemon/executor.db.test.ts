@@ -125,6 +125,7 @@ function idempotentPsp(faultsOf: (n: number) => readonly Fault[]) {
     charge: act,
     refund: act,
     payout: act,
+    dispute: async () => ({ kind: 'unaskable' }),
     enquire: (attempt) =>
       answer(attempt, () =>
         charged.has(attempt.idempotencyKey)

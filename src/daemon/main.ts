@@ -74,6 +74,7 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
     onWork: executor.wake,
     refunds: { ...refundContext(config), bookKey: await getBookKey(db), principal },
     settlement: config.settlement,
+    disputes: { policy: config.disputes, accounts: whomToAsk(accounts, connectors) },
   });
   const stopDropFolder = await watchDropFolder(options, db, principal, log);
   const http = await startHttpIfWanted(config, db, log, {
@@ -199,6 +200,13 @@ function webhookAccounts(config: Config, connectors: ReadonlyMap<string, Connect
     const connector = connectors.get(name);
     return secret === undefined || connector === undefined ? [] : [{ name, psp, secret, connector }];
   });
+}
+
+/** Connectors by account, with how long a question may take. */
+function whomToAsk(accounts: readonly PspAccount[], connectors: ReadonlyMap<string, Connector>) {
+  return new Map(
+    accounts.map(({ name, timeoutMs }) => [name, { connector: connectors.get(name)!, timeoutMs }] as const),
+  );
 }
 
 /** What refunds are taken under: the policy, and which PSP an account is. */

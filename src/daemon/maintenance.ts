@@ -1,5 +1,9 @@
 /** What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews, gathers open items. */
 import type { Db } from '../core/db/connection.ts';
+import type { AppliedDispute } from '../core/dispute/apply-disputes.ts';
+import { type LookContext, type Looked, lookAtDisputes } from '../core/dispute/look-at-disputes.ts';
+import { formatId } from '../core/ids.ts';
+import { type Currency, formatAmount } from '../core/money.ts';
 import { rescueOperations } from '../core/operation/rescue-operations.ts';
 import type { RefundContext } from '../core/refund/accept-refunds.ts';
 import { refundPartials } from '../core/refund/refund-partials.ts';
@@ -19,6 +23,8 @@ const PARTIALS_EVERY_MS = 1_000;
 const EXPIRE_EVERY_MS = 10_000;
 /** What was booked is gathered for reconciliation this often (ms), so that a file finds little left to gather. */
 const GATHER_EVERY_MS = 60_000;
+/** Disputes that webhooks told of are looked at this often (ms). */
+const DISPUTES_EVERY_MS = 1_000;
 /** Rounds in a row, so that a large backlog does not starve the rest. */
 const MAX_ROUNDS = 20;
 
@@ -29,6 +35,7 @@ export type MaintenanceOptions = {
   readonly resendDelayMs: number;
   readonly refunds: RefundContext;
   readonly settlement: SettlementPolicy;
+  readonly disputes: Omit<LookContext, 'principal'>;
   readonly log: Log;
   /** Something was made ready. */
   readonly onWork: () => void;
@@ -69,9 +76,56 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
   const stopGathering = repeat('open items', GATHER_EVERY_MS, log, async () => {
     await gatherOpenItems(db, options.settlement);
   });
+  const stopDisputes = repeat('disputes', DISPUTES_EVERY_MS, log, async () => {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const looked = await lookAtDisputes(db, { ...options.disputes, principal });
+      for (const one of looked) logLooked(log, one);
+      if (looked.length === 0) return;
+    }
+  });
   return async () => {
-    await Promise.all([stopRescue(), stopRelease(), stopPartials(), stopExpiry(), stopGathering()]);
+    await Promise.all([
+      stopRescue(),
+      stopRelease(),
+      stopPartials(),
+      stopExpiry(),
+      stopDisputes(),
+      stopGathering(),
+    ]);
   };
+}
+
+/** Every dispute that moves is an alert: somebody has days to answer it. */
+function logLooked(log: Log, { look, found }: Looked): void {
+  const line = { account: look.pspAccount, dispute: look.pspReference };
+  if (found.kind === 'applied') {
+    logApplied(log, line, found.applied);
+    return;
+  }
+  const isExpected = found.kind === 'nothing' || found.kind === 'unmatched';
+  log[isExpected ? 'info' : 'warn'](
+    { ...line, tries: look.tries, reason: found.reason },
+    `dispute: ${found.kind}`,
+  );
+}
+
+function logApplied(log: Log, line: object, applied: AppliedDispute): void {
+  const { verdict, canceledRefunds, isPaidTwice } = applied;
+  if (verdict.kind === 'differs') log.error({ ...line, reason: verdict.reason }, 'dispute differs');
+  if (verdict.kind !== 'moves') return;
+  const { currency, amountMinor, state: to, reason, orderId } = verdict.dispute;
+  const facts = {
+    ...line,
+    order: formatId('order', orderId),
+    from: verdict.from,
+    to,
+    amount: formatAmount({ amountMinor, currency: currency as Currency }),
+    currency,
+    reason,
+    canceledRefunds: canceledRefunds.length,
+  };
+  if (isPaidTwice) log.error(facts, 'dispute of money that was refunded as well');
+  else log.warn(facts, 'dispute');
 }
 
 /** Calls `work` again and again with a pause between; a failure is logged and does not end it. */

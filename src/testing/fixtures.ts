@@ -325,6 +325,7 @@ export function scriptedConnector(replies: readonly EnquiryReply[]): ScriptedCon
     refund: async () => (await answer('refund')) as Reply,
     payout: async () => (await answer('payout')) as Reply,
     enquire: () => answer('enquire'),
+    dispute: async () => ({ kind: 'unaskable' }),
     parseWebhook: () => ({ kind: 'refused', reason: 'the script has no webhooks' }),
     close: async () => undefined,
   };
@@ -335,6 +336,7 @@ export const REPLY = {
   succeeded: { kind: 'succeeded', pspReference: 'pi_1' },
   declined: { kind: 'declined', reason: 'card_declined', mayRetryAsNew: true, pspReference: 'pi_1' },
   rejected: { kind: 'rejected', reason: 'no such parameter' },
+  reversed: { kind: 'reversed', reason: 'taken back', pspReference: 'pi_1' },
   pending: { kind: 'pending', pspReference: 'pi_1' },
   awaiting_customer: { kind: 'awaiting_customer', pspReference: 'pi_1', handOff: 'secret' },
   not_sent: { kind: 'not_sent', reason: 'connection refused' },

@@ -1,6 +1,8 @@
 /** `payments show` and `payments list`. Reads only. */
 
 import type { Queryable } from '../../core/db/connection.ts';
+import { disputeView } from '../../core/dispute/dispute-answer.ts';
+import { ANY_DISPUTE, listDisputes } from '../../core/dispute/dispute-store.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { formatId, parseId } from '../../core/ids.ts';
 import { type PublicState, subStatesOf } from '../../core/operation/operation.ts';
@@ -13,6 +15,8 @@ import {
   type PaymentRow,
 } from '../../core/payment/payment-store.ts';
 import { shownText } from '../../core/shown-text.ts';
+import { refText } from '../../core/suspense/suspense.ts';
+import { ANY_SUSPENSE, listSuspense } from '../../core/suspense/suspense-store.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withBook } from '../open-book.ts';
 import type { Result } from '../render/render-result.ts';
@@ -20,14 +24,30 @@ import type { Block } from '../render/table.ts';
 import type { Session } from '../session.ts';
 import { moneyOf, requireId, sumUp, timeText, toneOf, totalsText } from '../words.ts';
 import { askFor, listResult, pageOf } from './page.ts';
+import { disputeTable } from './read-disputes.ts';
 
 /** Exit 1 when there is none. */
 export async function showPayment(session: Session, name: string): Promise<number> {
   return withBook(session, async ({ db }) => {
     const rows = await findPaymentRows(db, name);
-    await session.print(paymentResult(rows));
+    const { json, blocks } = paymentResult(rows);
+    await session.print({ json, blocks: [...blocks, ...(await doubtOf(db, rows))] });
     return EXIT.done;
   });
+}
+
+/** What a person should know of it beside: disputes, and money of it that is in suspense. */
+async function doubtOf(on: Queryable, rows: readonly PaymentRow[]): Promise<readonly Block[]> {
+  const paymentIds = rows.slice(0, 1).map((row) => row.id);
+  const disputes = (await listDisputes(on, { ...ANY_DISPUTE, paymentIds })).map(disputeView);
+  const suspended = await listSuspense(on, { ...ANY_SUSPENSE, paymentIds, which: 'undecided' });
+  return [
+    ...(disputes.length === 0 ? [] : [disputeTable(disputes)]),
+    ...suspended.map((one): Block => {
+      const text = `in suspense: ${totalsText(sumUp([moneyOf(one)]))}: paygate suspense show ${refText(one)}`;
+      return { kind: 'line', text: { text, tone: 'bad' } };
+    }),
+  ];
 }
 
 /**
@@ -65,6 +85,11 @@ function factsOf(view: PaymentView, rows: readonly PaymentRow[]): Block {
       .filter((row) => row.refundedMinor > 0n)
       .map((row) => ({ ...moneyOf(row), amountMinor: row.refundedMinor })),
   );
+  const disputed = sumUp(
+    rows
+      .filter((row) => row.disputedMinor > 0n)
+      .map((row) => ({ ...moneyOf(row), amountMinor: row.disputedMinor })),
+  );
   const metadata = Object.entries(view.metadata).map(([key, value]) => `${key}=${value}`);
   return {
     kind: 'facts',
@@ -79,6 +104,7 @@ function factsOf(view: PaymentView, rows: readonly PaymentRow[]): Block {
       ['amount', totalsText(sumUp(rows.map(moneyOf)))],
       ['charged', charged.size === 0 ? 'nothing' : totalsText(charged)],
       ...(refunded.size === 0 ? [] : [['refunded', totalsText(refunded)] as const]),
+      ...(disputed.size === 0 ? [] : [['disputed', totalsText(disputed)] as const]),
       ['risk', `${view.risk.decision}: ${view.risk.reason}`],
       ['accepted', timeText(view.accepted_at)],
       ['key', view.idempotency_key],

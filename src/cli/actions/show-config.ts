@@ -71,6 +71,7 @@ function settingsOf(config: Config): readonly Setting[] {
     { name: 'database.pooler', value: database.prepare ? 'none' : 'transaction' },
     ...config.pspAccounts.flatMap((account) => accountSettings(account, config.webhookSecrets)),
     ...acceptSettings(config),
+    { name: 'disputes.lost_fee', value: config.disputes.lostFee },
     { name: 'payouts.cooling_days', value: String(config.payouts.coolingDays) },
     { name: 'payouts.repeat_days', value: String(config.payouts.repeatDays) },
     ...[...config.payouts.approvalLimits].map(([currency, amountMinor]) => ({

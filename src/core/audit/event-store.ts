@@ -29,7 +29,10 @@ type EventKind =
   | 'risk_reviewed'
   | 'lines_posted'
   | 'break_resolved'
-  | 'settlement_alert';
+  | 'settlement_alert'
+  | 'dispute_changed'
+  | 'dispute_unmatched'
+  | 'suspense_decided';
 
 export type NewEvent = {
   readonly kind: EventKind;

@@ -28,6 +28,8 @@ import { approvalContext, fundedSeller, pay, payoutRequest, submit } from '../..
 import { charged, line, lineOf, reconcile } from '../../testing/settlement-fixtures.ts';
 import { connect, type Db, openBook, transact } from '../db/connection.ts';
 import { migrate } from '../db/migrate.ts';
+import { applyDisputes } from '../dispute/apply-disputes.ts';
+import { takeObservation } from '../dispute/dispute-store.ts';
 import { verifyLedger } from '../ledger/verify-ledger.ts';
 import { cancelOperation } from '../operation/cancel-operation.ts';
 import { claimTasks, findingOf, recordFindings } from '../operation/execute-operations.ts';
@@ -46,6 +48,7 @@ import { parseRuleFile } from '../risk/parse-rule-file.ts';
 import { decideReview, expireReviews } from '../risk/review-payments.ts';
 import { changeDestination, changeStatus } from '../seller/change-seller.ts';
 import { resolveBreak } from '../settlement/resolve-break.ts';
+import { adoptSuspense, refundSuspense } from '../suspense/decide-suspense.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { acceptWebhooks } from '../webhook/accept-webhooks.ts';
 import { listEvents } from './event-store.ts';
@@ -75,6 +78,8 @@ const REBUILT = [
   'risk_review',
   'risk_counter',
   'risk_trace',
+  'dispute',
+  'suspense_decision',
 ] as const;
 
 let book: TestBook;
@@ -279,6 +284,61 @@ async function payouts(): Promise<void> {
     onProgress: () => stop.abort(),
   });
   await cancelPayouts(book.db, { batchId: half.batchId!, ...who });
+}
+
+/** Disputes that open, end and go back; charges taken back; money in suspense adopted, refunded, lost and taken back. */
+async function doubt(): Promise<void> {
+  const account = uniqueName('acct');
+  const orders = Array.from({ length: 6 }, () =>
+    orderRequest({ seller: 'Bé "x" \\', platformFeeMinor: 99n }),
+  );
+  const charges = await queueCharges(book.db, account, [paymentRequest({ orders })], { releaseAfterDays: 3 });
+  const daemon = await startTestDaemon(book.db);
+  const tasks = await claim(daemon, account);
+  const replies = ['succeeded', 'succeeded', 'declined', 'declined', 'declined', 'succeeded'] as const;
+  await recordFindings(
+    daemon.context,
+    tasks.map((task, i) => findingOf(task, REPLY[replies[i]!])),
+  );
+  const hear = (operationId: bigint, reply: 'succeeded' | 'reversed' | 'declined') =>
+    applyOutside(book.db, [
+      { operationId, attemptNumber: 1, source: 'webhook', reply: REPLY[reply], held: null },
+    ]);
+  for (const charge of charges.slice(2, 5)) await hear(charge.operationId, 'succeeded');
+  const decider = { principal: 'os:ana', reason: 'a "reason" \\ ja' };
+  const ref = (i: number) => ({ operationId: charges[i]!.operationId, attemptNumber: 1 });
+  await adoptSuspense(book.db, decider, ref(2));
+  const refunder = {
+    ...decider,
+    bookKey: await getBookKey(book.db),
+    accountOf: () => ({ psp: 'stripe' as const }),
+  };
+  for (const reply of ['declined', 'succeeded'] as const) {
+    await refundSuspense(book.db, refunder, ref(3), uniqueName('suspense'));
+    await record(daemon, await claimOne(daemon, account), REPLY[reply]);
+  }
+  const tell = async (i: number, pspReference: string, state: 'opened' | 'won' | 'lost') => {
+    const observation = await takeObservation(book.db);
+    const money = { amountMinor: 700n, currency: 'EUR', reason: 'fraud "x"' };
+    const fact = { pspAccount: account, pspReference, ...ref(i), ...money, state, observation };
+    const context = { principal: 'test', policy: { lostFee: 'write_off' } } as const;
+    await transact(book.db, (tx) => applyDisputes(tx, context, [fact]));
+  };
+  for (const state of ['opened', 'opened', 'won', 'lost', 'won'] as const) await tell(0, 'du_back', state);
+  await tell(4, 'du_suspense', 'lost');
+  await submitRefunds(book.db, { ...refunder, policy: { fee: 'proportional', overdraw: 'allowed' } }, [
+    {
+      refundId: uniqueName('r'),
+      orderId: charges[5]!.orderId,
+      amount: '9.00',
+      reason: 'x',
+      cause: 'request',
+    },
+  ]);
+  // Cancels the refund, which nobody has sent.
+  await tell(5, 'du_refunded', 'opened');
+  await hear(charges[1]!.operationId, 'reversed');
+  await hear(charges[2]!.operationId, 'reversed');
 }
 
 async function refunds(): Promise<void> {
@@ -542,6 +602,7 @@ describe('replay', () => {
     await trouble();
     await releases();
     await refunds();
+    await doubt();
     await payouts();
     await quarantine();
     await commands();
@@ -589,6 +650,7 @@ describe('replay', () => {
       'batch_submitted',
       'break_resolved',
       'dead_letter_replayed',
+      'dispute_changed',
       'funds_released',
       'job_rescued',
       'jobs_claimed',
@@ -607,6 +669,7 @@ describe('replay', () => {
       'refund_accepted',
       'risk_reviewed',
       'seller_changed',
+      'suspense_decided',
     ]);
   });
 

@@ -5,6 +5,7 @@
 import { type Db, type Queryable, type Tx, transactOnce } from '../db/connection.ts';
 import { OperatorError, unreachable } from '../errors.ts';
 import { listEvents, type StoredEvent } from './event-store.ts';
+import * as doubt from './replay-doubt-store.ts';
 import * as payouts from './replay-payouts-store.ts';
 import * as rebuild from './replay-store.ts';
 
@@ -88,6 +89,14 @@ async function applyEvent(tx: Tx, event: StoredEvent): Promise<void> {
     case 'settlement_alert':
       // Tells somebody of a file; changes no row.
       return;
+    case 'dispute_changed':
+      await doubt.changeDispute(tx, event.at, data);
+      return rebuild.addEntries(tx, event.at, data.entries);
+    case 'dispute_unmatched':
+      return;
+    case 'suspense_decided':
+      await doubt.decideSuspense(tx, event, data);
+      return rebuild.addEntries(tx, event.at, data.entries);
     default:
       return unreachable(event.kind);
   }

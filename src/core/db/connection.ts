@@ -52,6 +52,10 @@ const TABLES = [
   'reconcile_run',
   'recon_break',
   'break_event',
+  'dispute',
+  'dispute_word',
+  'dispute_look',
+  'suspense_decision',
 ] as const;
 
 type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}`

@@ -6,11 +6,15 @@ import { TransientError } from '../errors.ts';
 type CopyStatement = { writable(): Promise<Writable> };
 
 /**
- * Sends `text` (rows in PostgreSQL's text format) and waits until the server has taken them.
+ * Sends `texts` (rows in PostgreSQL's text format), one after the other as the server takes them, and waits until it has them all.
  * @param deadlineMs when the server has not answered by then, the connection is given up
  * @throws TransientError copy_stuck, or what the server refused
  */
-export async function copyRows(statement: CopyStatement, text: string, deadlineMs: number): Promise<void> {
+export async function copyRows(
+  statement: CopyStatement,
+  texts: readonly string[],
+  deadlineMs: number,
+): Promise<void> {
   const stream = await statement.writable();
   await new Promise<void>((resolve, reject) => {
     const timer = setTimeout(() => {
@@ -25,7 +29,16 @@ export async function copyRows(statement: CopyStatement, text: string, deadlineM
     };
     stream.once('error', end);
     stream.once('finish', () => end());
-    stream.end(text);
+    let next = 0;
+    const send = (): void => {
+      while (next < texts.length) {
+        if (stream.write(texts[next++]!)) continue;
+        stream.once('drain', send);
+        return;
+      }
+      stream.end();
+    };
+    send();
   });
 }
 

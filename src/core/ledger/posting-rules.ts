@@ -236,6 +236,16 @@ export function suspenseRefunded(event: Unowned): Entry {
   return { kind: 'suspense_refunded', postings };
 }
 
+/** The PSP took its refund back after it had reported it as done: the money is in suspense again. */
+export function suspenseRefundFailed(event: Unowned): Entry {
+  return { kind: 'suspense_refund_failed', postings: toSuspense(event) };
+}
+
+/** The PSP took back a charge that was in suspense. A fact: suspense may end below zero. */
+export function suspenseReversed(event: Unowned): Entry {
+  return { ...suspenseRefunded(event), kind: 'suspense_reversed' };
+}
+
 /** An entry's opposite: the same pairs with debit and credit exchanged. A fact, so without guards. */
 export function reversalOf(postings: readonly Posting[]): readonly Posting[] {
   return postings.map(({ debit, credit, currency, amountMinor }) => {

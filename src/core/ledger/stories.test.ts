@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { type BalanceSheet, createBalanceSheet } from '../../testing/balance-sheet.ts';
 import { type Currency, formatAmount, parseCurrency } from '../money.ts';
 import { describeAccount } from './chart-of-accounts.ts';
-import { disputeLost, disputeOpened, disputeWon } from './dispute-posting-rules.ts';
+import { disputeLossReversed, disputeLost, disputeOpened, disputeWon } from './dispute-posting-rules.ts';
 import type { Entry } from './posting-rules.ts';
 import * as rules from './posting-rules.ts';
 import * as settlement from './settlement-posting-rules.ts';
@@ -213,6 +213,73 @@ const stories: readonly Story[] = [
       CHARGE_LINE,
       ...disputed(),
       ['the bank decides for the buyer', disputeLost({ ...dispute, remainderBorneBy: 'write_off' })],
+    ],
+  },
+  {
+    file: 'dispute-lost-after-won',
+    title: 'A dispute is won, and lost when the buyer goes on',
+    steps: [
+      CHARGED,
+      CHARGE_LINE,
+      ...disputed(),
+      ['the bank decides for the seller', disputeWon(dispute)],
+      back("the PSP's file shows the money back", 10_000n),
+      ['the buyer goes on: it is open again', disputeOpened(dispute)],
+      ['and lost for good', disputeLost({ ...dispute, remainderBorneBy: 'platform_fees' })],
+      out("the PSP's file shows the second withdrawal", 10_000n),
+    ],
+  },
+  {
+    file: 'dispute-won-after-lost',
+    title: 'A dispute is lost, and the bank takes its decision back',
+    steps: [
+      CHARGED,
+      CHARGE_LINE,
+      ...disputed(),
+      ['the bank decides for the buyer', disputeLost({ ...dispute, remainderBorneBy: 'platform_fees' })],
+      ['the bank takes that back', disputeLossReversed({ ...dispute, remainderBorneBy: 'platform_fees' })],
+      ['and decides for the seller', disputeWon(dispute)],
+      back("the PSP's file shows the money back", 10_000n),
+    ],
+  },
+  {
+    file: 'dispute-of-suspense-lost',
+    title: 'The PSP charged twice, and the buyer has the bank take the second charge back',
+    steps: [
+      CHARGED,
+      ['a second success of the same order', rules.surplusSuccess({ ...psp, grossMinor: 10_000n })],
+      CHARGE_LINE,
+      CHARGE_LINE,
+      ['the buyer disputes the second charge', disputeOpened({ ...dispute, sellerShareMinor: 0n })],
+      out("the PSP's file shows the withdrawal", 10_000n),
+      [
+        'the bank decides for the buyer',
+        disputeLost({ ...dispute, sellerShareMinor: 0n, remainderBorneBy: 'suspense' }),
+      ],
+    ],
+  },
+  {
+    file: 'suspense-reversed',
+    title: 'A late success is taken back by the PSP before anybody has decided about it',
+    steps: [
+      ['the PSP moved the money after all', rules.lateSuccess({ ...psp, grossMinor: 10_000n })],
+      CHARGE_LINE,
+      ['the PSP takes it back', rules.suspenseReversed({ ...psp, grossMinor: 10_000n })],
+      out("the PSP's file shows the reversal", 10_000n),
+    ],
+  },
+  {
+    file: 'suspense-refund-failed',
+    title: 'A late success is refunded, the refund fails days later, and a second one arrives',
+    steps: [
+      ['the PSP moved the money after all', rules.lateSuccess({ ...psp, grossMinor: 10_000n })],
+      CHARGE_LINE,
+      ['it is refunded from suspense', rules.suspenseRefunded({ ...psp, grossMinor: 10_000n })],
+      out("the PSP's file shows the refund", 10_000n),
+      ["the buyer's bank returns the money", rules.suspenseRefundFailed({ ...psp, grossMinor: 10_000n })],
+      back("the PSP's file shows the money back", 10_000n),
+      ['it is refunded again', rules.suspenseRefunded({ ...psp, grossMinor: 10_000n })],
+      out("the PSP's file shows the second refund", 10_000n),
     ],
   },
   {
@@ -464,6 +531,7 @@ describe('the journal of each story', () => {
       ...Object.keys(settlement),
       'disputeOpened',
       'disputeLost',
+      'disputeLossReversed',
       'disputeWon',
     ];
     const helpers = ['pair', 'requirePositive', 'requireWithin', 'reversalOf', 'feeShareOfRefund'];

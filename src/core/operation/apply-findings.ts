@@ -23,6 +23,7 @@ import {
   rescheduleHeldJobs,
   wakeJobs,
 } from '../queue/queue-store.ts';
+import { closeSuspenseLetters } from '../suspense/suspense-store.ts';
 import type { DeadLetterCode } from './decide.ts';
 import type { Evidence, Outcome } from './evidence.ts';
 import { isEnded, type SubState } from './operation.ts';
@@ -146,6 +147,12 @@ async function write(
     insertFundReleases(tx, verdicts.flatMap(fundRelease)),
     insertReleasesOfFailedRefunds(tx, verdicts.flatMap(failedRefund)),
   ]);
+  const givenBack = verdicts.filter((v) => v.subject.fromSuspense && v.subState === 'succeeded');
+  await closeSuspenseLetters(
+    tx,
+    givenBack.map((v) => v.subject.operationId),
+    { principal, reason: 'given back to the buyer' },
+  );
   await together([insertEvents(tx, principal, eventsOf(verdicts, entries)), insertPostings(tx, entries)]);
 }
 

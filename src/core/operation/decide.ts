@@ -42,6 +42,7 @@ export type DeadLetterCode =
   | 'late_success'
   | 'surplus_success'
   | 'reversed_after_success'
+  | 'refund_and_dispute'
   | 'contradicting_evidence'
   | 'quarantined';
 

@@ -19,8 +19,7 @@ export type EvidenceSource =
   | 'person'
   | 'settlement';
 
-/** What a PSP can answer, and `reversed`: it had succeeded, and the PSP took it back. */
-export type EvidenceKind = EnquiryReply['kind'] | 'reversed';
+export type EvidenceKind = EnquiryReply['kind'];
 
 export type Evidence = {
   readonly source: EvidenceSource;

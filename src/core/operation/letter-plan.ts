@@ -70,9 +70,13 @@ function decisionNeeded(code: string, standing: Standing): string | null {
   switch (code) {
     case 'late_success':
     case 'surplus_success':
-      return 'the PSP moved the money and it is in suspense: decide whether the order takes it or the buyer gets it back';
+      return 'the PSP moved the money and it is in suspense: decide whether the order takes it (paygate suspense adopt) or the buyer gets it back (paygate suspense refund)';
+    case 'refund_and_dispute':
+      return 'the buyer has the money back by refund and by dispute: answer the dispute at the PSP with the refund as evidence';
+    case 'reversed_after_success':
+      return 'the PSP took it back: agree with whom it concerns, and ask anew under another name';
     case 'refund_declined':
-      return 'the PSP will not give this money back: refund under another name (paygate refunds create), or pay the buyer by other means and discard the letter';
+      return 'the PSP will not give this money back: refund under another name (paygate refunds create, or suspense refund), or pay the buyer by other means and discard the letter';
     case 'contradicting_evidence':
       return `the PSP said two things: look ${formatId('operation', standing.operationId)} up there, then correct the books`;
     default:

@@ -85,6 +85,8 @@ export type Subject = {
   /** Of a refund; else 0. */
   readonly feeShareMinor: bigint;
   readonly fromPendingMinor: bigint;
+  /** A refund of money in suspense: no seller has a part in it. */
+  readonly fromSuspense: boolean;
 };
 
 type AttemptRef = { readonly operationId: bigint; readonly attemptNumber: number };
@@ -95,7 +97,9 @@ export async function lockSubjects(tx: Tx, refs: readonly AttemptRef[]): Promise
     select o.id as operation_id, o.kind, o.psp_account, o.amount_minor, o.currency, o.sub_state,
            o.fence as operation_fence, a.number as attempt_number, a.state as attempt_state, a.maybe_sent,
            a.sends, o.payment_order_id as order_id, o.payment_id, coalesce(o.seller, po.seller) as seller,
-           po.platform_fee_minor as fee_minor, po.release_after_days, o.fee_share_minor, o.from_pending_minor
+           po.platform_fee_minor as fee_minor, po.release_after_days, o.fee_share_minor, o.from_pending_minor,
+           o.kind = 'refund' and exists (select 1 from ${tx.t.suspenseDecision} s where s.refund_operation_id = o.id)
+             as from_suspense
       from unnest(${list(refs.map((r) => r.operationId))}::bigint[],
                   ${list(refs.map((r) => r.attemptNumber))}::smallint[]) as r (operation_id, number)
       join ${tx.t.operation} o on o.id = r.operation_id

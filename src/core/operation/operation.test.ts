@@ -27,22 +27,22 @@ describe('the transition table', () => {
     const head = ['', ...OPERATION_EVENTS].map(cell).join('').trimEnd();
     expect(`\n${[head, ...lines].join('\n')}\n`).toMatchInlineSnapshot(`
       "
-                         claimed            succeeded          declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error       reversed           canceled           retried
-      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -                  -                  canceled           -
-      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      claimed            -                  succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -                  -                  -
-      pending_psp        pending_psp        succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -                  -                  -
-      awaiting_customer  awaiting_customer  succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -                  -                  -
-      retry_wait         claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -                  -                  -
-      unknown            unknown            succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  -                  -                  -
-      held_config        claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        -                  -                  -
-      succeeded          -                  -                  -                  -                  -                  -                  -                  -                  -                  reversed           -                  -
-      declined           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
-      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      expired            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued
-      reversed           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+                         claimed            succeeded          declined           rejected           pending            awaiting_customer  unknown            not_sent           config_error       reversed           canceled           retried            adopted
+      queued             claimed            -                  -                  -                  -                  -                  -                  -                  -                  -                  canceled           -                  -
+      in_risk_review     -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      claimed            -                  succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        declined           -                  -                  -
+      pending_psp        pending_psp        succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  declined           -                  -                  -
+      awaiting_customer  awaiting_customer  succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  declined           -                  -                  -
+      retry_wait         claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        declined           -                  -                  -
+      unknown            unknown            succeeded          declined           -                  pending_psp        awaiting_customer  unknown            -                  -                  declined           -                  -                  -
+      held_config        claimed            succeeded          declined           rejected           pending_psp        awaiting_customer  unknown            retry_wait         held_config        declined           -                  -                  -
+      succeeded          -                  -                  -                  -                  -                  -                  -                  -                  -                  reversed           -                  -                  -
+      declined           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued             succeeded
+      rejected           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued             succeeded
+      risk_blocked       -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
+      canceled           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued             succeeded
+      expired            -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  queued             succeeded
+      reversed           -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -                  -
       "
     `);
   });
@@ -59,7 +59,7 @@ describe('the transition table', () => {
   test.each(ENDED)(
     '%s has ended: nothing that happens leads out of it, but a success that the PSP takes back',
     (state) => {
-      const happens = OPERATION_EVENTS.filter((event) => event !== 'retried');
+      const happens = OPERATION_EVENTS.filter((event) => event !== 'retried' && event !== 'adopted');
       expect(happens.map((event) => transition(state, event))).toEqual(
         happens.map((event) => (state === 'succeeded' && event === 'reversed' ? 'reversed' : null)),
       );
@@ -70,6 +70,12 @@ describe('the transition table', () => {
     const again = SUB_STATES.filter((state) => transition(state, 'retried') !== null);
     expect(again).toEqual(['declined', 'rejected', 'canceled', 'expired']);
     expect(again.map((state) => transition(state, 'retried'))).toEqual(again.map(() => 'queued'));
+  });
+
+  test('an order that ended without a charge can take money that moved all the same, and no other can', () => {
+    const taking = SUB_STATES.filter((state) => transition(state, 'adopted') !== null);
+    expect(taking).toEqual(['declined', 'rejected', 'canceled', 'expired']);
+    expect(taking.map((state) => transition(state, 'adopted'))).toEqual(taking.map(() => 'succeeded'));
   });
 
   test('only what waits for its first claim can be canceled', () => {

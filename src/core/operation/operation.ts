@@ -88,6 +88,8 @@ export const OPERATION_EVENTS = [
   // By a person's command: never after a doubt, and never while anything may have been sent.
   'canceled',
   'retried',
+  // By a person's decision about money that moved all the same.
+  'adopted',
 ] as const;
 export type OperationEvent = (typeof OPERATION_EVENTS)[number];
 
@@ -100,6 +102,8 @@ const FROM_A_CALL = {
   unknown: 'unknown',
   not_sent: 'retry_wait',
   config_error: 'held_config',
+  // Done and taken back before we heard of either.
+  reversed: 'declined',
 } as const;
 
 /** After doubt or a pending answer only evidence about the attempt moves on; a claim shows nothing new. */
@@ -109,10 +113,14 @@ const FROM_DOUBT = {
   pending: 'pending_psp',
   awaiting_customer: 'awaiting_customer',
   unknown: 'unknown',
+  reversed: 'declined',
 } as const;
 
-/** Nothing was charged, for certain: another attempt may be made, with a key of its own. */
-const FROM_A_DEFINITIVE_NO = { retried: 'queued' } as const;
+/**
+ * Nothing was charged, for certain: another attempt may be made, with a key of its own. If one had moved the money after
+ * all, the order can take it.
+ */
+const FROM_A_DEFINITIVE_NO = { retried: 'queued', adopted: 'succeeded' } as const;
 
 /** event × state. A cell that is not here is illegal, and the database row stays as it is. */
 export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<OperationEvent, SubState>>>>> = {
@@ -124,7 +132,7 @@ export const TRANSITIONS: Readonly<Record<SubState, Partial<Readonly<Record<Oper
   unknown: { ...FROM_DOUBT, claimed: 'unknown' },
   pending_psp: { ...FROM_DOUBT, claimed: 'pending_psp' },
   awaiting_customer: { ...FROM_DOUBT, claimed: 'awaiting_customer' },
-  // The PSP can take back what it had done: a refund that fails after all, a payout that is returned.
+  // The PSP can take back what it had done: a charge that bounces, a refund that fails after all, a returned payout.
   succeeded: { reversed: 'reversed' },
   declined: FROM_A_DEFINITIVE_NO,
   rejected: FROM_A_DEFINITIVE_NO,

@@ -182,9 +182,7 @@ function toEvidence(
 ): NewEvidence {
   const late = finding.held !== null && right !== 'held' && finding.source === 'reply';
   const { kind: said, ...rest } = reply;
-  // A refund can fail and a payout can come back after they were done; a charge that was done is contradicted.
-  const undone = said === 'declined' && subject.kind !== 'charge' && subject.subState === 'succeeded';
-  const kind = undone ? 'reversed' : said;
+  const kind = said === 'declined' && isUndone(subject, finding, right) ? 'reversed' : said;
   return {
     operationId: finding.operationId,
     attemptNumber: finding.attemptNumber,
@@ -195,6 +193,16 @@ function toEvidence(
     detail: JSON.stringify(rest),
     fence: finding.held?.fence ?? null,
   };
+}
+
+/**
+ * A refund can fail and a payout can come back after they were done. A charge that was done is contradicted by a late
+ * "declined", which may be of before; only a look that began when it counted as done can find that it is no more.
+ */
+function isUndone(subject: Subject, finding: Finding, right: Verdict['right']): boolean {
+  if (subject.subState !== 'succeeded') return false;
+  if (subject.kind !== 'charge') return true;
+  return subject.attemptState === 'succeeded' && right === 'held' && finding.held?.action === 'recheck';
 }
 
 /** A PSP's text of any kind must never be the reason that its answer is lost: PostgreSQL takes no NUL. */
@@ -225,7 +233,8 @@ function afterTheEnd(
   const bookedBefore = ['succeeded', 'succeeded_surplus', 'reversed'].includes(subject.attemptState);
   if (outcome.kind === 'succeeded' && !bookedBefore) {
     const surplus = publicStateOf(subject.subState) === 'SUCCESS';
-    const booked = subject.kind === 'charge' ? 'it is in suspense' : 'it is booked to the seller';
+    const owner = subject.fromSuspense ? 'taken from suspense' : 'booked to the seller';
+    const booked = subject.kind === 'charge' ? 'it is in suspense' : `it is ${owner}`;
     return {
       ...unchanged,
       attemptState: 'succeeded_surplus',
@@ -236,13 +245,14 @@ function afterTheEnd(
       },
     };
   }
-  const next = transition(subject.subState, 'reversed');
-  if (outcome.kind === 'reversed' && next !== null) {
+  if (outcome.kind === 'reversed' && holdsMoney(subject)) {
+    const isOurs = subject.attemptState === 'succeeded';
     return {
       ...unchanged,
-      subState: next,
+      // What was in suspense never was the order's.
+      subState: isOurs ? (transition(subject.subState, 'reversed') ?? subject.subState) : subject.subState,
       attemptState: 'reversed',
-      entries: [reversalEntry(subject)],
+      entries: [isOurs ? reversalEntry(subject) : suspenseReversal(subject)],
       letter: {
         code: 'reversed_after_success',
         reason: `the PSP took back a ${subject.kind} that it had reported as done: ${outcome.reason ?? 'no reason given'}`,
@@ -254,6 +264,12 @@ function afterTheEnd(
     return { ...unchanged, letter: { code: 'contradicting_evidence', reason } };
   }
   return unchanged;
+}
+
+/** The attempt's money is booked: to its order, or (a charge's) in suspense. */
+function holdsMoney({ kind, attemptState, subState }: Subject): boolean {
+  if (attemptState === 'succeeded') return transition(subState, 'reversed') !== null;
+  return kind === 'charge' && attemptState === 'succeeded_surplus';
 }
 
 /** The job that looked at an ended operation: does it go, or ask once more? */
@@ -283,6 +299,27 @@ function moneyOut(subject: Subject) {
   };
 }
 
+/** What the posting rules ask of a charge. */
+function chargeOf(subject: Subject) {
+  return {
+    ...unowned(subject),
+    seller: known(subject.seller),
+    feeMinor: known(subject.feeMinor),
+    release: subject.releaseAfterDays === null ? ('available' as const) : ('pending' as const),
+  };
+}
+
+/** Money that no seller has a part in. */
+function unowned({ pspAccount, currency, amountMinor }: Subject) {
+  return { pspAccount, currency: currency as Currency, grossMinor: amountMinor };
+}
+
+/** The PSP took back what was in suspense. */
+function suspenseReversal(subject: Subject): NewEntry {
+  const cause = `${formatId('operation', subject.operationId)}/${subject.attemptNumber}`;
+  return { cause, ...rules.suspenseReversed(unowned(subject)) };
+}
+
 function successEntry(subject: Subject): NewEntry {
   return { cause: formatId('operation', subject.operationId), ...successRule(subject) };
 }
@@ -290,16 +327,11 @@ function successEntry(subject: Subject): NewEntry {
 function successRule(subject: Subject): rules.Entry {
   switch (subject.kind) {
     case 'charge':
-      return rules.chargeSucceeded({
-        pspAccount: subject.pspAccount,
-        seller: known(subject.seller),
-        currency: subject.currency as Currency,
-        grossMinor: subject.amountMinor,
-        feeMinor: known(subject.feeMinor),
-        release: subject.releaseAfterDays === null ? 'available' : 'pending',
-      });
+      return rules.chargeSucceeded(chargeOf(subject));
     case 'refund':
-      return rules.refundSucceeded(moneyOut(subject));
+      return subject.fromSuspense
+        ? rules.suspenseRefunded(unowned(subject))
+        : rules.refundSucceeded(moneyOut(subject));
     case 'payout':
       return rules.payoutAccepted(moneyOut(subject));
     default:
@@ -307,9 +339,12 @@ function successRule(subject: Subject): rules.Entry {
   }
 }
 
-/** What had been reserved goes back when it is certain that the PSP moved nothing; a charge reserves nothing. */
+/**
+ * What had been reserved goes back when it is certain that the PSP moved nothing; a charge reserves nothing, and what
+ * is refunded from suspense stays there until it is done.
+ */
 export function releaseEntries(subject: Subject, subState: SubState): readonly NewEntry[] {
-  if (subject.kind === 'charge' || publicStateOf(subState) !== 'FAILED') return [];
+  if (subject.kind === 'charge' || subject.fromSuspense || publicStateOf(subState) !== 'FAILED') return [];
   const rule = subject.kind === 'refund' ? rules.refundFailed : rules.payoutFailed;
   return [{ cause: formatId('operation', subject.operationId), ...rule(moneyOut(subject)) }];
 }
@@ -319,11 +354,16 @@ function lateEntry(subject: Subject, surplus: boolean): NewEntry {
   const cause = `${formatId('operation', subject.operationId)}/${subject.attemptNumber}`;
   switch (subject.kind) {
     case 'charge': {
-      const input = { ...subject, currency: subject.currency as Currency, grossMinor: subject.amountMinor };
+      const input = unowned(subject);
       return { cause, ...(surplus ? rules.surplusSuccess(input) : rules.lateSuccess(input)) };
     }
-    case 'refund':
-      return { cause, ...rules.lateRefund(moneyOut(subject)) };
+    case 'refund': {
+      const { fromSuspense } = subject;
+      return {
+        cause,
+        ...(fromSuspense ? rules.suspenseRefunded(unowned(subject)) : rules.lateRefund(moneyOut(subject))),
+      };
+    }
     case 'payout':
       return { cause, ...rules.latePayout(moneyOut(subject)) };
     default:
@@ -335,9 +375,12 @@ function reversalEntry(subject: Subject): NewEntry {
   const cause = formatId('operation', subject.operationId);
   switch (subject.kind) {
     case 'charge':
-      throw new Bug('a charge is reversed by a fact of its own');
-    case 'refund':
-      return { cause, ...rules.refundFailedAfterSuccess(moneyOut(subject)) };
+      return { cause, ...rules.chargeReversed(chargeOf(subject)) };
+    case 'refund': {
+      const { fromSuspense } = subject;
+      const rule = fromSuspense ? rules.suspenseRefundFailed : rules.refundFailedAfterSuccess;
+      return { cause, ...rule({ ...moneyOut(subject), ...unowned(subject) }) };
+    }
     case 'payout':
       return { cause, ...rules.payoutReturned(moneyOut(subject)) };
     default:

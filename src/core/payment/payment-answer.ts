@@ -72,6 +72,8 @@ export type PaymentView = {
   readonly on_partial: 'keep' | 'refund';
   readonly charged: readonly MoneyJson[];
   readonly refunded: readonly MoneyJson[];
+  /** What the buyer's bank took back, or holds while it decides. */
+  readonly disputed: readonly MoneyJson[];
   readonly risk: { readonly decision: string; readonly reason: string };
   readonly accepted_at: string;
   readonly metadata: Readonly<Record<string, string>>;
@@ -86,6 +88,8 @@ type PaymentOrderView = {
   readonly platform_fee: string;
   /** What the buyer got back of it. */
   readonly refunded: string;
+  /** What open and lost disputes took of it. */
+  readonly disputed: string;
   readonly status: PublicState;
   readonly sub_state: SubState;
   readonly reason: string | null;
@@ -113,6 +117,7 @@ export function paymentView(orders: readonly PaymentRow[]): PaymentView {
       orders.map((order) => [order, order.subState === 'succeeded' ? order.amountMinor : 0n]),
     ),
     refunded: sumPerCurrency(orders.map((order) => [order, order.refundedMinor])),
+    disputed: sumPerCurrency(orders.map((order) => [order, order.disputedMinor])),
     risk: { decision: first.riskDecision, reason: first.riskReason },
     accepted_at: isoTime(first.acceptedAt),
     metadata: first.metadata,
@@ -129,6 +134,7 @@ function orderView(order: PaymentRow): PaymentOrderView {
     currency,
     platform_fee: formatAmount({ amountMinor: order.platformFeeMinor, currency }),
     refunded: formatAmount({ amountMinor: order.refundedMinor, currency }),
+    disputed: formatAmount({ amountMinor: order.disputedMinor, currency }),
     status: publicStateOf(order.subState),
     sub_state: order.subState,
     reason: order.reason,
@@ -143,13 +149,17 @@ function orderView(order: PaymentRow): PaymentOrderView {
 
 /**
  * As the orders say; but a payment that is given back because a part of it failed is only FAILED when that has ended:
- * then the buyer can safely check out again.
+ * then the buyer can safely check out again. A charge that the PSP took back later has nothing given back: what else was
+ * sold may be long delivered.
  */
 function shownStateOf(orders: readonly PaymentRow[]): PublicState {
   const state = paymentStateOf(orders.map((order) => order.subState));
   if (state !== 'FAILED' || orders[0]!.onPartial !== 'refund') return state;
+  const failed = orders.filter((order) => publicStateOf(order.subState) === 'FAILED');
+  if (failed.every((order) => order.subState === 'reversed')) return state;
   const isKept = orders.some(
-    (order) => order.subState === 'succeeded' && order.refundedMinor < order.amountMinor,
+    (order) =>
+      order.subState === 'succeeded' && order.refundedMinor + order.disputedMinor < order.amountMinor,
   );
   return isKept ? 'EXECUTING' : state;
 }

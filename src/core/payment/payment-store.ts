@@ -197,6 +197,8 @@ export type PaymentRow = {
   readonly updatedAt: string;
   /** What the buyer got back of it: refunds that are done, in minor units. */
   readonly refundedMinor: bigint;
+  /** What open and lost disputes took of it. */
+  readonly disputedMinor: bigint;
 };
 
 /** Rows of the payments, one per order, by payment (newest first) and line. */
@@ -211,7 +213,12 @@ export async function listPaymentRows(on: Queryable, ids: readonly bigint[]): Pr
               from ${on.t.refund} r
               join ${on.t.operation} ro on ro.id = r.operation_id
              where r.payment_order_id = po.id
-               and ro.sub_state = 'succeeded') as refunded_minor
+               and ro.sub_state = 'succeeded') as refunded_minor,
+           (select coalesce(sum(d.amount_minor), 0)::bigint
+              from ${on.t.dispute} d
+             where d.payment_order_id = po.id
+               and d.holder = 'seller'
+               and d.state in ('opened', 'lost')) as disputed_minor
       from ${on.t.payment} p
       join ${on.t.paymentOrder} po on po.payment_id = p.id
       join ${on.t.operation} o on o.payment_order_id = po.id and o.kind = 'charge'

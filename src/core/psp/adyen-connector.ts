@@ -14,7 +14,7 @@ import {
 } from './adyen-classify.ts';
 import { enquireAdyen, type ListResult } from './adyen-enquiry.ts';
 import { AdyenCallFailed, createAdyenHttpClient } from './adyen-http-client.ts';
-import { saysAdyen } from './adyen-news.ts';
+import { newsOfAdyen } from './adyen-news.ts';
 import { parseAdyenCharge, parseAdyenPayout, parseAdyenRefund } from './adyen-request.ts';
 import { parseAdyenWebhook } from './adyen-webhook.ts';
 import { clean } from './classify.ts';
@@ -75,10 +75,11 @@ export function createAdyenConnector(account: AdyenAccount): Connector {
     refund: (attempt, deadlineMs) => refund(library, attempt, deadlineMs),
     payout: (attempt, deadlineMs) => payout(library, attempt, deadlineMs),
     enquire: (attempt, sent, deadlineMs) => enquire(library, attempt, sent, deadlineMs),
+    dispute: async () => ({ kind: 'unaskable' }),
     parseWebhook(rawBody, _headers, secret) {
       const reading = parseAdyenWebhook(rawBody.toString('utf8'), secret);
       if (reading.kind === 'refused') return reading;
-      return { kind: 'news', news: reading.events.map((event) => ({ ...event, says: saysAdyen(event) })) };
+      return { kind: 'news', news: reading.events.map(newsOfAdyen) };
     },
     async close() {
       http.close();

@@ -42,6 +42,14 @@ export function toAdyenValue(amountMinor: bigint, currency: Currency): AdyenValu
   return { kind: 'ok', value: Number(value) };
 }
 
+/** Our minor units of a value as Adyen writes it; null where it is not a whole number of them. */
+export function fromAdyenValue(value: number, currency: Currency): bigint | null {
+  const isoExponent = exponentOf(currency);
+  const exponent = DECIMALS.get(currency) ?? isoExponent;
+  if (exponent > MAX_DECIMALS || !Number.isSafeInteger(value) || value <= 0) return null;
+  return shiftDecimals(BigInt(value), isoExponent - exponent);
+}
+
 /** Multiplies by a power of ten, or divides where that leaves no rest; null where it would. */
 function shiftDecimals(amount: bigint, places: number): bigint | null {
   if (places >= 0) return amount * 10n ** BigInt(places);

@@ -22,6 +22,9 @@ const EVENT = {
   success: true,
   operationReference: 'op_12',
   pspReference: 'R1',
+  originalReference: 'P1',
+  amount: { currency: 'EUR', value: 1250 },
+  reason: null,
 };
 
 function sign(item: typeof ITEM, key = KEY): string {

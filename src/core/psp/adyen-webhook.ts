@@ -16,6 +16,12 @@ export type AdyenEvent = {
   /** "op_12" where the merchant reference is one of ours, otherwise null. */
   readonly operationReference: string | null;
   readonly pspReference: string;
+  /** The payment that it is about, where it is not the payment itself; else null. */
+  readonly originalReference: string | null;
+  /** As Adyen writes it, in its own minor unit; null where it is none. */
+  readonly amount: { readonly value: number; readonly currency: string } | null;
+  /** Not signed: for people only. */
+  readonly reason: string | null;
 };
 
 export type AdyenWebhook =
@@ -94,7 +100,16 @@ function readEvent(item: JsonObject): AdyenEvent | null {
     success: verdict === 'true',
     operationReference: operationOf(textOrNull(item.merchantReference)),
     pspReference,
+    originalReference: textOrNull(item.originalReference) || null,
+    amount: amountOf(item.amount),
+    reason: textOrNull(item.reason) || null,
   };
+}
+
+function amountOf(amount: unknown): AdyenEvent['amount'] {
+  if (!isJsonObject(amount)) return null;
+  const { value, currency } = amount;
+  return typeof value === 'number' && typeof currency === 'string' ? { value, currency } : null;
 }
 
 /** Other systems may share the merchant account: their references are none of ours. */

@@ -91,6 +91,8 @@ export type Reply =
       /** What the shop hands to the buyer: a client secret or a redirect address. */
       readonly handOff: string;
     }
+  /** It had succeeded, and the PSP took the money back by itself. */
+  | { readonly kind: 'reversed'; readonly reason: string; readonly pspReference: string }
   /** Provably never left this machine: connection refused, DNS, TLS, no free socket before the deadline. */
   | { readonly kind: 'not_sent'; readonly reason: string }
   /** The PSP refused to look at it: too many requests. */
@@ -123,6 +125,8 @@ export type WebhookReading =
       readonly operationReference: string | null;
       /** The object as replies name it: for charges and disputes, the payment intent. */
       readonly pspReference: string | null;
+      /** The dispute's own name; left out where it is about none. */
+      readonly disputeReference?: string;
     }
   | { readonly kind: 'refused'; readonly reason: string };
 
@@ -137,7 +141,47 @@ export type WebhookNews = {
   readonly pspReference: string | null;
   /** What it is evidence of, where this PSP cannot be asked; null: a reason to ask. */
   readonly says: Reply | null;
+  /** The dispute that it is about; left out where it is about none. */
+  readonly dispute?: DisputeNews;
 };
+
+/** Where a dispute stands: the money is away, came back, or stays away. */
+export type DisputeState = 'opened' | 'won' | 'lost';
+
+/** A dispute as a webhook names it. */
+export type DisputeNews = {
+  /** The PSP's name of it. */
+  readonly reference: string;
+  /** What it says, where this PSP cannot be asked; null: a reason to ask. */
+  readonly word: {
+    /** The PSP's own word: CHARGEBACK, CHARGEBACK_REVERSED, … */
+    readonly code: string;
+    /** The charge, as replies name it. */
+    readonly chargeReference: string;
+    /** Null where the PSP's amount is none of the currency's. */
+    readonly money: { readonly amountMinor: bigint; readonly currency: Currency } | null;
+    readonly reason: string;
+  } | null;
+};
+
+/** What a PSP answers about one dispute. */
+export type DisputeReply =
+  | {
+      readonly kind: 'found';
+      readonly state: DisputeState;
+      readonly reason: string;
+      readonly amountMinor: bigint;
+      readonly currency: Currency;
+      /** Of the attempt that it disputes, with our operation's public id. */
+      readonly idempotencyKey: string;
+      readonly operationReference: string;
+    }
+  /** It takes no money (a question of the bank's), or is of a charge that we did not make. */
+  | { readonly kind: 'nothing'; readonly reason: string }
+  /** Nothing was learned: ask again. */
+  | { readonly kind: 'failed'; readonly reason: string; readonly retryAfterMs: number | null }
+  /** This PSP has no such question; its signed words are all there is. */
+  | { readonly kind: 'unaskable' };
 
 /** What stands in a delivery, or why nothing of it is believed. */
 type WebhookDelivery =
@@ -172,6 +216,8 @@ export interface Connector {
   refund(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
   payout(attempt: StoredAttempt, deadlineMs: number): Promise<Reply>;
   enquire(attempt: StoredAttempt, sent: SentWindow, deadlineMs: number): Promise<EnquiryReply>;
+  /** Reads one dispute. Moves no money, so it may try again; a failure says nothing about the dispute. */
+  dispute(reference: string, deadlineMs: number): Promise<DisputeReply>;
   /**
    * Verifies and reads a delivery; moves and asks nothing.
    * @param rawBody exactly as received

@@ -18,7 +18,8 @@ import type {
   StripeAccount,
 } from './psp.ts';
 import { capabilitiesOf } from './request.ts';
-import { enquireStripe } from './stripe-enquiry.ts';
+import { readStripeDispute } from './stripe-dispute.ts';
+import { enquireStripe, type GetResult } from './stripe-enquiry.ts';
 import { CallFailed, createStripeHttpClient } from './stripe-http-client.ts';
 import { isIntentOf, replyOfIntent } from './stripe-intent.ts';
 import { replyOfRefund } from './stripe-refund.ts';
@@ -49,11 +50,15 @@ export function createStripeConnector(account: StripeAccount): Connector {
     refund: (attempt, deadlineMs) => send(stripe, attempt, 'refund', deadlineMs),
     payout: (attempt, deadlineMs) => send(stripe, attempt, 'payout', deadlineMs),
     enquire: (attempt, sent, deadlineMs) => enquire(stripe, account, attempt, sent, deadlineMs),
+    dispute: (reference, deadlineMs) =>
+      readStripeDispute(reference, deadlineMs, (path, ms) => get(stripe, path, ms)),
     parseWebhook(rawBody, headers, secret, nowS) {
       const reading = readStripeWebhook(rawBody, headers, secret, nowS);
       if (reading.kind === 'refused') return reading;
-      const { kind: _, ...event } = reading;
-      return { kind: 'news', news: [{ ...event, says: null }] };
+      const { kind: _, disputeReference, ...event } = reading;
+      const dispute =
+        disputeReference === undefined ? {} : { dispute: { reference: disputeReference, word: null } };
+      return { kind: 'news', news: [{ ...event, says: null, ...dispute }] };
     },
     async close() {
       http.close();
@@ -96,17 +101,19 @@ async function enquire(
   return enquireStripe({
     search,
     deadlineMs,
-    async get(path, callDeadlineMs) {
-      try {
-        const answer: unknown = await stripe.rawRequest('GET', path, undefined, {
-          timeout: toTimeout(callDeadlineMs),
-        });
-        return { kind: 'answered', answer };
-      } catch (error) {
-        return { kind: 'failed', failure: failureOf(error, null) };
-      }
-    },
+    get: (path, callDeadlineMs) => get(stripe, path, callDeadlineMs),
   });
+}
+
+async function get(stripe: Stripe, path: string, deadlineMs: number): Promise<GetResult> {
+  try {
+    const answer: unknown = await stripe.rawRequest('GET', path, undefined, {
+      timeout: toTimeout(deadlineMs),
+    });
+    return { kind: 'answered', answer };
+  } catch (error) {
+    return { kind: 'failed', failure: failureOf(error, null) };
+  }
 }
 
 const NOT_A_REQUEST = 'the stored request is not one that this connector wrote';

@@ -63,6 +63,14 @@ export function toStripeAmount(amountMinor: bigint, currency: Currency): StripeA
   return { kind: 'ok', amount: Number(amount) };
 }
 
+/** Our minor units of an amount as Stripe writes it; null where it is not a whole number of them. */
+export function fromStripeAmount(amount: number, currency: Currency): bigint | null {
+  const isoExponent = exponentOf(currency);
+  const unit = stripeUnitOf(currency, isoExponent);
+  if (unit === null || !Number.isSafeInteger(amount) || amount <= 0) return null;
+  return shiftDecimals(BigInt(amount), isoExponent - unit.exponent);
+}
+
 function stripeUnitOf(currency: string, isoExponent: number): StripeUnit | null {
   if (ZERO_DECIMAL.has(currency)) return { exponent: 0, multipleOf: 1n };
   if (TWO_DECIMALS_ALWAYS_ZERO.has(currency)) return { exponent: 2, multipleOf: 100n };

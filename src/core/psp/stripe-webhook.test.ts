@@ -36,7 +36,6 @@ describe('an event', () => {
       'op_1',
       'pi_1',
     ],
-    ['a dispute', { id: 'du_1', object: 'dispute', payment_intent: 'pi_1', metadata: {} }, null, 'pi_1'],
     [
       'a reference that is not ours',
       { ...REFUND, metadata: { paygate_operation: 'op_1; drop' } },
@@ -48,6 +47,12 @@ describe('an event', () => {
   ])('about %s', (_name, object, operationReference, pspReference) => {
     const event = { kind: 'event', id: 'evt_1', type: 'refund.updated' };
     expect(read(bodyOf(object))).toEqual({ ...event, operationReference, pspReference });
+  });
+
+  test('about a dispute names it too', () => {
+    const dispute = { id: 'du_1', object: 'dispute', payment_intent: 'pi_1', metadata: {} };
+    const about = { operationReference: null, pspReference: 'pi_1', disputeReference: 'du_1' };
+    expect(read(bodyOf(dispute))).toMatchObject({ kind: 'event', ...about });
   });
 
   test('may carry several signatures and other schemes, as while a secret is replaced', () => {

@@ -86,12 +86,18 @@ function readEvent(text: string): WebhookReading {
     type,
     operationReference: object === null ? null : operationOf(object),
     pspReference: object === null ? null : referenceOf(object),
+    ...disputeOf(object),
   };
 }
 
 function operationOf(object: JsonObject): string | null {
   const reference = isJsonObject(object.metadata) ? textOrNull(object.metadata.paygate_operation) : null;
   return reference !== null && OPERATION_ID.test(reference) ? reference : null;
+}
+
+function disputeOf(object: JsonObject | null): { readonly disputeReference?: string } {
+  const reference = object?.object === 'dispute' ? textOrNull(object.id) : null;
+  return reference === null ? {} : { disputeReference: reference };
 }
 
 /** Charges and disputes are known to us by their payment intent. */

@@ -123,7 +123,7 @@ async function planAll(
     }
     const wanted = readAmount(request, charge);
     if (typeof wanted === 'object' && wanted !== null) return wanted;
-    const none = { refundedMinor: 0n, sharesGivenMinor: 0n, fromPendingMinor: 0n };
+    const none = { refundedMinor: 0n, disputedMinor: 0n, sharesGivenMinor: 0n, fromPendingMinor: 0n };
     const sum = sums.get(charge.orderId) ?? { orderId: charge.orderId, ...none };
     const wallet = `${charge.seller} ${charge.currency}`;
     const plan = planRefund(wanted, { ...charge, ...sum }, context.policy, available.get(wallet) ?? 0n);
@@ -131,7 +131,7 @@ async function planAll(
     const planned = toPlanned(context, request, fingerprintHex, charge, plan, [ids[2 * i]!, ids[2 * i + 1]!]);
     if (planned.kind !== 'new') return planned;
     sums.set(charge.orderId, {
-      orderId: charge.orderId,
+      ...sum,
       refundedMinor: sum.refundedMinor + plan.amountMinor,
       sharesGivenMinor: sum.sharesGivenMinor + plan.feeShareMinor,
       fromPendingMinor: sum.fromPendingMinor + plan.fromPendingMinor,

@@ -76,7 +76,10 @@ export async function findRefund(on: Queryable, name: string): Promise<RefundRow
 }
 
 /** A charge that refunds are asked of, its row locked. */
-export type LockedCharge = Omit<Refundable, 'refundedMinor' | 'sharesGivenMinor' | 'fromPendingMinor'> & {
+export type LockedCharge = Omit<
+  Refundable,
+  'refundedMinor' | 'disputedMinor' | 'sharesGivenMinor' | 'fromPendingMinor'
+> & {
   readonly paymentId: bigint;
   readonly seller: string;
   readonly pspAccount: string;
@@ -99,21 +102,35 @@ export async function lockCharges(tx: Tx, orderIds: readonly bigint[]): Promise<
 
 export type RefundSums = {
   readonly orderId: bigint;
+  /** By refunds that have not failed, and by open and lost disputes. */
   readonly refundedMinor: bigint;
+  /** That part of it which disputes took. */
+  readonly disputedMinor: bigint;
   readonly sharesGivenMinor: bigint;
   readonly fromPendingMinor: bigint;
 };
 
-/** What the refunds of these orders took, without those that failed; no row where there are none. */
+/**
+ * What has been taken of these orders, without refunds that failed and disputes that were won; no row where nothing was.
+ * A dispute that the bank decides takes the fee's share with it, as a refund does.
+ */
 export async function sumRefunds(on: Queryable, orderIds: readonly bigint[]): Promise<readonly RefundSums[]> {
   return on.sql<RefundSums[]>`
-    select r.payment_order_id as order_id, sum(r.amount_minor)::bigint as refunded_minor,
-           sum(r.fee_share_minor)::bigint as shares_given_minor, sum(o.from_pending_minor)::bigint as from_pending_minor
-      from ${on.t.refund} r
-      join ${on.t.operation} o on o.id = r.operation_id
-     where r.payment_order_id = any(${list(orderIds)}::bigint[])
-       and o.sub_state <> all(${list(FAILED_REFUND)}::text[])
-     group by r.payment_order_id`;
+    select order_id, sum(amount)::bigint as refunded_minor, sum(disputed)::bigint as disputed_minor,
+           sum(share)::bigint as shares_given_minor, sum(pending)::bigint as from_pending_minor
+      from (select r.payment_order_id as order_id, r.amount_minor as amount, 0 as disputed, r.fee_share_minor as share,
+                   o.from_pending_minor as pending
+              from ${on.t.refund} r
+              join ${on.t.operation} o on o.id = r.operation_id
+             where r.payment_order_id = any(${list(orderIds)}::bigint[])
+               and o.sub_state <> all(${list(FAILED_REFUND)}::text[])
+            union all
+            select payment_order_id, amount_minor, amount_minor, amount_minor - seller_share_minor, 0
+              from ${on.t.dispute}
+             where payment_order_id = any(${list(orderIds)}::bigint[])
+               and holder = 'seller'
+               and state in ('opened', 'lost')) taken
+     group by order_id`;
 }
 
 export type NewRefund = {

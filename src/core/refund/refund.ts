@@ -26,14 +26,16 @@ export type RefundPolicy = {
   readonly overdraw: 'allowed' | 'refused';
 };
 
-/** The charge behind an order, and what its refunds took so far: those that failed do not count. */
+/** The charge behind an order, and what refunds and disputes took so far: what failed or was won does not count. */
 export type Refundable = {
   readonly orderId: bigint;
   readonly subState: SubState;
   readonly grossMinor: bigint;
   readonly feeMinor: bigint;
   readonly currency: Currency;
+  /** By refunds and disputes together. */
   readonly refundedMinor: bigint;
+  readonly disputedMinor: bigint;
   readonly sharesGivenMinor: bigint;
   readonly fromPendingMinor: bigint;
   /** True while the seller's share of this order waits to be released. */
@@ -68,14 +70,19 @@ export function planRefund(
 ): RefundPlan | RefundRefusal {
   const order = formatId('order', charge.orderId);
   if (charge.subState !== 'succeeded') {
-    return { kind: 'not_refundable', message: `${order} is ${charge.subState}: nothing was charged for it.` };
+    const why =
+      charge.subState === 'reversed' ? 'the PSP took the charge back' : 'nothing was charged for it';
+    return { kind: 'not_refundable', message: `${order} is ${charge.subState}: ${why}.` };
   }
-  const leftMinor = charge.grossMinor - charge.refundedMinor;
+  const takenMinor = least(charge.refundedMinor, charge.grossMinor);
+  const leftMinor = charge.grossMinor - takenMinor;
   const amountMinor = wantedMinor ?? leftMinor;
   if (amountMinor > leftMinor || leftMinor === 0n) {
     const left = formatAmount({ amountMinor: leftMinor, currency: charge.currency });
     const text = `${left} ${charge.currency}`;
-    return { kind: 'over_refund', message: `Of ${order} only ${text} is left to be refunded.` };
+    const disputed = formatAmount({ amountMinor: charge.disputedMinor, currency: charge.currency });
+    const because = charge.disputedMinor === 0n ? '' : `; ${disputed} ${charge.currency} of it is disputed`;
+    return { kind: 'over_refund', message: `Of ${order} only ${text} is left to be refunded${because}.` };
   }
   const feeShareMinor = policy.fee === 'kept' ? 0n : feeShare(charge, amountMinor);
   const sellerPart = amountMinor - feeShareMinor;

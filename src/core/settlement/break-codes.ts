@@ -71,7 +71,7 @@ export const BREAK_MEANINGS: Readonly<Record<BreakCode, BreakMeaning>> = {
   ),
   refund_and_chargeback: still(
     'P1',
-    ['book_dispute', 'suspense', 'write_off'],
+    ['accept', 'suspense', 'write_off'],
     'A payment that was refunded is disputed too.',
   ),
   direction_mismatch: still(

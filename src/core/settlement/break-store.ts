@@ -6,6 +6,7 @@ import { list, type Tx } from '../db/connection.ts';
 import { BREAK_MEANINGS } from './break-codes.ts';
 import type { MatchScope } from './match-store.ts';
 import { KIND_OF_FACT, SIGN_OF_KIND } from './open-item.ts';
+import type { BreakCode } from './reconcile-answer.ts';
 
 export async function createFound(tx: Tx): Promise<void> {
   await tx.sql`drop table if exists pg_temp.found`;
@@ -69,7 +70,7 @@ export async function nameOperations(tx: Tx, pspAccount: string): Promise<void> 
     update pg_temp.candidate c set op_fits = true
       from ${t.operation} o
      where o.id = c.operation_id and o.psp_account = ${pspAccount}
-       and o.kind = case when c.kind in ('charge', 'charge_reversed') then 'charge'
+       and o.kind = case when c.kind in ('charge', 'charge_reversed', 'dispute', 'dispute_reversed') then 'charge'
                          when c.kind in ('refund', 'refund_failed') then 'refund'
                          when c.kind in ('payout', 'payout_returned') then 'payout' end`;
 }
@@ -264,16 +265,19 @@ export async function applyFound(tx: Tx, scope: MatchScope, principal: string): 
   return row!;
 }
 
-/** A line that said what became of an operation: the finding's own break, resolved at once where the doubt ended well. */
-export async function insertStatusBreaks(
+export type EvidenceBreak = {
+  readonly lineId: bigint;
+  readonly operationId: bigint;
+  readonly code: BreakCode;
+  readonly ended: 'well' | 'for_a_person';
+};
+
+/** Lines that were evidence, each with the break that it makes: resolved at once where the evidence ended it well. */
+export async function insertEvidenceBreaks(
   tx: Tx,
   scope: { readonly sourceId: number; readonly runId: bigint },
   principal: string,
-  rows: readonly {
-    readonly lineId: bigint;
-    readonly operationId: bigint;
-    readonly ended: 'well' | 'for_a_person';
-  }[],
+  rows: readonly EvidenceBreak[],
 ): Promise<void> {
   if (rows.length === 0) return;
   const { t } = tx;
@@ -281,14 +285,15 @@ export async function insertStatusBreaks(
     with added as (
       insert into ${t.reconBreak} (id, code, severity, state, source_id, fingerprint, currency, amount_minor, line_id, operation_id,
                                    is_of_line, opened_run_id, closed_at, closed_by)
-      select nextval(${`${tx.book}.object_id`}::regclass), 'status_mismatch', 'P1',
-             case r.ended when 'well' then 'resolved' else 'open' end, ${scope.sourceId}, 'status_mismatch:' || l.id, l.currency,
+      select nextval(${`${tx.book}.object_id`}::regclass), r.code, 'P1',
+             case r.ended when 'well' then 'resolved' else 'open' end, ${scope.sourceId}, r.code || ':' || l.id, l.currency,
              l.gross_minor, l.id, r.operation_id, true, ${scope.runId},
              case r.ended when 'well' then now() end, case r.ended when 'well' then ${`run:${scope.runId}`} end
         from unnest(${list(rows.map((r) => r.lineId))}::bigint[], ${list(rows.map((r) => r.operationId))}::bigint[],
-                    ${list(rows.map((r) => r.ended))}::text[]) as r (line_id, operation_id, ended)
+                    ${list(rows.map((r) => r.ended))}::text[], ${list(rows.map((r) => r.code))}::text[])
+             as r (line_id, operation_id, ended, code)
         join ${t.settlementLine} l on l.id = r.line_id
-       where not exists (select from ${t.reconBreak} b where b.fingerprint = 'status_mismatch:' || l.id)
+       where not exists (select from ${t.reconBreak} b where b.fingerprint = r.code || ':' || l.id)
        order by l.id
       returning id, state)
     insert into ${t.breakEvent} (break_id, kind, principal, reason, from_state, to_state, run_id)

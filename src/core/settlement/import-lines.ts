@@ -103,7 +103,7 @@ async function storeBlocks(
   let text: string[] = [];
   let pending = 0;
   let underWay: Promise<void> = Promise.resolve();
-  const send = (chunk: string): Promise<void> =>
+  const send = (chunk: readonly string[]): Promise<void> =>
     copyIntoStaging(tx, chunk)
       .then(() => storeStaged(tx, staging, signs))
       .then((stored) => {
@@ -116,7 +116,7 @@ async function storeBlocks(
     lineCount += lines.length;
     if (pending < CHUNK_LINES) continue;
     await underWay;
-    underWay = send(text.join(''));
+    underWay = send(text);
     // Awaited above, or below; a failure in between is not unhandled.
     underWay.catch(() => undefined);
     text = [];
@@ -124,7 +124,7 @@ async function storeBlocks(
     request.onChunk(lineCount, bytesRead);
   }
   await underWay;
-  if (pending > 0) await send(text.join(''));
+  if (pending > 0) await send(text);
   return range;
 }
 

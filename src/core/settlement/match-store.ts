@@ -78,6 +78,7 @@ export type MatchedTally = { readonly currency: string; readonly count: number; 
  * Where one line equals what is left of its item and neither has another, that pair; where several lines share an item, the first
  * that equals it, or all of them when they fit, as its parts (a break then says what is left).
  * Plan with 1,000,000 lines and items: one hash join, two hash aggregates that find what is not one to one, insert, delete by key.
+ * In line order the indexes grow at their ends; `is_equal` is a column so that its statistics keep the delete a hash join.
  * Losers: row_number() over both sides (two sorts more), and insert … on conflict do nothing under two unique indexes (which of two
  * equal rows wins is then chance).
  * @returns the legs per currency
@@ -95,7 +96,8 @@ export async function matchBy(tx: Tx, scope: MatchScope, rule: Rule): Promise<re
   await tx.sql`drop table if exists pg_temp.pair`;
   const pairs = await tx.sql`
     create temporary table pair on commit drop as
-    select c.id as line_id, i.id as item_id, c.minor, i.remaining_minor, i.currency, i.kind, i.operation_id
+    select c.id as line_id, i.id as item_id, c.minor, i.remaining_minor, i.currency, i.kind, i.operation_id,
+           c.minor = i.remaining_minor as is_equal
       from pg_temp.candidate c
       join ${t.openItem} i on ${key} ${sameKind} and i.currency = c.currency
      where i.source_id = ${scope.sourceId} and sign(c.minor) = sign(i.remaining_minor)`;
@@ -107,12 +109,12 @@ export async function matchBy(tx: Tx, scope: MatchScope, rule: Rule): Promise<re
     one as materialized (
       select line_id, item_id, minor, currency
         from pg_temp.pair p
-       where minor = remaining_minor
+       where is_equal
          and not exists (select from crowded_item c where c.item_id = p.item_id)
          and not exists (select from crowded_line c where c.line_id = p.line_id)),
     matched as (
       insert into ${t.settlementMatch} (line_id, item_id, amount_minor, run_id, rule)
-      select line_id, item_id, minor, ${scope.runId}, ${rule} from one),
+      select line_id, item_id, minor, ${scope.runId}, ${rule} from one order by line_id),
     gone as (delete from ${t.openItem} i using one m where i.id = m.item_id)
     select currency, count(*)::integer as count, sum(abs(minor))::bigint as gross_minor from one group by currency`;
   const matched = exact.reduce((sum, one) => sum + one.count, 0);

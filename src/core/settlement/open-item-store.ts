@@ -99,7 +99,8 @@ export async function restoreItems(tx: Tx, sourceId: number, calendar: Calendar)
 const factColumns = (tx: Tx) => tx.sql`
   m.account_id, m.currency, m.entry_id, m.amount_minor, e.kind, e.recorded_at,
   case when e.cause like 'op\\_%' then split_part(substr(e.cause, 4), '/', 1)::bigint end as operation_id,
-  case when e.cause like 'op\\_%/%' then split_part(e.cause, '/', 2)::smallint end as attempt_number`;
+  case when e.cause like 'op\\_%/%' then split_part(e.cause, '/', 2)::smallint end as attempt_number,
+  case when e.cause like 'dsp\\_%' then split_part(substr(e.cause, 5), '/', 1)::bigint end as dispute_id`;
 
 /** What settlement itself books explains facts and is none. */
 const isFact = (tx: Tx) => tx.sql`e.cause not like 'settle:%' and m.amount_minor <> 0`;
@@ -110,10 +111,11 @@ function insertFacts(tx: Tx, sourceId: number, calendar: Calendar) {
   return tx.sql`
     insert into ${t.openItem} (id, source_id, operation_id, amount_minor, remaining_minor, booked_at, due_at, currency, kind,
                                entry_kind, reference)
-    select f.entry_id, ${sourceId}, f.operation_id, f.amount_minor, f.remaining_minor, f.recorded_at,
+    select f.entry_id, ${sourceId}, coalesce(f.operation_id, s.operation_id), f.amount_minor, f.remaining_minor, f.recorded_at,
            coalesce(d.due_at, f.recorded_at + ${DUE_WITHOUT_CALENDAR}::interval), f.currency,
-           coalesce(k.kind, 'adjustment'), f.kind, coalesce(a.psp_reference, o.psp_reference)
+           coalesce(k.kind, 'adjustment'), f.kind, coalesce(a.psp_reference, o.psp_reference, s.psp_reference)
       from fact f
+      left join ${t.dispute} s on s.id = f.dispute_id
       left join ${t.operation} o on o.id = f.operation_id
       left join ${t.attempt} a on a.operation_id = f.operation_id and a.number = f.attempt_number
       left join unnest(${list(kinds.map(([entryKind]) => entryKind))}::text[], ${list(kinds.map(([, kind]) => kind))}::text[])

@@ -21,6 +21,8 @@ export const KIND_OF_FACT: Readonly<Record<string, LineKind>> = {
   payout_returned: 'payout_returned',
   dispute_opened: 'dispute',
   dispute_won: 'dispute_reversed',
+  suspense_refund_failed: 'refund_failed',
+  suspense_reversed: 'charge_reversed',
 };
 
 /** Lines that move what we are owed at the PSP, and so must be explained by a fact. */

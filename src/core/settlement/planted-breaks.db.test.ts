@@ -141,16 +141,9 @@ const PLANTS: Partial<Record<BreakCode, (garden: Garden) => void | Promise<void>
     g.lines.push(line({ kind: 'refund', grossMinor: -777_001n, reference: uniqueName('re_nobody') }));
   },
   chargeback_unbooked: (g) => {
-    const charge = g.take();
-    g.lines.push(lineOf(charge));
+    const paymentReference = uniqueName('pi_nobody');
     g.lines.push(
-      line({
-        kind: 'dispute',
-        grossMinor: -charge.amountMinor,
-        feeMinor: 1_500n,
-        reference: uniqueName('dp'),
-        paymentReference: charge.reference,
-      }),
+      line({ kind: 'dispute', grossMinor: -4_444n, reference: uniqueName('dp'), paymentReference }),
     );
   },
   chargeback_reversed: (g) => {
@@ -200,6 +193,15 @@ async function plantRefundMissing(g: Garden): Promise<void> {
   const charge = g.take();
   g.lines.push(lineOf(charge));
   await refundOf(g, charge, uniqueName('re'));
+}
+
+/** A dispute of one of our charges is booked from its line, and what comes back too. */
+function plantDispute(g: Garden): void {
+  const charge = g.take();
+  const dispute = { reference: uniqueName('dp'), paymentReference: charge.reference };
+  g.lines.push(lineOf(charge));
+  g.lines.push(line({ ...dispute, kind: 'dispute', grossMinor: -charge.amountMinor, feeMinor: 1_500n }));
+  g.resolved += 1;
 }
 
 async function plantRefundAndChargeback(g: Garden): Promise<void> {
@@ -292,6 +294,7 @@ async function plant(seed: number): Promise<Planted & { readonly account: string
     await plantStatus(garden, 'unknown');
     garden.resolved += 1;
   }
+  for (let n = garden.times(); n > 0; n -= 1) plantDispute(garden);
   await backdate(book.owner, garden.account, '10 days');
   for (let n = garden.times(); n > 0; n -= 1) {
     await plantAmbiguous(garden, 8_000_000 + n);

@@ -3,7 +3,9 @@
  * portion of evidence, and the end are one transaction each and can be repeated: after a crash at any point the same file again
  * goes on where it was, and ends with the same rows, entries and answer.
  */
+
 import { type Db, type Tx, transact, transactOnce, workOnSets } from '../db/connection.ts';
+import { applyDisputes, MAX_DISPUTE_FACTS } from '../dispute/apply-disputes.ts';
 import { OperatorError } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import type { Currency } from '../money.ts';
@@ -16,11 +18,12 @@ import { listWorst } from './break-list-store.ts';
 import {
   applyFound,
   createFound,
+  type EvidenceBreak,
   findItems,
   findLineFaults,
   findLooseLines,
   findRefusedBatches,
-  insertStatusBreaks,
+  insertEvidenceBreaks,
 } from './break-store.ts';
 import { importLines, SET_TIMEOUT_MS } from './import-lines.ts';
 import { matchLines } from './match-lines.ts';
@@ -81,6 +84,8 @@ type Run = {
   readonly request: ReconcileRequest;
   readonly source: PostedSource;
   readonly calendar: Calendar;
+  /** Lines that told of a dispute in this run: each speaks once. */
+  readonly told: Set<bigint>;
 };
 
 /**
@@ -107,7 +112,7 @@ async function openRun(db: Db, request: ReconcileRequest): Promise<Run> {
       ? { kind: 'psp', name: parsed.name, bank: settlement.bank }
       : { kind: 'bank', name: parsed.name };
   const calendar = calendarAt(settlement, await runs.getNow(db));
-  return { db, request, source, calendar };
+  return { db, request, source, calendar, told: new Set() };
 }
 
 /** Thrown to undo a transaction on purpose; carries what it was for. */
@@ -217,15 +222,36 @@ async function matchAndJudge(tx: Tx, run: Run, file: runs.LoadedFile): Promise<'
   await runs.markMatched(tx, file.runId, answerMatched(file.matched, tallies));
   if (source.kind === 'bank') return 'done';
   const evidence = await runs.listLineEvidence(tx, MAX_FINDINGS);
-  if (evidence.length === 0) return 'done';
+  if (evidence.length === 0) return bookDisputes(tx, run, scope);
   const context = { principal: request.principal, capabilitiesOf: request.capabilitiesOf, random: () => 0 };
   const applied = await applyFindings(tx, context, evidence.map(findingOf));
   const rows = applied.map((one, i) => ({
     lineId: evidence[i]!.lineId,
     operationId: one.operationId,
+    code: 'status_mismatch' as const,
     ended: one.deadLetter === null ? ('well' as const) : ('for_a_person' as const),
   }));
-  await insertStatusBreaks(tx, scope, request.principal, rows);
+  await insertEvidenceBreaks(tx, scope, request.principal, rows);
+  return 'more';
+}
+
+/** Disputes of our charges that a line tells of are booked by the step that everybody shares. */
+async function bookDisputes(tx: Tx, run: Run, scope: MatchScope): Promise<'more' | 'done'> {
+  const { request, source, told } = run;
+  const lines = await runs.listLineDisputes(tx, source.name, [...told], MAX_DISPUTE_FACTS);
+  if (lines.length === 0) return 'done';
+  const policy = request.policy.disputes ?? { lostFee: 'platform_fees' };
+  const facts = lines.map(({ lineId: _, ...line }) => ({ ...line, pspAccount: source.name }));
+  const applied = await applyDisputes(tx, { principal: request.principal, policy }, facts);
+  for (const { lineId } of lines) told.add(lineId);
+  const rows = applied.flatMap(({ verdict, isPaidTwice }, i): readonly EvidenceBreak[] => {
+    const { lineId, operationId, state } = lines[i]!;
+    if (verdict.kind !== 'moves') return [];
+    if (isPaidTwice) return [{ lineId, operationId, code: 'refund_and_chargeback', ended: 'for_a_person' }];
+    const code = state === 'opened' ? 'chargeback_unbooked' : 'chargeback_reversed';
+    return [{ lineId, operationId, code, ended: 'well' }];
+  });
+  await insertEvidenceBreaks(tx, scope, request.principal, rows);
   return 'more';
 }
 

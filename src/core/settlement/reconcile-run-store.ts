@@ -156,6 +156,51 @@ export async function listLineEvidence(tx: Tx, limit: number): Promise<readonly 
      limit ${limit}`;
 }
 
+/** A dispute that a line tells of, of a charge of ours; minor units above zero. */
+export type LineDispute = {
+  readonly lineId: bigint;
+  readonly pspReference: string;
+  readonly operationId: bigint;
+  readonly attemptNumber: number;
+  readonly amountMinor: bigint;
+  readonly currency: string;
+  readonly reason: string;
+  readonly state: 'opened' | 'won';
+  readonly observation: bigint;
+};
+
+/**
+ * Candidates of the run that open or reverse a dispute which the books do not have so.
+ * @param told lines that have spoken in this run: what they could not book is a break
+ */
+export async function listLineDisputes(
+  tx: Tx,
+  pspAccount: string,
+  told: readonly bigint[],
+  limit: number,
+): Promise<readonly LineDispute[]> {
+  const { t } = tx;
+  return tx.sql<LineDispute[]>`
+    select f.*, nextval(${`${tx.book}.object_id`}::regclass) as observation
+      from (
+        select distinct on (c.reference) c.id as line_id, c.reference as psp_reference, c.operation_id, a.number as attempt_number,
+               abs(c.minor) as amount_minor, c.currency, l.raw_type as reason,
+               case c.kind when 'dispute' then 'opened' else 'won' end as state
+          from pg_temp.candidate c
+          join ${t.settlementLine} l on l.id = c.id
+          join lateral (select a.number from ${t.attempt} a where a.operation_id = c.operation_id
+                         order by coalesce(a.psp_reference = c.payment_name, false) desc, a.state like 'succeeded%' desc,
+                                  a.number desc limit 1) a on true
+          left join ${t.dispute} d on d.psp_account = ${pspAccount} and d.psp_reference = c.reference
+         where c.op_fits
+           and c.kind in ('dispute', 'dispute_reversed')
+           and c.reference is not null
+           and c.id <> all(${list(told)}::bigint[])
+           and (d.id is null or c.kind = 'dispute_reversed' and d.state = 'opened')
+         order by c.reference, c.id
+         limit ${limit}) f`;
+}
+
 /** What a proof is made of, of one moment: every number is from the same snapshot. */
 export type ProofFacts = {
   readonly currency: string;
@@ -303,7 +348,7 @@ export async function listTransit(
 export async function countResolvedAtOnce(on: Queryable, runId: bigint): Promise<number> {
   const [row] = await on.sql<{ count: number }[]>`
     select count(*)::integer as count from ${on.t.reconBreak}
-     where closed_by = ${`run:${runId}`} and opened_run_id = ${runId} and code = 'status_mismatch'`;
+     where closed_by = ${`run:${runId}`} and opened_run_id = ${runId} and is_of_line`;
   return row!.count;
 }
 

@@ -52,12 +52,12 @@ export function stagingText(lines: readonly SettlementLine[], bookKey: string): 
   return text;
 }
 
-export async function copyIntoStaging(tx: Tx, text: string): Promise<void> {
+export async function copyIntoStaging(tx: Tx, texts: readonly string[]): Promise<void> {
   const statement = tx.sql`
     copy pg_temp.incoming (row_number, operation_id, gross_minor, fee_minor, net_minor, original_minor, occurred_at, available_on,
                            currency, original_currency, kind, line_key, raw_type, reference, payment_reference, our_reference,
                            batch, raw) from stdin`;
-  await copyRows(statement, text, COPY_DEADLINE_MS);
+  await copyRows(statement, texts, COPY_DEADLINE_MS);
 }
 
 /** The signs that kinds must have, as the statements below take them. */

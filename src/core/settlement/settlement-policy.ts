@@ -2,6 +2,7 @@
  * What a marketplace decides about reconciliation: how each PSP account settles, which bank it pays, and from which amount on
  * a write-off needs a second person. Decides only.
  */
+import type { DisputePolicy } from '../dispute/dispute.ts';
 import type { Currency } from '../money.ts';
 
 /** How one PSP account settles. */
@@ -25,6 +26,8 @@ export type SettlementPolicy = {
   readonly accounts: ReadonlyMap<string, AccountSettlement>;
   /** Per currency: a larger write-off is posted by another person than the one who proposed it. Without a limit: any. */
   readonly writeOffLimits: ReadonlyMap<Currency, bigint>;
+  /** What disputes that a file tells of are booked by; left out: the platform's part of a lost one is borne by its fees. */
+  readonly disputes?: DisputePolicy;
 };
 
 export const DEFAULT_SETTLEMENT: AccountSettlement = {

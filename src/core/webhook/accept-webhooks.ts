@@ -5,6 +5,7 @@
  */
 import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Tx, transact } from '../db/connection.ts';
+import { noteDisputes } from '../dispute/note-disputes.ts';
 import { Bug, OperatorError } from '../errors.ts';
 import { applyFindings } from '../operation/apply-findings.ts';
 import type { Finding, FindingContext } from '../operation/verdict.ts';
@@ -26,7 +27,7 @@ const MAX_EVENTS = 100;
 export type WebhooksAccepted = {
   /** Events that were stored by this call; the others had come before. */
   readonly fresh: number;
-  /** Operations that are looked at again, or that the event itself moved. */
+  /** Operations and disputes that are looked at again, or that the event itself moved. */
   readonly looks: number;
 };
 
@@ -52,7 +53,9 @@ export async function acceptWebhooks(
     const { canEnquire } = context.capabilitiesOf(pspAccount);
     const rows = events.map((event) => toRow(pspAccount, event, named, canEnquire));
     const fresh = await insertWebhooks(tx, rows);
-    const looked = events.filter((event, i) => fresh.has(event.eventId) && rows[i]!.effect === 'looks');
+    const lookedAt = events.filter((event, i) => fresh.has(event.eventId) && rows[i]!.effect === 'looks');
+    const disputes = await noteDisputes(tx, pspAccount, lookedAt);
+    const looked = lookedAt.filter((event) => event.dispute === undefined);
     const told = oneEach(looked.filter((event) => event.says !== null));
     const findings = await findingsOf(tx, told);
     await applyFindings(tx, context, findings);
@@ -67,7 +70,7 @@ export async function acceptWebhooks(
       await insertEvents(tx, context.principal, [{ kind: 'operations_rechecked', paymentId: null, data }]);
       await notifyLane(tx, laneOf(pspAccount, 'online'));
     }
-    return { fresh: fresh.size, looks: findings.length + checked.length };
+    return { fresh: fresh.size, looks: findings.length + checked.length + disputes };
   });
 }
 

@@ -3,7 +3,7 @@
  * asked; it only makes us look again.
  */
 import { isEnded, type SubState } from '../operation/operation.ts';
-import type { OperationKind, Reply } from '../psp/psp.ts';
+import type { DisputeNews, OperationKind, Reply } from '../psp/psp.ts';
 
 /** A verified webhook, as a connector reads it. */
 export type WebhookEvent = {
@@ -16,6 +16,8 @@ export type WebhookEvent = {
   readonly pspReference: string | null;
   /** What it says, where the PSP cannot be asked and its signed word is all there is; else null. */
   readonly says: Reply | null;
+  /** The dispute that it is about: it is looked at by itself, and the operation is not. */
+  readonly dispute?: DisputeNews;
 };
 
 export type WebhookEffect = 'looks' | 'known' | 'not_ours';
@@ -52,10 +54,14 @@ const MAY_UNDO = /fail|revers|return|cancel|expire|updated/i;
  * change that. Every charge brings a "succeeded" of its own, which tells nothing.
  */
 export function effectOf(
-  event: Pick<WebhookEvent, 'type' | 'says'>,
+  event: Pick<WebhookEvent, 'type' | 'says' | 'dispute'>,
   named: Named | null,
   canEnquire: CanEnquire,
 ): WebhookEffect {
+  if (event.dispute !== undefined) {
+    // A word must name what it is about; where the PSP can be asked, it is asked whose it is.
+    return event.dispute.word === null || named !== null ? 'looks' : 'not_ours';
+  }
   if (named === null) return 'not_ours';
   // It says nothing by itself, and there is nobody to ask.
   if (event.says === null && !canEnquire[named.kind]) return 'known';
@@ -69,6 +75,8 @@ export function effectOf(
 }
 
 /** News that an answer under way cannot be relied on to tell: the PSP repeats its first answer to a repeated request. */
-export function mayUndo(event: Pick<WebhookEvent, 'type'>, named: Pick<Named, 'kind'>): boolean {
-  return named.kind !== 'charge' && MAY_UNDO.test(event.type);
+export function mayUndo(event: Pick<WebhookEvent, 'type'>, named: Named): boolean {
+  // A charge that is under way can only fail, which its answer tells; one that was done can be taken back.
+  const isDone = named.kind !== 'charge' || named.subState === 'succeeded';
+  return isDone && MAY_UNDO.test(event.type);
 }

@@ -101,9 +101,9 @@ function readDelivery(
   return { kind: 'problem', problem: { code: 'webhook_refused', detail: `${[...reasons].join('; ')}.` } };
 }
 
-function toEvent({ id, type, operationReference, pspReference, says }: WebhookNews): WebhookEvent {
+function toEvent({ id, type, operationReference, ...rest }: WebhookNews): WebhookEvent {
   const operationId = operationReference === null ? null : parseId('operation', operationReference);
-  return { eventId: id, type, operationId, pspReference, says };
+  return { eventId: id, type, operationId, ...rest };
 }
 
 function storeDelivery({ db, findings }: WebhookOptions, delivery: Extract<Delivery, { kind: 'verified' }>) {

@@ -6,9 +6,15 @@ import { z } from 'zod';
 import { type Answer, failure, json, withBody } from './admin-answer.ts';
 import type { Change } from './balance.ts';
 import { checkCurrency } from './currencies.ts';
-import { closeDispute, DISPUTE_REASONS, type DisputeReason, type DisputeRecord } from './dispute.ts';
+import {
+  answerDispute,
+  closeDispute,
+  DISPUTE_REASONS,
+  type DisputeReason,
+  type DisputeRecord,
+} from './dispute.ts';
 import type { Engine } from './engine.ts';
-import { authenticateIntent, paidCharge, withChargeChanged } from './intent.ts';
+import { authenticateIntent, bounceIntent, paidCharge, withChargeChanged } from './intent.ts';
 import { moveRefund, REFUND_FAILURES, REFUND_STATUSES } from './refund.ts';
 import { refundChanges } from './refund-calls.ts';
 import { reversedOf, reverseTransfer } from './transfer.ts';
@@ -50,6 +56,8 @@ export function steerObject(engine: Engine, call: string, body: string): Answer 
       return withBody(body, disputeSchema, (wish) =>
         openDispute(engine, id, { ...wish, status: 'needs_response' }),
       );
+    case 'payment_intents bounce':
+      return withBody(body, emptySchema, () => bounce(engine, id));
     case 'payment_intents reverse':
       return withBody(body, emptySchema, () =>
         openDispute(engine, id, { reason: 'insufficient_funds', status: 'lost' }),
@@ -58,8 +66,12 @@ export function steerObject(engine: Engine, call: string, body: string): Answer 
       return withBody(body, moveSchema, (wish) => moveOne(engine, id, wish));
     case 'transfers reverse':
       return withBody(body, reverseSchema, (wish) => reverseOne(engine, id, wish.amount ?? null));
+    case 'disputes answer':
+      return withBody(body, emptySchema, () => moveDispute(engine, id, answerDispute));
     case 'disputes close':
-      return withBody(body, closeSchema, ({ result }) => closeOne(engine, id, result));
+      return withBody(body, closeSchema, ({ result }) =>
+        moveDispute(engine, id, (dispute) => closeDispute(dispute, result)),
+      );
     default:
       return null;
   }
@@ -72,6 +84,15 @@ function authenticate(engine: Engine, id: string, result: 'succeeded' | 'failed'
   if (next === null) return failure(409, `Payment intent ${id} does not wait for its customer.`);
   engine.change([{ kind: 'intent', record: next }]);
   return json(JSON.parse(truthLine(next)));
+}
+
+/** A charge fails after it had succeeded. */
+function bounce(engine: Engine, id: string): Answer {
+  const intent = engine.state.intents.find(id);
+  const record = intent === null ? null : bounceIntent(intent);
+  if (record === null) return failure(409, `Payment intent ${id} has no charge that could bounce.`);
+  engine.change([{ kind: 'intent', record }]);
+  return json(JSON.parse(truthLine(record)));
 }
 
 /** A dispute that is lost at once is a debit that bounced after it had succeeded. */
@@ -126,9 +147,13 @@ function reverseOne(engine: Engine, id: string, wanted: number | null): Answer {
   return json(JSON.parse(transferLine(record)));
 }
 
-function closeOne(engine: Engine, id: string, result: 'won' | 'lost'): Answer {
+function moveDispute(
+  engine: Engine,
+  id: string,
+  move: (dispute: DisputeRecord) => DisputeRecord | null,
+): Answer {
   const dispute = engine.state.disputes.find(id);
-  const record = dispute === null ? null : closeDispute(dispute, result);
+  const record = dispute === null ? null : move(dispute);
   if (record === null) return failure(409, `Dispute ${id} is not open.`);
   const change: Change = { kind: 'dispute', record };
   engine.change([change]);

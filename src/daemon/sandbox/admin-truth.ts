@@ -7,6 +7,7 @@ import type { Engine } from './engine.ts';
 import {
   chargesOf,
   disputeLine,
+  disputeMovement,
   type Movement,
   matchesFilter,
   matchesMetadata,
@@ -47,6 +48,13 @@ export function tellTruth(engine: Engine, call: string, query: URLSearchParams):
       return moved(query, state.transfers.snapshot().map(transferMovement), 'paygate_operation', 'objects');
     case 'GET truth/disputes':
       return objects(query, 'disputes', state.disputes.snapshot(), disputeLine);
+    case 'GET truth/disputed': {
+      const movements = state.disputes.snapshot().flatMap((dispute) => {
+        const intent = state.intents.find(dispute.intentId);
+        return intent === null ? [] : [disputeMovement(dispute, intent)];
+      });
+      return moved(query, movements, 'paygate_operation', 'objects');
+    }
     case 'GET truth/balance':
       return json(
         Object.fromEntries(

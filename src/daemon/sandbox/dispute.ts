@@ -19,11 +19,21 @@ export interface DisputeRecord extends Numbered {
   readonly currency: string;
   readonly intentId: string;
   readonly chargeNumber: number;
-  readonly status: 'needs_response' | 'won' | 'lost';
+  readonly status: 'needs_response' | 'under_review' | 'won' | 'lost';
   readonly reason: DisputeReason;
+}
+
+/** Whether the bank has still to decide. */
+function isOpenDispute({ status }: DisputeRecord): boolean {
+  return status === 'needs_response' || status === 'under_review';
+}
+
+/** The dispute once the seller has answered it; null when there is nothing to answer. */
+export function answerDispute(dispute: DisputeRecord): DisputeRecord | null {
+  return dispute.status === 'needs_response' ? { ...dispute, status: 'under_review' } : null;
 }
 
 /** The dispute with its end; null when it has one already. */
 export function closeDispute(dispute: DisputeRecord, result: 'won' | 'lost'): DisputeRecord | null {
-  return dispute.status === 'needs_response' ? { ...dispute, status: result } : null;
+  return isOpenDispute(dispute) ? { ...dispute, status: result } : null;
 }

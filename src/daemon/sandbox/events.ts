@@ -3,6 +3,7 @@
  * the changes alone, so a sandbox rebuilt from its journal has the same ones under the same names.
  */
 import type { Change } from './balance.ts';
+import type { DisputeRecord } from './dispute.ts';
 import { type IntentRecord, paidCharge } from './intent.ts';
 import { firstSince, type Numbered, type Ordered } from './object-table.ts';
 import { nameOf, type Shown } from './shown.ts';
@@ -14,6 +15,7 @@ const EVENT_TYPES = [
   'payment_intent.payment_failed',
   'payment_intent.processing',
   'payment_intent.canceled',
+  'charge.failed',
   'charge.refunded',
   'refund.created',
   'refund.updated',
@@ -21,7 +23,10 @@ const EVENT_TYPES = [
   'transfer.created',
   'transfer.reversed',
   'charge.dispute.created',
+  'charge.dispute.funds_withdrawn',
+  'charge.dispute.updated',
   'charge.dispute.closed',
+  'charge.dispute.funds_reinstated',
 ] as const;
 type EventType = (typeof EVENT_TYPES)[number];
 
@@ -115,8 +120,12 @@ function seqOfEvent(id: string): number | null {
 }
 
 function aboutOf(type: EventType, change: Change): About {
-  if (type !== 'charge.refunded' || change.kind !== 'intent') return change;
-  return { kind: 'charge', record: change.record, number: paidCharge(change.record) };
+  if (change.kind !== 'intent') return change;
+  const { record } = change;
+  if (type === 'charge.failed') {
+    return { kind: 'charge', record, number: record.charges.findIndex((charge) => charge.bounced === true) };
+  }
+  return type === 'charge.refunded' ? { kind: 'charge', record, number: paidCharge(record) } : change;
 }
 
 const NONE: readonly EventType[] = [];
@@ -137,11 +146,24 @@ function typesOf(before: Change['record'] | null, change: Change): readonly Even
       const came = reversedOf(change.record) - reversedOf(before as typeof change.record);
       return came > 0 ? ['transfer.reversed'] : NONE;
     }
-    case 'dispute': {
-      const closed: readonly EventType[] =
-        change.record.status === 'needs_response' ? NONE : ['charge.dispute.closed'];
-      return before === null ? ['charge.dispute.created', ...closed] : closed;
-    }
+    case 'dispute':
+      return disputeTypes(before as DisputeRecord | null, change.record);
+  }
+}
+
+/** The money goes when it is opened, and comes back when it is won. */
+function disputeTypes(before: DisputeRecord | null, after: DisputeRecord): readonly EventType[] {
+  const opened: readonly EventType[] =
+    before === null ? ['charge.dispute.created', 'charge.dispute.funds_withdrawn'] : NONE;
+  switch (after.status) {
+    case 'needs_response':
+      return opened;
+    case 'under_review':
+      return [...opened, 'charge.dispute.updated'];
+    case 'won':
+      return [...opened, 'charge.dispute.closed', 'charge.dispute.funds_reinstated'];
+    case 'lost':
+      return [...opened, 'charge.dispute.closed'];
   }
 }
 
@@ -159,6 +181,7 @@ function intentTypes(before: IntentRecord | null, after: IntentRecord): readonly
     case 'canceled':
       return ['payment_intent.canceled'];
     case 'requires_payment_method':
+      if (before?.status === 'succeeded') return ['charge.failed', 'payment_intent.payment_failed'];
       return after.failure === null ? NONE : ['payment_intent.payment_failed'];
     case 'requires_action':
     case 'requires_capture':

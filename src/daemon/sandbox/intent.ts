@@ -22,6 +22,7 @@ type CaptureMethod = 'automatic' | 'automatic_async' | 'manual';
  * @property released the authorisation was let go (the intent was canceled)
  * @property refunded held by refunds that are under way or done, minor units
  * @property disputed whether there ever was a dispute of it
+ * @property bounced it had taken the money, and failed afterwards
  */
 export interface ChargeRecord {
   readonly created: number;
@@ -29,6 +30,7 @@ export interface ChargeRecord {
   readonly released: boolean;
   readonly refunded: number;
   readonly disputed: boolean;
+  readonly bounced?: true;
   readonly failure: FailureName | null;
   readonly paymentMethod: string;
 }
@@ -242,6 +244,22 @@ export function withChargeChanged(
 ): IntentRecord {
   const charges = intent.charges.map((charge, at) => (at === number ? { ...charge, ...changed } : charge));
   return { ...intent, charges };
+}
+
+/**
+ * A charge that took the money fails after all: a debit that the bank returns. Null when there is none, or when the
+ * money has gone on already (a refund, a dispute).
+ */
+export function bounceIntent(intent: IntentRecord): IntentRecord | null {
+  const number = paidCharge(intent);
+  const charge = intent.charges[number];
+  if (intent.status !== 'succeeded' || charge === undefined) return null;
+  if (charge.refunded > 0 || charge.disputed) return null;
+  const failure = 'insufficient_funds' as const;
+  const charges = intent.charges.map((one, at) =>
+    at === number ? { ...one, captured: 0, failure, bounced: true as const } : one,
+  );
+  return { ...intent, status: 'requires_payment_method', received: 0, paymentMethod: null, failure, charges };
 }
 
 /** The place of the charge that took the money, from 0; -1 when none did. */

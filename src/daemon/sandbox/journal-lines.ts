@@ -17,7 +17,7 @@ import type { TransferRecord } from './transfer.ts';
 import type { Answer } from './write-call.ts';
 
 /** Raised when a line means something else than before; an older file is then refused, not guessed at. */
-const VERSION = 2;
+const VERSION = 3;
 
 /** A charge with its zeros left out. */
 type PackedCharge = Omit<ChargeRecord, 'refunded' | 'disputed'> & {

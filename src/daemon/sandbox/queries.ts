@@ -65,7 +65,7 @@ export function answerRead(
     case 'list_transfers':
       return listTransfers(params, state);
     case 'retrieve_dispute':
-      return retrieveOne(params, id ?? '', 'dispute', state.disputes, renderDispute);
+      return retrieveDispute(params, id ?? '', state);
     case 'list_disputes':
       return listDisputes(params, state);
     case 'retrieve_event':
@@ -164,6 +164,18 @@ function retrieveOne<T extends Numbered>(
   return record === null ? refused(noSuch(what, id, 'id')) : { kind: 'body', body: render(record) };
 }
 
+/** With its payment intent as the whole object where the caller asks for that. */
+function retrieveDispute(params: Params, id: string, state: SandboxState): ReadResult {
+  const expanded = params.list('expand');
+  if (expanded.some((name) => name !== 'payment_intent')) params.refuseUnmodelled(['expand']);
+  const error = params.problem();
+  if (error !== null) return refused(error);
+  const dispute = state.disputes.find(id);
+  if (dispute === null) return refused(noSuch('dispute', id, 'id'));
+  const intent = expanded.length === 0 ? null : state.intents.find(dispute.intentId);
+  return { kind: 'body', body: renderDispute(dispute, intent) };
+}
+
 function listRefunds(params: Params, state: SandboxState): ReadResult {
   const { ofIntent, chargeNumber, error } = readCharged(params, state);
   return listOf(params, error, {
@@ -194,7 +206,7 @@ function listDisputes(params: Params, state: SandboxState): ReadResult {
     table: state.disputes,
     positions: ofIntent === null ? null : state.disputes.inGroup(ofIntent),
     isWanted: (dispute) => chargeNumber === null || dispute.chargeNumber === chargeNumber,
-    render: renderDispute,
+    render: (dispute) => renderDispute(dispute),
   });
 }
 

@@ -217,9 +217,12 @@ function renderReversal(transfer: TransferRecord, number: number): string {
   return withMetadata(fields, reversal?.metadataJson ?? '{}');
 }
 
-/** Source: https://docs.stripe.com/api/disputes/object */
-export function renderDispute(dispute: DisputeRecord): string {
-  return JSON.stringify({
+/**
+ * Source: https://docs.stripe.com/api/disputes/object
+ * @param expanded the payment intent to stand in it as a whole
+ */
+export function renderDispute(dispute: DisputeRecord, expanded: IntentRecord | null = null): string {
+  const fields = JSON.stringify({
     id: dispute.id,
     object: 'dispute',
     amount: dispute.amount,
@@ -230,10 +233,11 @@ export function renderDispute(dispute: DisputeRecord): string {
     is_charge_refundable: false,
     livemode: false,
     metadata: {},
-    payment_intent: dispute.intentId,
     reason: dispute.reason,
     status: dispute.status,
   });
+  const intent = expanded === null ? JSON.stringify(dispute.intentId) : renderIntent(expanded, 'none');
+  return `${fields.slice(0, -1)},"payment_intent":${intent}}`;
 }
 
 function withMetadata(fields: string, metadataJson: string): string {

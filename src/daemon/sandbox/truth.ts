@@ -144,12 +144,33 @@ export interface Movement {
 export function chargesOf(intents: readonly IntentRecord[]): readonly Movement[] {
   return intents.map((intent) => ({
     id: intent.id,
-    state: intent.status === 'succeeded' ? 'moved' : isOpen(intent) ? 'open' : 'none',
+    state: stateOfIntent(intent),
     moved: intent.received,
     currency: intent.currency,
     metadataJson: intent.metadataJson,
     groups: { transfer_group: intent.transferGroup },
   }));
+}
+
+function stateOfIntent(intent: IntentRecord): Movement['state'] {
+  if (intent.status === 'succeeded') return 'moved';
+  if (isOpen(intent)) return 'open';
+  return intent.charges.some((charge) => charge.bounced === true) ? 'undone' : 'none';
+}
+
+/** A dispute as a movement to its buyer, known by the references of its charge; one that was won is undone. */
+export function disputeMovement(dispute: DisputeRecord, intent: IntentRecord): Movement {
+  const { id, status, amount, currency } = dispute;
+  const groups = { payment_intent: intent.id, transfer_group: intent.transferGroup };
+  const state = status === 'won' ? 'undone' : status === 'lost' ? 'moved' : 'open';
+  return {
+    id,
+    state,
+    moved: status === 'won' ? 0 : amount,
+    currency,
+    metadataJson: intent.metadataJson,
+    groups,
+  };
 }
 
 /** A refund as a movement to its buyer. */

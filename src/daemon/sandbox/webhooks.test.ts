@@ -116,7 +116,10 @@ describe('events', () => {
     const transfer = await api.transfers.create({ amount: 700, currency: 'eur', destination: 'acct_1' });
     await api.transfers.createReversal(transfer.id);
     const dispute = await admin<{ id: string }>(sandbox, `payment_intents/${intent.id}/dispute`, {});
+    await admin(sandbox, `disputes/${dispute.id}/answer`, {});
     await admin(sandbox, `disputes/${dispute.id}/close`, { result: 'lost' });
+    const bounced = await pay(sandbox);
+    await admin(sandbox, `payment_intents/${bounced.id}/bounce`, {});
     await admin(sandbox, 'clock', { advance_ms: 1000 });
     await untilQuiet(sandbox);
     expect(types().sort()).toEqual(
@@ -124,7 +127,8 @@ describe('events', () => {
         ...['payment_intent.succeeded', 'payment_intent.payment_failed', 'payment_intent.processing'],
         ...['payment_intent.succeeded', 'refund.created', 'charge.refunded', 'refund.updated'],
         ...['refund.failed', 'transfer.created', 'transfer.reversed', 'charge.dispute.created'],
-        'charge.dispute.closed',
+        ...['charge.dispute.funds_withdrawn', 'charge.dispute.updated', 'charge.dispute.closed'],
+        ...['payment_intent.succeeded', 'charge.failed', 'payment_intent.payment_failed'],
       ].sort(),
     );
     expect(receiver.received).toContainEqual({
@@ -137,7 +141,7 @@ describe('events', () => {
       type: 'refund.failed',
       object: expect.objectContaining({ id: refund.id, status: 'failed', failure_reason: 'declined' }),
     });
-    expect(new Set(ids()).size).toBe(12);
+    expect(new Set(ids()).size).toBe(17);
   });
 
   test('can be read and listed, newest first, also where no webhook is sent', async () => {
@@ -277,7 +281,11 @@ describe('faults on the way', () => {
     await admin(sandbox, 'config', { webhook_rates: {} });
     await admin(sandbox, `payment_intents/${intent.id}/dispute`, {});
     await untilQuiet(sandbox);
-    expect(types()).toEqual(['charge.dispute.created', 'payment_intent.succeeded']);
+    expect(types()).toEqual([
+      'charge.dispute.created',
+      'charge.dispute.funds_withdrawn',
+      'payment_intent.succeeded',
+    ]);
   });
 
   test('a reset forgets what waits', async () => {

@@ -4,7 +4,16 @@
 import { z } from 'zod';
 import { ADYEN_ADMIN_PREFIX, type AdminHandler } from '../http.ts';
 import type { AdyenEngine } from './engine.ts';
-import { type AdyenRecord, type Change, endPayment, failRefund, returnTransfer } from './records.ts';
+import {
+  type AdyenRecord,
+  announceDispute,
+  type Change,
+  endPayment,
+  failCapture,
+  failRefund,
+  moveDispute,
+  returnTransfer,
+} from './records.ts';
 import { truthOf } from './truth.ts';
 import { listWebhooks, push, SANDBOX_HMAC_KEY } from './webhooks.ts';
 
@@ -20,7 +29,17 @@ const pushSchema = z.strictObject({
   signature: z.enum(['good', 'bad']).default('good'),
 });
 
-const HAPPENINGS = ['shopper_pays', 'shopper_fails', 'refund_fails', 'transfer_returns'] as const;
+const HAPPENINGS = [
+  'shopper_pays',
+  'shopper_fails',
+  'capture_fails',
+  'refund_fails',
+  'transfer_returns',
+  'dispute_announced',
+  'dispute_opened',
+  'dispute_won',
+  'dispute_lost',
+] as const;
 const happeningSchema = z.strictObject({ happening: z.enum(HAPPENINGS) });
 
 type Answer = { readonly status: number; readonly value: unknown };
@@ -79,21 +98,37 @@ async function pushAll(engine: AdyenEngine, input: z.infer<typeof pushSchema>): 
 
 function happen(engine: AdyenEngine, name: string, happening: (typeof HAPPENINGS)[number]): Answer {
   const record = engine.state.find(name);
-  const change = record === null ? null : changeBy(record, happening, engine.nowMs());
+  const change = record === null ? null : changeBy(engine, record, happening);
   if (change === null) return failure(409, `${happening} cannot happen to ${name}.`);
   engine.change(change);
   return ok({ object: change.record });
 }
 
-function changeBy(record: AdyenRecord, happening: (typeof HAPPENINGS)[number], nowMs: number): Change | null {
+function changeBy(
+  engine: AdyenEngine,
+  record: AdyenRecord,
+  happening: (typeof HAPPENINGS)[number],
+): Change | null {
+  const nowMs = engine.nowMs();
   switch (happening) {
     case 'shopper_pays':
     case 'shopper_fails':
       return record.kind === 'payment' && record.status === 'awaiting_shopper'
         ? endPayment(record, happening === 'shopper_pays', nowMs)
         : null;
+    case 'capture_fails':
+      return failCapture(record, nowMs);
     case 'refund_fails':
       return failRefund(record, nowMs);
+    // Of a payment; the others of the dispute that this makes.
+    case 'dispute_announced':
+      return announceDispute(record, engine.state.nextName(), nowMs);
+    case 'dispute_opened':
+      return moveDispute(record, 'opened', nowMs);
+    case 'dispute_won':
+      return moveDispute(record, 'won', nowMs);
+    case 'dispute_lost':
+      return moveDispute(record, 'lost', nowMs);
     case 'transfer_returns':
       return returnTransfer(record);
   }

@@ -60,9 +60,26 @@ export interface TransferRecord {
   readonly settle: Settle | null;
 }
 
-export type AdyenRecord = PaymentRecord | ModificationRecord | TransferRecord;
+/**
+ * A shopper's bank takes a payment back.
+ * @property payment the pspReference of the payment
+ * @property status `announced` has taken nothing yet; `won` has given it back
+ */
+export interface DisputeRecord {
+  readonly kind: 'dispute';
+  readonly name: string;
+  readonly payment: string;
+  readonly merchantAccount: string;
+  readonly reference: string;
+  readonly amount: Amount;
+  readonly status: 'announced' | 'opened' | 'won' | 'lost';
+  readonly createdMs: number;
+  readonly settle: null;
+}
 
-/** What a webhook tells: that something happened to a payment or a modification. Transfers have none here. */
+export type AdyenRecord = PaymentRecord | ModificationRecord | TransferRecord | DisputeRecord;
+
+/** What a webhook tells: that something happened to a payment, a modification or a dispute. Transfers have none here. */
 export interface AdyenEvent {
   readonly subject: string;
   readonly eventCode: string;
@@ -99,6 +116,60 @@ export function settleRecord(record: AdyenRecord): Change | null {
     case 'transfer':
       return { record: { ...record, status: won ? 'booked' : 'failed', settle: null }, events: [] };
   }
+}
+
+/** A payment that was authorised turns out not to be captured: the money never comes. Null for anything else. */
+export function failCapture(record: AdyenRecord, atMs: number): Change | null {
+  if (record.kind !== 'payment' || record.status !== 'authorised') return null;
+  return {
+    record: { ...record, status: 'cancelled' },
+    events: [{ subject: record.name, eventCode: 'CAPTURE_FAILED', success: true, atMs }],
+  };
+}
+
+/** What happens in a bank's procedure, and the words for it. */
+const DISPUTE_STEPS = {
+  announced: 'NOTIFICATION_OF_CHARGEBACK',
+  opened: 'CHARGEBACK',
+  won: 'CHARGEBACK_REVERSED',
+  lost: 'SECOND_CHARGEBACK',
+} as const satisfies Record<DisputeRecord['status'], string>;
+
+/** Which steps may follow one. */
+const NEXT_STEPS: Readonly<Record<DisputeRecord['status'], readonly DisputeRecord['status'][]>> = {
+  announced: ['opened'],
+  opened: ['won', 'lost'],
+  won: ['lost'],
+  lost: [],
+};
+
+/** A bank announces that it takes an authorised payment back; null for anything else. */
+export function announceDispute(record: AdyenRecord, name: string, atMs: number): Change | null {
+  if (record.kind !== 'payment' || record.status !== 'authorised') return null;
+  const { merchantAccount, reference, amount } = record;
+  const dispute: DisputeRecord = {
+    kind: 'dispute',
+    name,
+    payment: record.name,
+    merchantAccount,
+    reference,
+    amount,
+    status: 'announced',
+    createdMs: atMs,
+    settle: null,
+  };
+  return { record: dispute, events: [eventOf(dispute, atMs)] };
+}
+
+/** The dispute one step on; null where that cannot follow. */
+export function moveDispute(record: AdyenRecord, to: DisputeRecord['status'], atMs: number): Change | null {
+  if (record.kind !== 'dispute' || !NEXT_STEPS[record.status].includes(to)) return null;
+  const moved = { ...record, status: to };
+  return { record: moved, events: [eventOf(moved, atMs)] };
+}
+
+function eventOf({ name, status }: DisputeRecord, atMs: number): AdyenEvent {
+  return { subject: name, eventCode: DISPUTE_STEPS[status], success: true, atMs };
 }
 
 /** Authorises or refuses a payment that was open, and says so. */

@@ -109,7 +109,8 @@ export class AdyenState {
 
   private index(record: AdyenRecord): void {
     addTo(this.byReference, record.reference, record.name);
-    if (record.kind === 'modification') addTo(this.byPayment, record.payment, record.name);
+    if (record.kind === 'modification' || record.kind === 'dispute')
+      addTo(this.byPayment, record.payment, record.name);
   }
 
   private named(names: readonly string[] | undefined): readonly AdyenRecord[] {

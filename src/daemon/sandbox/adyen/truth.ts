@@ -8,6 +8,7 @@ import type { AdyenState } from './state.ts';
 /**
  * What one reference moved.
  * @property charged payments that took the money: more than 1 is a double charge; refunded, paid_out likewise
+ * @property disputed what banks took back and hold or keep; moved_out counts it
  * @property open objects that could still move money
  * @property moved_in, moved_out minor units per currency
  */
@@ -16,6 +17,7 @@ interface Truth {
   charged: number;
   refunded: number;
   paid_out: number;
+  disputed: number;
   open: number;
   readonly moved_in: Record<string, number>;
   readonly moved_out: Record<string, number>;
@@ -40,6 +42,7 @@ function emptyRow(reference: string): Truth {
     charged: 0,
     refunded: 0,
     paid_out: 0,
+    disputed: 0,
     open: 0,
     moved_in: {},
     moved_out: {},
@@ -58,6 +61,10 @@ function count(row: Truth, record: AdyenRecord): void {
   if (record.kind === 'modification' && record.status === 'succeeded') {
     if (record.type !== 'refund' && record.type !== 'reversal') return;
     row.refunded++;
+    add(row.moved_out, record);
+  }
+  if (record.kind === 'dispute' && (record.status === 'opened' || record.status === 'lost')) {
+    row.disputed++;
     add(row.moved_out, record);
   }
   if (record.kind === 'transfer' && record.status === 'booked') {

@@ -37,7 +37,7 @@ function bodyOf(state: AdyenState, event: NumberedEvent, signature: Signature): 
   const record = state.find(event.subject);
   const item = {
     pspReference: event.subject,
-    originalReference: record?.kind === 'modification' ? record.payment : '',
+    originalReference: record?.kind === 'modification' || record?.kind === 'dispute' ? record.payment : '',
     merchantAccountCode: record === null || record.kind === 'transfer' ? '' : record.merchantAccount,
     merchantReference: record?.reference ?? '',
     amount: record?.amount ?? { currency: 'EUR', value: 0 },

@@ -7,6 +7,7 @@ import { amountText, csvCell, type Deposit, dayOf, type Row, utcText } from './r
 
 const TYPE: Readonly<Record<Row['kind'], string>> = {
   charge: 'Settled',
+  charge_failure: 'SettledReversed',
   refund: 'Refunded',
   refund_failure: 'RefundedReversed',
   transfer: 'Balancetransfer',

@@ -2,9 +2,9 @@
  * What moved on the sandbox's Adyen merchant account: captures and refunds. Transfers leave another account (the balance
  * platform's), which has reports of its own. Reads the truth; knows no file.
  */
-import type { AdyenRecord, ModificationRecord, PaymentRecord } from '../adyen/records.ts';
+import type { AdyenRecord, DisputeRecord, ModificationRecord, PaymentRecord } from '../adyen/records.ts';
 import type { AdyenState } from '../adyen/state.ts';
-import { feeOfCharge, type Row, type Unit } from './row.ts';
+import { feeOfCharge, feeOfDispute, type Row, type Unit } from './row.ts';
 import type { PspRows } from './stripe-rows.ts';
 
 /** Decimals where Adyen's table differs from ISO 4217, and the zero- and three-decimal currencies. */
@@ -34,6 +34,7 @@ export function adyenRows(state: AdyenState, merchantAccount: string | null): Ps
 
 function rowsOf(record: AdyenRecord, state: AdyenState): readonly Row[] {
   if (record.kind === 'payment') return record.status === 'authorised' ? [paymentRow(record)] : [];
+  if (record.kind === 'dispute') return disputeRows(record, state);
   if (record.kind === 'transfer' || record.type === 'capture' || record.type === 'cancel') return [];
   return record.status === 'succeeded' ? [refundRow(record, state)] : [];
 }
@@ -76,4 +77,30 @@ function refundRow(record: ModificationRecord, state: AdyenState): Row {
     atMs: record.createdMs,
     deposit: null,
   };
+}
+
+/** What is only announced has taken nothing yet. */
+function disputeRows(record: DisputeRecord, state: AdyenState): readonly Row[] {
+  if (record.status === 'announced') return [];
+  const payment = state.find(record.payment);
+  const { currency, value } = record.amount;
+  const fee = feeOfDispute(adyenUnit(currency));
+  const opened: Row = {
+    kind: 'dispute',
+    name: `${record.name}-chargeback`,
+    source: record.name,
+    payment: record.payment,
+    charge: record.payment,
+    ours: { reference: payment?.reference ?? '' },
+    own: {},
+    currency,
+    gross: -value,
+    fee,
+    net: -value - fee,
+    atMs: record.createdMs,
+    deposit: null,
+  };
+  if (record.status !== 'won') return [opened];
+  const back = { kind: 'dispute_reversal', name: `${record.name}-reversed`, gross: value, fee: 0 } as const;
+  return [opened, { ...opened, ...back, net: value, atMs: record.createdMs + 1 }];
 }

@@ -53,6 +53,8 @@ export interface Planting {
 interface Field {
   readonly unitOf: UnitOf;
   readonly isPlain: (row: Row) => boolean;
+  /** What a payment's charge came to. */
+  readonly chargedOf: (payment: string | null) => number;
   /** From 1 to 99, by the seed. */
   readonly draw: (row: Row) => number;
 }
@@ -112,10 +114,15 @@ function plantedOf(plant: string, code: string, { subject, amount }: Spot): Plan
 
 function fieldOf(rows: readonly Row[], seed: number, unitOf: UnitOf): Field {
   const told = new Map<string, number>();
-  for (const { payment } of rows) if (payment !== null) told.set(payment, (told.get(payment) ?? 0) + 1);
+  const charged = new Map<string | null, number>();
+  for (const { kind, payment, gross } of rows) {
+    if (payment !== null) told.set(payment, (told.get(payment) ?? 0) + 1);
+    if (kind === 'charge') charged.set(payment, gross);
+  }
   return {
     unitOf,
     isPlain: (row) => row.kind === 'charge' && row.payment !== null && told.get(row.payment) === 1,
+    chargedOf: (payment) => charged.get(payment) ?? 0,
     draw: (row) => 1 + (hashOf(`${seed}:draw:${row.name}`) % 99),
   };
 }
@@ -242,18 +249,20 @@ const KINDS: Readonly<Record<RowPlant, Kind>> = {
     code: 'chargeback_unbooked',
     fits: isPlain,
     spot: (row) => {
-      const made = beside(row, 'dispute', named(row, 'du'), -row.gross);
+      // Of a payment that the books do not know: a dispute of one of ours is booked from its line.
+      const payment = foreign(row.payment ?? '');
+      const made = { ...beside(row, 'dispute', named(row, 'du'), -row.gross), ...ofStranger(payment) };
       return { instead: [row, made], subject: made, amount: made.gross };
     },
   },
   refund_and_chargeback: {
     code: 'refund_and_chargeback',
-    fits: (row) => row.kind === 'refund',
-    spot: (row) => {
-      const source = row.source.startsWith('re_')
-        ? foreign(row.source).replace(/^re_/, 'du_')
-        : foreign(row.source);
-      const made = beside(row, 'dispute', source, row.gross);
+    fits: (row, field) => row.kind === 'refund' && field.chargedOf(row.payment) > 0,
+    spot: (row, field) => {
+      const name = foreign(row.source);
+      const source = row.source.startsWith('re_') ? name.replace(/^re_/, 'du_') : name;
+      // The bank takes back all of it, and a part was given back already.
+      const made = beside(row, 'dispute', source, -field.chargedOf(row.payment));
       return { instead: [row, made], subject: made, amount: made.gross };
     },
   },
@@ -286,6 +295,10 @@ const KINDS: Readonly<Record<RowPlant, Kind>> = {
     spot: (row, field) => ofNoPayment(row, 'reserve', -tenth(row.gross, field.unitOf(row.currency))),
   },
 };
+
+function ofStranger(payment: string): Pick<Row, 'payment' | 'charge' | 'ours'> {
+  return { payment, charge: payment, ours: {} };
+}
 
 function ofNoPayment(row: Row, kind: Row['kind'], gross: number): Spot {
   const made = {

@@ -5,6 +5,7 @@
 
 type RowKind =
   | 'charge'
+  | 'charge_failure'
   | 'refund'
   | 'refund_failure'
   | 'transfer'

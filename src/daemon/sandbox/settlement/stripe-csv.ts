@@ -8,6 +8,7 @@ import { stripeUnit } from './stripe-rows.ts';
 /** Stripe's reporting categories. Source: https://docs.stripe.com/reports/reporting-categories */
 const CATEGORY: Readonly<Record<Row['kind'], string>> = {
   charge: 'charge',
+  charge_failure: 'charge_failure',
   refund: 'refund',
   refund_failure: 'refund_failure',
   transfer: 'transfer',

@@ -30,7 +30,7 @@ export interface PspRows {
 export function stripeRows(state: SandboxState): PspRows {
   const intents = state.intents.snapshot();
   const rows = [
-    ...intents.flatMap((intent) => (intent.received > 0 ? [chargeRow(intent, intent.received)] : [])),
+    ...intents.flatMap(chargeRows),
     ...state.refunds.snapshot().flatMap((refund) => refundRows(refund, state)),
     ...state.transfers.snapshot().flatMap(transferRows),
     ...state.disputes.snapshot().flatMap((dispute) => disputeRows(dispute, state)),
@@ -41,13 +41,26 @@ export function stripeRows(state: SandboxState): PspRows {
   return {
     rows: rows.toSorted((left, right) => left.atMs - right.atMs),
     failed: intents
-      .filter((intent) => intent.failure !== null && intent.received === 0)
+      .filter((intent) => intent.failure !== null && intent.received === 0 && !hasBounced(intent))
       .map((intent) => chargeRow(intent, intent.amount)),
   };
 }
 
+/** A charge that bounced has two rows: the money that came, and that it went. */
+function chargeRows(intent: IntentRecord): readonly Row[] {
+  if (intent.received > 0) return [chargeRow(intent, intent.received)];
+  if (!hasBounced(intent)) return [];
+  const came = chargeRow(intent, intent.amount);
+  const gone = { gross: -came.gross, fee: 0, net: -came.gross, atMs: came.atMs + 1 };
+  return [came, { ...came, kind: 'charge_failure', name: `${came.name}r`, ...gone }];
+}
+
+function hasBounced({ charges }: IntentRecord): boolean {
+  return charges.some(({ bounced }) => bounced === true);
+}
+
 function chargeRow(intent: IntentRecord, gross: number): Row {
-  const paid = intent.charges.findLastIndex(({ captured }) => captured > 0);
+  const paid = intent.charges.findLastIndex(({ captured, bounced }) => captured > 0 || bounced === true);
   const number = Math.max(paid, 0);
   const unit = stripeUnit(intent.currency.toUpperCase());
   const at = intent.charges[number]?.created ?? intent.created;
