@@ -213,6 +213,29 @@ export async function findRefusedBatches(tx: Tx, scope: MatchScope): Promise<voi
                                          and n.occurrence = l.occurrence and n.version > l.version))`;
 }
 
+/**
+ * Deposits whose lines do not add up to them. Only where a file lists a deposit's lines as a whole (Stripe's payout reconciliation):
+ * a report by days may have cut a deposit in two. The lines are right one by one, so they are posted all the same.
+ */
+export async function findPaidOutDifferently(tx: Tx, scope: MatchScope): Promise<void> {
+  const { t } = tx;
+  await tx.sql`
+    with paid_out as (
+      select b.name, b.currency, sum(b.new_net_minor - b.replaced_net_minor)::bigint as minor
+        from ${t.settlementBatch} b
+        join ${t.settlementFile} f on f.id = b.file_id and f.source_id = ${scope.sourceId} and f.format = 'stripe_payout'
+       where b.name is not null and b.refused is null
+       group by b.name, b.currency)
+    insert into pg_temp.found (fingerprint, code, currency, amount_minor, line_id)
+    select 'deposit:' || l.id, 'batch_out_of_balance', l.currency, p.minor + l.gross_minor, l.id
+      from paid_out p
+      join ${t.settlementLine} l on l.source_id = ${scope.sourceId} and l.kind = 'deposit' and l.reference = p.name
+                                and l.currency = p.currency
+     where p.minor + l.gross_minor <> 0
+       and not exists (select from ${t.settlementLine} n where n.source_id = l.source_id and n.line_key = l.line_key
+                          and n.occurrence = l.occurrence and n.version > l.version)`;
+}
+
 export type BreakCounts = { readonly opened: number; readonly seen: number; readonly resolved: number };
 
 /** Compares what was found with what is open, and writes the difference. */
