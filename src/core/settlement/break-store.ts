@@ -92,13 +92,20 @@ export async function findLooseLines(tx: Tx, scope: MatchScope): Promise<void> {
                             and (i.booked_at at time zone 'UTC')::date = (l.occurred_at at time zone 'UTC')::date ${sameKind}
        where not c.op_fits),
     proposal as (select line_id, item_id from day_pair where items = 1 and lines = 1),
-    other_currency as (
-      select distinct on (item_id) * from (
-      select distinct on (c.id) c.id as line_id, i.id as item_id, i.currency, i.remaining_minor
+    -- Two joins by key: one with "or" would compare every line with every item.
+    elsewhere as (
+      select c.id as line_id, i.id as item_id, i.currency, i.remaining_minor
         from pg_temp.candidate c
-        join ${t.openItem} i on i.source_id = ${scope.sourceId} and i.currency <> c.currency ${sameKind}
-                            and (i.reference = c.main_reference or i.operation_id = c.operation_id and c.op_fits)
-       order by c.id, i.id) x order by item_id, line_id),
+        join ${t.openItem} i on i.reference = c.main_reference and i.source_id = ${scope.sourceId} and i.currency <> c.currency ${sameKind}
+       union
+      select c.id, i.id, i.currency, i.remaining_minor
+        from pg_temp.candidate c
+        join ${t.openItem} i on i.operation_id = c.operation_id and i.source_id = ${scope.sourceId} and i.currency <> c.currency ${sameKind}
+       where c.op_fits),
+    other_currency as (
+      select distinct on (item_id) *
+        from (select distinct on (line_id) * from elsewhere order by line_id, item_id) x
+       order by item_id, line_id),
     judged as (
       select c.*, x.item_id as other_item_id, x.currency as other_currency, x.remaining_minor as other_minor, p.item_id as proposed,
              c.op_fits and exists (select from fact_kind k join ${t.journalEntry} e

@@ -1,16 +1,22 @@
 /** Remembers sources, files and runs; reads what a proof and an answer are made of. */
-import { list, type Queryable, type Tx } from '../db/connection.ts';
+import { limitLockWait, list, type Queryable, type Tx } from '../db/connection.ts';
 import { KIND_OF_FACT } from './open-item.ts';
 import type { FileSummary, LineKind } from './settlement-line.ts';
 
 /** Instants as people and programs get them. */
 const INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"';
 
+/** A large file of the same source may be in front of us for so long (ms); other locks are waited for as always. */
+const SOURCE_WAIT_MS = 300_000;
+const LOCK_WAIT_MS = 10_000;
+
 /** The number of a source; made when it is new. Locks it: one run at a time works on a source. */
 export async function lockSource(tx: Tx, name: string): Promise<number> {
+  await limitLockWait(tx, SOURCE_WAIT_MS);
   await tx.sql`insert into ${tx.t.settlementSource} (name) values (${name}) on conflict do nothing`;
   const [row] = await tx.sql<{ id: number }[]>`
     select id from ${tx.t.settlementSource} where name = ${name} for no key update`;
+  await limitLockWait(tx, LOCK_WAIT_MS);
   return row!.id;
 }
 
