@@ -75,11 +75,18 @@ export async function nameOperations(tx: Tx, pspAccount: string): Promise<void> 
                          when c.kind in ('payout', 'payout_returned') then 'payout' end`;
 }
 
+/** A deposit of the same amount is proposed for a bank's line that comes so soon after it (days). */
+const BANK_DAYS = 7;
+
 /** Lines that nothing explains. */
 export async function findLooseLines(tx: Tx, scope: MatchScope): Promise<void> {
   const { t } = tx;
   const facts = Object.entries(KIND_OF_FACT);
   const sameKind = scope.by === 'psp' ? tx.sql`and i.kind = c.kind` : tx.sql``;
+  const sameTime =
+    scope.by === 'psp'
+      ? tx.sql`(i.booked_at at time zone 'UTC')::date = (l.occurred_at at time zone 'UTC')::date`
+      : tx.sql`l.occurred_at between i.booked_at - interval '1 day' and i.booked_at + make_interval(days => ${BANK_DAYS})`;
   await tx.sql`
     with fact_kind as (
       select * from unnest(${list(facts.map(([entryKind]) => entryKind))}::text[], ${list(facts.map(([, kind]) => kind))}::text[])
@@ -89,7 +96,7 @@ export async function findLooseLines(tx: Tx, scope: MatchScope): Promise<void> {
         from pg_temp.candidate c
         join ${t.settlementLine} l on l.id = c.id
         join ${t.openItem} i on i.source_id = ${scope.sourceId} and i.currency = c.currency and i.remaining_minor = c.minor
-                            and (i.booked_at at time zone 'UTC')::date = (l.occurred_at at time zone 'UTC')::date ${sameKind}
+                            and ${sameTime} ${sameKind}
        where not c.op_fits),
     proposal as (select line_id, item_id from day_pair where items = 1 and lines = 1),
     -- Two joins by key: one with "or" would compare every line with every item.

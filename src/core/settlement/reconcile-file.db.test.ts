@@ -347,6 +347,32 @@ describe('a bank statement', () => {
   });
 });
 
+test('a bank entry that names no deposit is proposed to a person, when one alone has its amount', async () => {
+  const [account, bank] = [uniqueName('acct'), uniqueName('bank')];
+  const policy = { accounts: new Map([[account, settling('later', { bank })]]), writeOffLimits: new Map() };
+  const deposit = (reference: string, minor: bigint) =>
+    line({ kind: 'deposit', grossMinor: -minor, reference, availableOn: '2026-11-20T00:00:00.000Z' });
+  const lines = [
+    line({ kind: 'top_up', grossMinor: 600n }),
+    deposit('po_one', 100n),
+    deposit('po_two', 250n),
+    deposit('po_like_two', 250n),
+  ];
+  await reconcile(book.db, `psp:${account}`, { lines }, { policy });
+  const entry = (minor: bigint) =>
+    line({
+      kind: 'deposit',
+      grossMinor: minor,
+      ourReference: 'STRIPE',
+      occurredAt: '2026-11-23T00:00:00.000Z',
+    });
+  const answer = await reconcile(book.db, `bank:${bank}`, { lines: [entry(100n), entry(250n)] }, { policy });
+  expect(answer.byCode.map(({ code }) => code).toSorted()).toEqual(['ambiguous', 'missing_internal']);
+  expect(answer.breaks.find(({ code }) => code === 'ambiguous')).toMatchObject({
+    internal: { reference: 'po_one', amountMinor: 100n },
+  });
+});
+
 test('the lines that a deposit paid out add up to it, whichever of the two files comes first', async () => {
   const account = uniqueName('acct');
   const fee = (grossMinor: bigint) => line({ kind: 'fee', grossMinor, batch: 'po_sum' });
