@@ -227,6 +227,7 @@ describe('the command', () => {
     [['reconcile', 'files/bank.camt053.xml', '--bank', 'other'], 2, 'bank_missing'],
     [['reconcile', 'files/stripe-balance.csv', '--report', 'no/where.html'], 2, 'report_unwritable'],
     [['reconcile', 'files/stripe-balance.csv', '--mapping', 'poem.txt'], 2, 'mapping_invalid'],
+    [['sandbox', 'files', 'x', '--url', 'http://127.0.0.1:9'], 3, 'sandbox_unreachable'],
     [['reconcile'], 2, 'file_or_run'],
     [['reconcile', 'files/stripe-balance.csv', '--run', 'run_1'], 2, 'file_or_run'],
     [['reconcile', '--run', 'run_1'], 1, 'run_not_found'],

@@ -116,6 +116,7 @@ export function lineOf(charge: Charged, overrides: Partial<SettlementLine> = {})
 export type MadeFile = {
   readonly lines: readonly SettlementLine[];
   readonly totals?: readonly StatedTotal[];
+  readonly format?: SettlementReading['format'];
   /** Lines of a block. */
   readonly blockLines?: number;
 };
@@ -130,7 +131,7 @@ export function shaOf(file: MadeFile): string {
 
 /** A reading whose blocks are there already. */
 export function readingOf(file: MadeFile): SettlementReading {
-  const { lines, totals = [], blockLines = 2_000 } = file;
+  const { lines, totals = [], blockLines = 2_000, format = 'stripe_balance' } = file;
   async function* blocks(): AsyncGenerator<LineBlock> {
     for (let from = 0; from < lines.length; from += blockLines) {
       yield { lines: lines.slice(from, from + blockLines), bytesRead: from };
@@ -140,12 +141,12 @@ export function readingOf(file: MadeFile): SettlementReading {
   for (const { rawType } of lines) typeCounts.set(rawType, (typeCounts.get(rawType) ?? 0) + 1);
   const times = lines.flatMap((one) => one.occurredAt ?? []).sort();
   return {
-    format: 'stripe_balance',
+    format,
     blocks: blocks(),
     end: Promise.resolve({
       kind: 'ok',
       summary: {
-        format: 'stripe_balance',
+        format,
         accounts: [],
         coversFrom: times[0] ?? null,
         coversTo: times.at(-1) ?? null,

@@ -106,12 +106,6 @@ export const BREAK_MEANINGS: Readonly<Record<BreakCode, BreakMeaning>> = {
   reserve_movement: still('P4', ['accept'], 'The PSP held money back, or gave it free.'),
 };
 
-/** How bad it is at an age in whole days. */
-export function severityAt(code: BreakCode, ageDays: number): Severity {
-  const { severity, worse } = BREAK_MEANINGS[code];
-  return worse !== null && ageDays >= worse.afterDays ? worse.severity : severity;
-}
-
 /** One sentence for a person, with the difference. */
 export function sentenceOf(code: BreakCode, amountMinor: bigint, currency: Currency): string {
   return `${BREAK_MEANINGS[code].says} (${formatAmount({ amountMinor, currency })} ${currency})`;

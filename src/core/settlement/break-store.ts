@@ -75,11 +75,18 @@ export async function nameOperations(tx: Tx, pspAccount: string): Promise<void> 
                          when c.kind in ('payout', 'payout_returned') then 'payout' end`;
 }
 
+/** A deposit of the same amount is proposed for a bank's line that comes so soon after it (days). */
+const BANK_DAYS = 7;
+
 /** Lines that nothing explains. */
 export async function findLooseLines(tx: Tx, scope: MatchScope): Promise<void> {
   const { t } = tx;
   const facts = Object.entries(KIND_OF_FACT);
   const sameKind = scope.by === 'psp' ? tx.sql`and i.kind = c.kind` : tx.sql``;
+  const sameTime =
+    scope.by === 'psp'
+      ? tx.sql`(i.booked_at at time zone 'UTC')::date = (l.occurred_at at time zone 'UTC')::date`
+      : tx.sql`l.occurred_at between i.booked_at - interval '1 day' and i.booked_at + make_interval(days => ${BANK_DAYS})`;
   await tx.sql`
     with fact_kind as (
       select * from unnest(${list(facts.map(([entryKind]) => entryKind))}::text[], ${list(facts.map(([, kind]) => kind))}::text[])
@@ -89,16 +96,23 @@ export async function findLooseLines(tx: Tx, scope: MatchScope): Promise<void> {
         from pg_temp.candidate c
         join ${t.settlementLine} l on l.id = c.id
         join ${t.openItem} i on i.source_id = ${scope.sourceId} and i.currency = c.currency and i.remaining_minor = c.minor
-                            and (i.booked_at at time zone 'UTC')::date = (l.occurred_at at time zone 'UTC')::date ${sameKind}
+                            and ${sameTime} ${sameKind}
        where not c.op_fits),
     proposal as (select line_id, item_id from day_pair where items = 1 and lines = 1),
-    other_currency as (
-      select distinct on (item_id) * from (
-      select distinct on (c.id) c.id as line_id, i.id as item_id, i.currency, i.remaining_minor
+    -- Two joins by key: one with "or" would compare every line with every item.
+    elsewhere as (
+      select c.id as line_id, i.id as item_id, i.currency, i.remaining_minor
         from pg_temp.candidate c
-        join ${t.openItem} i on i.source_id = ${scope.sourceId} and i.currency <> c.currency ${sameKind}
-                            and (i.reference = c.main_reference or i.operation_id = c.operation_id and c.op_fits)
-       order by c.id, i.id) x order by item_id, line_id),
+        join ${t.openItem} i on i.reference = c.main_reference and i.source_id = ${scope.sourceId} and i.currency <> c.currency ${sameKind}
+       union
+      select c.id, i.id, i.currency, i.remaining_minor
+        from pg_temp.candidate c
+        join ${t.openItem} i on i.operation_id = c.operation_id and i.source_id = ${scope.sourceId} and i.currency <> c.currency ${sameKind}
+       where c.op_fits),
+    other_currency as (
+      select distinct on (item_id) *
+        from (select distinct on (line_id) * from elsewhere order by line_id, item_id) x
+       order by item_id, line_id),
     judged as (
       select c.*, x.item_id as other_item_id, x.currency as other_currency, x.remaining_minor as other_minor, p.item_id as proposed,
              c.op_fits and exists (select from fact_kind k join ${t.journalEntry} e
@@ -211,6 +225,29 @@ export async function findRefusedBatches(tx: Tx, scope: MatchScope): Promise<voi
                       and not exists (select from ${t.settlementLine} n
                                        where n.source_id = l.source_id and n.line_key = l.line_key
                                          and n.occurrence = l.occurrence and n.version > l.version))`;
+}
+
+/**
+ * Deposits whose lines do not add up to them. Only where a file lists a deposit's lines as a whole (Stripe's payout reconciliation):
+ * a report by days may have cut a deposit in two. The lines are right one by one, so they are posted all the same.
+ */
+export async function findPaidOutDifferently(tx: Tx, scope: MatchScope): Promise<void> {
+  const { t } = tx;
+  await tx.sql`
+    with paid_out as (
+      select b.name, b.currency, sum(b.new_net_minor - b.replaced_net_minor)::bigint as minor
+        from ${t.settlementBatch} b
+        join ${t.settlementFile} f on f.id = b.file_id and f.source_id = ${scope.sourceId} and f.format = 'stripe_payout'
+       where b.name is not null and b.refused is null
+       group by b.name, b.currency)
+    insert into pg_temp.found (fingerprint, code, currency, amount_minor, line_id)
+    select 'deposit:' || l.id, 'batch_out_of_balance', l.currency, p.minor + l.gross_minor, l.id
+      from paid_out p
+      join ${t.settlementLine} l on l.source_id = ${scope.sourceId} and l.kind = 'deposit' and l.reference = p.name
+                                and l.currency = p.currency
+     where p.minor + l.gross_minor <> 0
+       and not exists (select from ${t.settlementLine} n where n.source_id = l.source_id and n.line_key = l.line_key
+                          and n.occurrence = l.occurrence and n.version > l.version)`;
 }
 
 export type BreakCounts = { readonly opened: number; readonly seen: number; readonly resolved: number };

@@ -347,6 +347,60 @@ describe('a bank statement', () => {
   });
 });
 
+test('a bank entry that names no deposit is proposed to a person, when one alone has its amount', async () => {
+  const [account, bank] = [uniqueName('acct'), uniqueName('bank')];
+  const policy = { accounts: new Map([[account, settling('later', { bank })]]), writeOffLimits: new Map() };
+  const deposit = (reference: string, minor: bigint) =>
+    line({ kind: 'deposit', grossMinor: -minor, reference, availableOn: '2026-11-20T00:00:00.000Z' });
+  const lines = [
+    line({ kind: 'top_up', grossMinor: 600n }),
+    deposit('po_one', 100n),
+    deposit('po_two', 250n),
+    deposit('po_like_two', 250n),
+  ];
+  await reconcile(book.db, `psp:${account}`, { lines }, { policy });
+  const entry = (minor: bigint) =>
+    line({
+      kind: 'deposit',
+      grossMinor: minor,
+      ourReference: 'STRIPE',
+      occurredAt: '2026-11-23T00:00:00.000Z',
+    });
+  const answer = await reconcile(book.db, `bank:${bank}`, { lines: [entry(100n), entry(250n)] }, { policy });
+  expect(answer.byCode.map(({ code }) => code).toSorted()).toEqual(['ambiguous', 'missing_internal']);
+  expect(answer.breaks.find(({ code }) => code === 'ambiguous')).toMatchObject({
+    internal: { reference: 'po_one', amountMinor: 100n },
+  });
+});
+
+test('the lines that a deposit paid out add up to it, whichever of the two files comes first', async () => {
+  const account = uniqueName('acct');
+  const fee = (grossMinor: bigint) => line({ kind: 'fee', grossMinor, batch: 'po_sum' });
+  const lines = [line({ kind: 'top_up', grossMinor: 900n, batch: 'po_sum' }), fee(-10n)];
+  const paidOut = await reconcile(book.db, `psp:${account}`, { lines, format: 'stripe_payout' });
+  expect(paidOut.status).toBe('closed');
+  const deposit = line({ kind: 'deposit', grossMinor: -880n, reference: 'po_sum' });
+  const differs = await reconcile(book.db, `psp:${account}`, { lines: [deposit] });
+  expect(differs.breaks).toMatchObject([{ code: 'batch_out_of_balance', amountMinor: 10n }]);
+  const rest = await reconcile(book.db, `psp:${account}`, { lines: [fee(-10n)], format: 'stripe_payout' });
+  expect(rest).toMatchObject({ status: 'closed', resolvedCount: 1, breakCount: 0 });
+});
+
+test('a dispute is booked from its line, and what comes back from its own', async () => {
+  const account = uniqueName('acct');
+  const [charge] = await charged(book.db, daemon, account, 1);
+  const dispute = { reference: uniqueName('dp'), paymentReference: charge!.reference };
+  const taken = line({ ...dispute, kind: 'dispute', grossMinor: -1_000n, feeMinor: 1_500n });
+  const first = await reconcile(book.db, `psp:${account}`, { lines: [lineOf(charge!), taken] });
+  expect(first).toMatchObject({ status: 'closed', resolvedCount: 1 });
+  expect(await balanceOf(book.db, `psp:${account}:disputes`, 'EUR')).toBe(1_000n);
+  const back = line({ ...dispute, kind: 'dispute_reversed', grossMinor: 1_000n });
+  const second = await reconcile(book.db, `psp:${account}`, { lines: [back] });
+  expect(second).toMatchObject({ status: 'closed', resolvedCount: 1 });
+  expect(await balanceOf(book.db, `psp:${account}:disputes`, 'EUR')).toBe(0n);
+  expect([await receivable(account), await mirror(account)]).toEqual([0n, -500n]);
+});
+
 describe('what changes nothing', () => {
   test('a dry run answers what a run would, and leaves not one row', async () => {
     const account = uniqueName('acct');

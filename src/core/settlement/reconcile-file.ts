@@ -22,6 +22,7 @@ import {
   findItems,
   findLineFaults,
   findLooseLines,
+  findPaidOutDifferently,
   findRefusedBatches,
   insertEvidenceBreaks,
 } from './break-store.ts';
@@ -308,6 +309,7 @@ async function end(tx: Tx, run: Run, file: runs.LoadedFile): Promise<ReconcileAn
   await findLooseLines(tx, scope);
   await findLineFaults(tx, scope);
   await findRefusedBatches(tx, scope);
+  if (source.kind === 'psp') await findPaidOutDifferently(tx, scope);
   await findItems(tx, scope);
   const counts = await applyFound(tx, scope, request.principal);
   await bookLines(tx, { source, file, calendar: run.calendar, principal: request.principal });

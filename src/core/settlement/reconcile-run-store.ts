@@ -1,13 +1,22 @@
 /** Remembers sources, files and runs; reads what a proof and an answer are made of. */
-import { list, type Queryable, type Tx } from '../db/connection.ts';
+import { limitLockWait, list, type Queryable, type Tx } from '../db/connection.ts';
 import { KIND_OF_FACT } from './open-item.ts';
 import type { FileSummary, LineKind } from './settlement-line.ts';
 
+/** Instants as people and programs get them. */
+const INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"';
+
+/** A large file of the same source may be in front of us for so long (ms); other locks are waited for as always. */
+const SOURCE_WAIT_MS = 300_000;
+const LOCK_WAIT_MS = 10_000;
+
 /** The number of a source; made when it is new. Locks it: one run at a time works on a source. */
 export async function lockSource(tx: Tx, name: string): Promise<number> {
+  await limitLockWait(tx, SOURCE_WAIT_MS);
   await tx.sql`insert into ${tx.t.settlementSource} (name) values (${name}) on conflict do nothing`;
   const [row] = await tx.sql<{ id: number }[]>`
     select id from ${tx.t.settlementSource} where name = ${name} for no key update`;
+  await limitLockWait(tx, LOCK_WAIT_MS);
   return row!.id;
 }
 
@@ -99,8 +108,8 @@ export async function getLoadedFile(on: Queryable, fileId: bigint): Promise<Load
   const { t } = on;
   const [row] = await on.sql<LoadedFile[]>`
     select f.id as file_id, r.id as run_id, f.source_id, f.name, f.format, f.sha256, f.line_count, f.known_count, f.first_line,
-           f.last_line, to_char(f.covers_from at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as covers_from,
-           to_char(f.covers_to at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as covers_to, r.state, r.answer, r.matched,
+           f.last_line, to_char(f.covers_from at time zone 'UTC', ${INSTANT}) as covers_from,
+           to_char(f.covers_to at time zone 'UTC', ${INSTANT}) as covers_to, r.state, r.answer, r.matched,
            (select count(*) from ${t.settlementBatch} b where b.file_id = f.id and b.refused is not null)::integer as refused_count
       from ${t.settlementFile} f
       join ${t.reconcileRun} r on r.file_id = f.id
@@ -354,6 +363,6 @@ export async function countResolvedAtOnce(on: Queryable, runId: bigint): Promise
 
 export async function getNow(on: Queryable): Promise<string> {
   const [row] = await on.sql<{ at: string }[]>`
-    select to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at`;
+    select to_char(now() at time zone 'UTC', ${INSTANT}) as at`;
   return row!.at;
 }

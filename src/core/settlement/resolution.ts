@@ -41,7 +41,7 @@ export type BreakStanding = {
 };
 
 /** How a decision corrects the books. */
-export type Correction =
+type Correction =
   | { readonly kind: 'none' }
   /** What the break explains goes from the open account to this one. */
   | { readonly kind: 'entry'; readonly entryKind: string; readonly to: AccountCode }

@@ -85,6 +85,8 @@ create table settlement_line (
   constraint original_is_whole check ((original_minor is null) = (original_currency is null)),
   constraint line_is_stored_once unique (source_id, line_key, occurrence, version)
 );
+-- Deposits are few, and are compared with the lines that they paid out.
+create index settlement_line_deposit on settlement_line (source_id, reference) where kind = 'deposit';
 create trigger settlement_line_is_append_only before update or delete or truncate on settlement_line
   for each statement execute function refuse_change();
 
