@@ -26,7 +26,7 @@ export type OurReconcileOutput = Measured & {
 };
 
 const SAMPLE_MS = 50;
-const READ_BYTES = 256 * 1024;
+const READ_BYTES = 64 * 1024;
 
 export async function run(input: OurReconcileInput): Promise<OurReconcileOutput> {
   const db = await openBook({ connection: input.connection, book: BOOK, max: 2 });
