@@ -327,6 +327,31 @@ describe('the command', () => {
   });
 });
 
+describe('a batch', () => {
+  test('that does not add up is found by the file that lists its lines, and only there', async () => {
+    const shop = await openSettledShop();
+    await trade(shop, { charges: 30, declined: 0, refunds: 1, payouts: 1 });
+    const planted = await write(shop, 'files', 1, plants(['batch_out_of_balance']));
+    expect(await shop.json(['reconcile', 'files/stripe-balance.csv'])).toMatchObject({ status: 'closed' });
+    const args = ['reconcile', 'files/stripe-payouts.csv'];
+    expect(await shop.json(args, 1)).toMatchObject({ status: 'breaks', break_count: 1 });
+    expectExactly(await openBreaks(shop), planted);
+    await shop.close();
+  }, 60_000);
+
+  test('with a line of the wrong sign is not posted at all, and the run is incomplete', async () => {
+    const shop = await openSettledShop();
+    await trade(shop, { charges: 30, declined: 0, refunds: 1, payouts: 1 });
+    const planted = await write(shop, 'files', 1, plants(['direction']));
+    const args = ['reconcile', 'files/stripe-balance.csv'];
+    expect(await shop.json(args, 1)).toMatchObject({ status: 'incomplete' });
+    const signs = await openBreaks(shop, ['--code', 'direction_mismatch']);
+    expectExactly(signs, planted);
+    expect(await shop.json(['ledger', 'verify'])).toMatchObject({ verdict: 'balanced' });
+    await shop.close();
+  }, 60_000);
+});
+
 /** What docs/reconciliation.md says to do about each. */
 const FIXES: Readonly<Record<string, string>> = {
   missing_internal: 'suspense',

@@ -143,10 +143,10 @@ async function submit({ folder, json, run }: SettledShop, { charges, declined }:
 async function refund({ db, json }: SettledShop, count: number): Promise<void> {
   const orders = await db.sql<{ id: bigint }[]>`
     select payment_order_id as id from ${db.t.operation}
-     where kind = 'charge' and sub_state = 'succeeded' and currency = 'EUR' order by id limit ${count}`;
+     where kind = 'charge' and sub_state = 'succeeded' and currency = 'EUR' and amount_minor > 5000 order by id limit ${count}`;
   for (const [i, { id }] of orders.entries()) {
     const name = ['refunds', 'create', `ord_${id}`, '--refund-id', `back-${i}`];
-    await json([...name, '--amount', `${3 + i}.00`, '--reason', 'came back', '--yes']);
+    await json([...name, '--amount', `${3 + (i % 40)}.00`, '--reason', 'came back', '--yes']);
   }
 }
 

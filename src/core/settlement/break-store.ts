@@ -235,11 +235,14 @@ export async function findPaidOutDifferently(tx: Tx, scope: MatchScope): Promise
   const { t } = tx;
   await tx.sql`
     with paid_out as (
-      select b.name, b.currency, sum(b.new_net_minor - b.replaced_net_minor)::bigint as minor
-        from ${t.settlementBatch} b
-        join ${t.settlementFile} f on f.id = b.file_id and f.source_id = ${scope.sourceId} and f.format = 'stripe_payout'
-       where b.name is not null and b.refused is null
-       group by b.name, b.currency)
+      -- The first such file counts with all of its lines: another report may have brought them before. Later ones with what is new.
+      select name, currency, sum(case when file_id = first_id then net_minor else changed_minor end)::bigint as minor
+        from (select b.name, b.currency, b.file_id, b.net_minor, b.new_net_minor - b.replaced_net_minor as changed_minor,
+                     min(b.file_id) over (partition by b.name, b.currency) as first_id
+                from ${t.settlementBatch} b
+                join ${t.settlementFile} f on f.id = b.file_id and f.source_id = ${scope.sourceId} and f.format = 'stripe_payout'
+               where b.name is not null and b.refused is null) x
+       group by name, currency)
     insert into pg_temp.found (fingerprint, code, currency, amount_minor, line_id)
     select 'deposit:' || l.id, 'batch_out_of_balance', l.currency, p.minor + l.gross_minor, l.id
       from paid_out p

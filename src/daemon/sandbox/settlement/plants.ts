@@ -269,7 +269,7 @@ const KINDS: Readonly<Record<RowPlant, Kind>> = {
   direction: {
     code: 'direction_mismatch',
     fits: isPlain,
-    spot: (row) => ({ instead: [grossed(row, -row.gross)], subject: row, amount: -2 * row.gross }),
+    spot: (row) => ({ instead: [grossed(row, -row.gross)], subject: row, amount: -row.gross }),
   },
   returned_payout: {
     code: 'returned_payout',

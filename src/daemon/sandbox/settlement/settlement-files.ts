@@ -140,7 +140,7 @@ function plantDeposits(deposits: readonly Deposit[], wish: SettlementWish, unitO
       const arrived =
         plant === 'deposit_missing' ? null : plant === 'deposit_differs' ? stated - off : stated;
       changed.set(deposit.name, { stated, arrived });
-      const amount = plant === 'deposit_missing' ? -deposit.amount : plant === 'deposit_differs' ? -off : off;
+      const amount = plant === 'deposit_missing' ? -deposit.amount : -off;
       const { name: reference, currency } = deposit;
       planted.push({
         plant,
