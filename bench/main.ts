@@ -12,6 +12,7 @@ import { ledger } from './benchmarks/ledger.ts';
 import { mixed } from './benchmarks/mixed.ts';
 import { pickup } from './benchmarks/pickup.ts';
 import { queue } from './benchmarks/queue.ts';
+import { reconcile } from './benchmarks/reconcile.ts';
 import { recovery } from './benchmarks/recovery.ts';
 import { readMachine } from './machine.ts';
 import { renderReport } from './render-report.ts';
@@ -28,6 +29,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   recovery,
   dlq,
   mixed,
+  reconcile,
 ];
 const DEFAULT_RUNS = 3;
 const MAX_RUNS = 50;

@@ -19,5 +19,8 @@ export function configOf(document: unknown) {
     readRules: (path) => {
       throw new Error(`a chaos run has no rule file ${path}`);
     },
+    readText: (path) => {
+      throw new Error(`a chaos run has no file ${path}`);
+    },
   });
 }

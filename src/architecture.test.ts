@@ -84,7 +84,7 @@ const isStore = (path: string) => path.startsWith('core/') && path.endsWith('-st
 const isDatabase = isIn('core/db');
 /** Files that do: a verb first. What they import is theirs to choose, within the rules below. */
 const VERBS =
-  /^core\/[a-z]+\/(accept|apply|approve|assess|cancel|change|decide|execute|look|note|parse|plan|prune|refund|release|replay|rescue|resolve|retry|review|submit|verify)-[a-z-]+\.ts$/;
+  /^core\/[a-z]+\/(accept|apply|approve|assess|book|cancel|change|decide|execute|gather|import|look|match|note|parse|plan|prune|read|reconcile|refund|release|replay|rescue|resolve|retry|review|submit|verify)-[a-z-]+\.ts$/;
 /** Functions that take a transaction; several workflows share them. */
 const STEPS = [
   'core/dispute/apply-disputes.ts',
@@ -94,6 +94,9 @@ const STEPS = [
   'core/payment/accept-payments.ts',
   'core/refund/accept-refunds.ts',
   'core/risk/assess-payments.ts',
+  'core/settlement/book-lines.ts',
+  'core/settlement/import-lines.ts',
+  'core/settlement/match-lines.ts',
 ];
 /** The connectors' own input and output. */
 const TRANSPORTS = [
@@ -167,7 +170,8 @@ describe('who may know whom', () => {
       if (one.isTypeOnly) return true;
       if (isOurs(target)) return isPure(target);
       // Hashing is a function of its input; what is random in node:crypto the next test looks for.
-      if (target === 'node:crypto') return true;
+      // So is asking bytes whether they are UTF-8.
+      if (target === 'node:crypto' || target === 'node:buffer') return true;
       return (
         !target.startsWith('node:') &&
         !['postgres', 'p-retry', 'stripe', '@adyen/api-library', 'pino', 'fastify'].includes(target)

@@ -33,7 +33,10 @@ export async function run(input: DaemonInput): Promise<void> {
       accept: POLICY,
       risk: POLICY.risk,
       http: { host: '127.0.0.1', port: 0 },
+      settlement: { accounts: new Map(), writeOffLimits: new Map() },
+      dropFolder: null,
       logLevel: 'warn',
     },
+    renderReport: async () => '',
   });
 }

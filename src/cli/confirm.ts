@@ -36,7 +36,7 @@ export async function confirmTotal(
   session: Session,
   totals: Totals,
   where: AskWhere,
-  purpose: 'submit' | 'approve' | 'replay' = 'submit',
+  purpose: 'submit' | 'approve' | 'replay' | 'write off' = 'submit',
 ): Promise<void> {
   const { globals } = session;
   const wanted = totalsCode(totals);

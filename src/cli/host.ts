@@ -4,6 +4,7 @@
  */
 import type { Config } from '../core/config.ts';
 import type { ConnectionOptions } from '../core/db/connection.ts';
+import type { ReconcileAnswer } from '../core/settlement/reconcile-answer.ts';
 
 export type OutStream = {
   write(text: string): unknown;
@@ -33,6 +34,7 @@ type DaemonModule = {
     readonly config: Config;
     readonly connection: ConnectionOptions;
     readonly listenConnection: ConnectionOptions | null;
+    readonly renderReport: (answer: ReconcileAnswer) => Promise<string>;
   }): Promise<unknown>;
 };
 

@@ -53,6 +53,7 @@ export function loadConfig(session: Session): LoadedConfig {
       rulesPath = resolve(path === null ? session.host.cwd : join(path, '..'), name);
       return readRuleFile(rulesPath).ruleSet;
     },
+    readText: (name) => readNamedFile(resolve(path === null ? session.host.cwd : join(path, '..'), name)),
   });
   return { config, path, document, rulesPath, environment };
 }
@@ -89,20 +90,24 @@ function isThere(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-function readDocument(path: string): Readonly<Record<string, unknown>> {
-  let text: string;
+/** @throws OperatorError config_unreadable */
+function readNamedFile(path: string): string {
   try {
     const facts = statSync(path);
     if (!facts.isFile()) throw new OperatorError('config_unreadable', `${path} is not a file.`);
     if (facts.size > MAX_CONFIG_BYTES)
       throw new OperatorError('config_unreadable', `${path} is larger than 1 MB.`);
-    text = readFileSync(path, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch (error) {
     if (error instanceof OperatorError) throw error;
     throw new OperatorError('config_unreadable', `${path} can't be read (${errorCode(error)}).`, {
       cause: error,
     });
   }
+}
+
+function readDocument(path: string): Readonly<Record<string, unknown>> {
+  const text = readNamedFile(path);
   try {
     return parse(text) as Record<string, unknown>;
   } catch (error) {

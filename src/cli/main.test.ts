@@ -39,6 +39,11 @@ describe('help', () => {
     ['help-db', ['help', 'db']],
     ['help-daemon', ['help', 'daemon']],
     ['help-sandbox-run', ['help', 'sandbox', 'run']],
+    ['help-sandbox-files', ['help', 'sandbox', 'files']],
+    ['help-reconcile', ['reconcile', '--help']],
+    ['help-breaks', ['breaks', '--help']],
+    ['help-breaks-list', ['help', 'breaks', 'list']],
+    ['help-breaks-resolve', ['help', 'breaks', 'resolve']],
     ['help-exit-codes', ['help', 'exit-codes']],
   ])('%s is as it was agreed', async (name, args) => {
     const { code, out, err } = await run(args);
@@ -55,6 +60,9 @@ describe('help', () => {
       ['payouts', 'approve', '--help'],
       ['sellers', 'destination', '--help'],
       ['dlq', 'replay', '--help'],
+      ['reconcile', '--help'],
+      ['breaks', 'resolve', '--help'],
+      ['sandbox', 'files', '--help'],
       ['help', 'exit-codes'],
     ]) {
       const { out } = await run(args);

@@ -3,6 +3,7 @@
  * own work, so that `--help` stays fast.
  */
 import { Command, Option } from '@commander-js/extra-typings';
+import { registerBreaks } from './commands/breaks.ts';
 import { registerConfig } from './commands/config.ts';
 import { registerDaemon } from './commands/daemon.ts';
 import { registerDb } from './commands/db.ts';
@@ -13,6 +14,7 @@ import { registerHelp } from './commands/help.ts';
 import { registerLedger } from './commands/ledger.ts';
 import { registerPayments } from './commands/payments.ts';
 import { registerPayouts } from './commands/payouts.ts';
+import { registerReconcile } from './commands/reconcile.ts';
 import { registerRefunds } from './commands/refunds.ts';
 import { registerRisk } from './commands/risk.ts';
 import { registerSandbox } from './commands/sandbox.ts';
@@ -71,6 +73,8 @@ export function createProgram({ host, messages, launch }: ProgramOptions) {
   registerDisputes(program, launchHere);
   registerSuspense(program, launchHere);
   registerDlq(program, launchHere);
+  registerReconcile(program, launchHere);
+  registerBreaks(program, launchHere);
   registerRisk(program, launchHere);
   program.commandsGroup('Operate:');
   registerDaemon(program, launchHere);

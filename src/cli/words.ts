@@ -86,6 +86,11 @@ const EXAMPLES: Readonly<Record<IdKind, string>> = {
   refund: 'rfd_16',
   payoutBatch: 'pob_17',
   payout: 'po_18',
+  settlementFile: 'file_19',
+  settlementBatch: 'sbat_20',
+  settlementLine: 'line_21',
+  reconcileRun: 'run_22',
+  reconBreak: 'brk_23',
   dispute: 'dsp_19',
 };
 

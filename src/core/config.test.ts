@@ -16,6 +16,7 @@ function read(document: object, environment: Readonly<Record<string, string>> = 
     readRules: (path) => {
       throw new Error(`no rules in ${path}`);
     },
+    readText: () => '2026-12-24 a day off\n\n2026-12-31,another\n',
   });
 }
 
@@ -156,4 +157,62 @@ test('a buyer has a day to finish, or as long as is said, up to three days', () 
   for (const customer_minutes of [4, 4_321, 10.5]) {
     expect(faultsOf({ payments: { customer_minutes } })).toContain('payments.customer_minutes');
   }
+});
+
+describe('a share is released', () => {
+  const days = (release: object) => read({ ...PSPS, release }).accept!.releaseAfterDays;
+
+  test('at capture, after days, or at settlement', () => {
+    expect([
+      days({}),
+      days({ at: 'capture' }),
+      days({ after_days: 3 }),
+      days({ at: 'days', after_days: 3 }),
+    ]).toEqual([null, null, 3, 3]);
+    expect(days({ at: 'settlement' })).toBe(0);
+  });
+
+  test('not in two ways at once', () => {
+    expect(faultsOf({ ...PSPS, release: { at: 'settlement', after_days: 3 } })).toContain(
+      'release.after_days',
+    );
+    expect(faultsOf({ ...PSPS, release: { at: 'days' } })).toContain('say how many days');
+  });
+});
+
+describe('reconciliation', () => {
+  test('settles an account as it says, and otherwise in two days with one of grace', () => {
+    const said = {
+      time_zone: 'America/New_York',
+      cut_off: '17:30',
+      settle_days: 3,
+      holidays: ['2026-12-25'],
+      holidays_file: 'days',
+      bank: 'first',
+    };
+    const { settlement } = read({ reconcile: { accounts: { main: said }, write_off_limit: { EUR: '50' } } });
+    expect(settlement.accounts.get('main')).toEqual({
+      timeZone: 'America/New_York',
+      cutOffMinute: 1_050,
+      settleDays: 3,
+      graceDays: 1,
+      holidays: new Set(['2026-12-25', '2026-12-24', '2026-12-31']),
+      bank: 'first',
+    });
+    expect(settlement.writeOffLimits).toEqual(new Map([[EUR, 5_000n]]));
+    expect(read({}).settlement).toEqual({
+      accounts: new Map(),
+      writeOffLimits: new Map(),
+      disputes: { lostFee: 'platform_fees' },
+    });
+  });
+
+  test.each([
+    [{ time_zone: 'Mars/Olympus' }, 'is no time zone'],
+    [{ cut_off: '25:00' }, 'is no time like'],
+    [{ holidays: ['25.12.2026'] }, 'is no day like'],
+    [{ bank: 'First Bank' }, 'a bank is named'],
+  ])('refuses %j', (account, message) => {
+    expect(faultsOf({ reconcile: { accounts: { main: account } } })).toContain(message);
+  });
 });

@@ -13,6 +13,13 @@ import type { AmountRange, Routing, RoutingRule } from './psp/route.ts';
 import type { RefundPolicy } from './refund/refund.ts';
 import type { RiskRules } from './risk/risk.ts';
 import type { RuleSet } from './risk/rule-set.ts';
+import {
+  type DropFolder,
+  settlementSchema,
+  toDropFolder,
+  toSettlementPolicy,
+} from './settlement/settlement-config.ts';
+import type { SettlementPolicy } from './settlement/settlement-policy.ts';
 
 const accountSettings = {
   /** A file with the secret key, readable by its owner only; or the variable PAYGATE_PSP_<NAME>_API_KEY. */
@@ -116,7 +123,13 @@ const configSchema = z.strictObject({
       approval_limit: z.record(z.string(), z.string()).default({}),
     })
     .prefault({}),
-  release: z.strictObject({ after_days: z.int().min(0).max(365).default(0) }).prefault({}),
+  release: z
+    .strictObject({
+      /** When a seller's share becomes available; left out: after_days says it. */
+      at: z.enum(['capture', 'days', 'settlement']).optional(),
+      after_days: z.int().min(0).max(365).default(0),
+    })
+    .prefault({}),
   risk: z
     .strictObject({
       max_payment: z.record(z.string(), z.string()).default({}),
@@ -126,6 +139,8 @@ const configSchema = z.strictObject({
       rules_file: z.string().min(1).optional(),
     })
     .prefault({}),
+  /** How PSP accounts settle, and who may write off. */
+  reconcile: settlementSchema,
   http: z
     .strictObject({
       host: z.enum(['127.0.0.1', '::1', 'localhost']).default('127.0.0.1'),
@@ -157,9 +172,12 @@ export type Config = {
   readonly refunds: RefundPolicy;
   readonly disputes: DisputePolicy;
   readonly payouts: PayoutPolicy;
+  readonly settlement: SettlementPolicy;
   /** The same as in `accept`, which may be missing. */
   readonly risk: RiskRules;
   readonly http: { readonly host: string; readonly port: number };
+  /** Where settlement files arrive; null: nowhere. */
+  readonly dropFolder: DropFolder | null;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 };
 
@@ -179,6 +197,8 @@ export type ConfigSource = {
   readonly readSecret: (path: string) => string;
   /** Reads and checks a rule file; throws OperatorError when it is not usable. */
   readonly readRules: (path: string) => RuleSet;
+  /** Reads a file that the configuration names and that is no secret; throws OperatorError when it can't be read. */
+  readonly readText: (path: string) => string;
 };
 
 /**
@@ -216,8 +236,18 @@ export function readConfig(source: ConfigSource): Config {
       repeatDays: file.payouts.repeat_days,
       approvalLimits: readAmounts('payouts.approval_limit', file.payouts.approval_limit, faults),
     },
+    settlement: {
+      ...toSettlementPolicy(
+        file.reconcile,
+        readAmounts('reconcile.write_off_limit', file.reconcile.write_off_limit, faults),
+        faults,
+        source.readText,
+      ),
+      disputes: { lostFee: file.disputes.lost_fee },
+    },
     risk,
     http: { host: file.http.host, port: file.http.port },
+    dropFolder: toDropFolder(file.reconcile),
     logLevel: file.log.level,
   };
   if (faults.length > 0) throw invalid(source, faults);
@@ -336,8 +366,19 @@ function toAcceptPolicy(
     fees,
     onPartial: file.payments.on_partial,
     risk,
-    releaseAfterDays: file.release.after_days === 0 ? null : file.release.after_days,
+    releaseAfterDays: toReleaseDays(file.release, faults),
   };
+}
+
+/** As an order keeps it: null at capture, 0 at settlement, else days. */
+function toReleaseDays(release: z.infer<typeof configSchema>['release'], faults: string[]): number | null {
+  const { at, after_days: days } = release;
+  if (at === 'settlement' || at === 'capture') {
+    if (days > 0) faults.push(`release.after_days: is for at = "days", not for at = "${at}"`);
+    return at === 'settlement' ? 0 : null;
+  }
+  if (at === 'days' && days === 0) faults.push('release.after_days: say how many days');
+  return days === 0 ? null : days;
 }
 
 function toRiskRules(source: ConfigSource, file: z.infer<typeof configSchema>, faults: string[]): RiskRules {

@@ -12,6 +12,11 @@ const PREFIXES = {
   refund: 'rfd',
   payoutBatch: 'pob',
   payout: 'po',
+  settlementFile: 'file',
+  settlementBatch: 'sbat',
+  settlementLine: 'line',
+  reconcileRun: 'run',
+  reconBreak: 'brk',
   dispute: 'dsp',
 } as const;
 export type IdKind = keyof typeof PREFIXES;

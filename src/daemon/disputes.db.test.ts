@@ -92,6 +92,7 @@ beforeAll(async () => {
       accountOf: () => ({ psp: 'stripe' }),
     },
     disputes: { policy: { lostFee: 'platform_fees' }, accounts: new Map(accounts) },
+    settlement: { accounts: new Map(), writeOffLimits: new Map() },
     log: openLog('silent', {}),
     onWork: () => undefined,
   });

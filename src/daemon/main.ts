@@ -12,6 +12,8 @@ import type { Connector, PspAccount } from '../core/psp/psp.ts';
 import { openConnectors } from '../core/psp/registry.ts';
 import { capabilitiesOf } from '../core/psp/request.ts';
 import { channelOf, getBookKey } from '../core/queue/queue-store.ts';
+import type { ReconcileAnswer } from '../core/settlement/reconcile-answer.ts';
+import { startDropFolder } from './drop/drop-folder.ts';
 import { type Executor, startExecutor } from './executor.ts';
 import { type HttpOptions, startHttp } from './http/server.ts';
 import { type Lease, takeLease } from './lease.ts';
@@ -23,6 +25,8 @@ export type DaemonOptions = {
   readonly connection: ConnectionOptions;
   /** Where LISTEN works, if `connection` leads through a pooler; null: the same. */
   readonly listenConnection: ConnectionOptions | null;
+  /** A reconciliation as a page; the command line's, because it shows things to people. */
+  readonly renderReport: (answer: ReconcileAnswer) => Promise<string>;
 };
 
 /** How a daemon ended: by itself never; by a signal, in good order. */
@@ -73,8 +77,10 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
     log,
     onWork: executor.wake,
     refunds: { ...refundContext(config), bookKey: await getBookKey(db), principal },
+    settlement: config.settlement,
     disputes: { policy: config.disputes, accounts: whomToAsk(accounts, connectors) },
   });
+  const stopDropFolder = await watchDropFolder(options, db, principal, log);
   const http = await startHttpIfWanted(config, db, log, {
     accounts: webhookAccounts(config, connectors),
     findings,
@@ -85,6 +91,7 @@ export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
   const signal = await untilSignal(log);
   log.info({ signal, ...executor.snapshot() }, 'draining');
   await http?.close();
+  await stopDropFolder();
   await stopMaintenance();
   await drain(executor, lease, accounts, log);
   await listener();
@@ -146,6 +153,25 @@ async function listen(
   return async () => {
     await unlisten().catch((error: unknown) => log.debug({ error: String(error) }, 'unlisten failed'));
     await separate?.close();
+  };
+}
+
+/** Watches the drop folder, if there is one; returns how to stop. */
+async function watchDropFolder(
+  options: DaemonOptions,
+  db: Db,
+  principal: string,
+  log: Log,
+): Promise<() => Promise<void>> {
+  const { config, renderReport } = options;
+  if (config.dropFolder === null) return async () => undefined;
+  // The lock belongs to a session: one connection, and not through a pooler.
+  const connection = options.listenConnection ?? options.connection;
+  const lock = await openBook({ connection, book: config.database.book, max: 1 });
+  const stop = startDropFolder({ ...config.dropFolder, db, lock, config, principal, renderReport, log });
+  return async () => {
+    await stop();
+    await lock.close();
   };
 }
 

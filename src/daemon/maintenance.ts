@@ -1,6 +1,6 @@
 /**
  * What a daemon does besides executing: rescues jobs, releases funds, gives back partial payments, ends risk reviews,
- * forgets old counters.
+ * forgets old counters, looks at disputes, gathers open items.
  */
 import type { Db } from '../core/db/connection.ts';
 import type { AppliedDispute } from '../core/dispute/apply-disputes.ts';
@@ -12,6 +12,8 @@ import type { RefundContext } from '../core/refund/accept-refunds.ts';
 import { refundPartials } from '../core/refund/refund-partials.ts';
 import { pruneRiskCounters } from '../core/risk/prune-counters.ts';
 import { expireReviews } from '../core/risk/review-payments.ts';
+import { gatherOpenItems } from '../core/settlement/gather-items.ts';
+import type { SettlementPolicy } from '../core/settlement/settlement-policy.ts';
 import { releaseDueFunds } from '../core/wallet/release-funds.ts';
 import type { Log } from './log.ts';
 import { createTroubleLog } from './trouble-log.ts';
@@ -26,6 +28,8 @@ const PARTIALS_EVERY_MS = 1_000;
 const EXPIRE_EVERY_MS = 10_000;
 /** Counters that no rule can ask about any more are looked for this often (ms). */
 const PRUNE_EVERY_MS = 60_000;
+/** What was booked is gathered for reconciliation this often (ms), so that a file finds little left to gather. */
+const GATHER_EVERY_MS = 60_000;
 /** Disputes that webhooks told of are looked at this often (ms). */
 const DISPUTES_EVERY_MS = 1_000;
 /** Rounds in a row, so that a large backlog does not starve the rest. */
@@ -37,6 +41,7 @@ export type MaintenanceOptions = {
   readonly principal: string;
   readonly resendDelayMs: number;
   readonly refunds: RefundContext;
+  readonly settlement: SettlementPolicy;
   readonly disputes: Omit<LookContext, 'principal'>;
   readonly log: Log;
   /** Something was made ready. */
@@ -82,6 +87,9 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
       log.info({ pruned }, 'forgot counters that no rule can ask about any more');
     }
   });
+  const stopGathering = repeat('open items', GATHER_EVERY_MS, log, async () => {
+    await gatherOpenItems(db, options.settlement);
+  });
   const stopDisputes = repeat('disputes', DISPUTES_EVERY_MS, log, async () => {
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const looked = await lookAtDisputes(db, { ...options.disputes, principal });
@@ -97,6 +105,7 @@ export function startMaintenance(options: MaintenanceOptions): () => Promise<voi
       stopExpiry(),
       stopPruning(),
       stopDisputes(),
+      stopGathering(),
     ]);
   };
 }

@@ -46,13 +46,14 @@ export async function badRows(
   faults: readonly FileFault[],
   faultCount: number,
   rowCount: number,
+  nothingWas: 'submitted' | 'imported' = 'submitted',
 ): Promise<OperatorError> {
   const isCut = faultCount > faults.length;
   await session.show([faultTable(faults)]);
   return new OperatorError(
     'file_has_bad_rows',
     `${source} has ${countText(faultCount, 'fault')} in ${countText(rowCount, 'row')}` +
-      `${isCut ? ` (the first ${faults.length} are shown)` : ''}; nothing was submitted.`,
+      `${isCut ? ` (the first ${faults.length} are shown)` : ''}; nothing was ${nothingWas}.`,
     { details: { fault_count: faultCount, row_count: rowCount, faults } },
   );
 }

@@ -15,6 +15,12 @@ export async function runDaemonCommand(session: Session): Promise<number> {
   const { runDaemon } = await session.host.loaders.startDaemon();
   // It drains after the first signal and leaves at the second one.
   session.host.interrupt.takeOver();
-  await runDaemon({ config, connection, listenConnection });
+  await runDaemon({
+    config,
+    connection,
+    listenConnection,
+    renderReport: async (answer) =>
+      (await import('../render/reconcile-report.ts')).renderReconcileReport(answer),
+  });
   return EXIT.done;
 }

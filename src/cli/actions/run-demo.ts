@@ -1,6 +1,6 @@
 /**
  * The demo: runs the real commands against a real Postgres and a PSP sandbox with seeded faults, then holds
- * the books against the sandbox's truth. Nothing in it is faked; it only reads what the commands did.
+ * the books against the sandbox's truth and reconciles its files. Nothing in it is faked; it only reads what the commands did.
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { withBook } from '../open-book.ts';
 import type { Session } from '../session.ts';
 import { chargeBatch, reviewLargePayments } from './demo-charges.ts';
 import { paySellers } from './demo-payouts.ts';
+import { reconcileDemo } from './demo-reconcile.ts';
 import { refundOrders } from './demo-refunds.ts';
 import { repairAndReplay } from './demo-repair.ts';
 import { reportDemo } from './demo-report.ts';
@@ -39,7 +40,8 @@ export async function runDemo(session: Session, options: { readonly seed: number
     await openShop(stage, shop);
     const code = await withBook(ofDemo, async ({ db }) => {
       await play(stage, db, shop);
-      return showResult(session, db, shop);
+      const code = await showResult(session, db, shop);
+      return (await reconcileDemo(stage, db, shop, say)) ? code : 1;
     });
     await stage.run(['ledger', 'verify']);
     await stage.run(['wallets', 'list', '--top', '5']);
@@ -90,5 +92,6 @@ Look around:
   npx paygate dlq list
   npx paygate sellers list
   npx paygate payouts list --status paid
+  npx paygate breaks list
 Charge for real: see "Use it for real" in README.md.`;
 }

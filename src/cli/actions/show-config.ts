@@ -4,6 +4,7 @@ import { redactDatabaseUrl } from '../../core/db/database-url.ts';
 import { type Currency, formatAmount } from '../../core/money.ts';
 import type { AdyenAccount } from '../../core/psp/psp.ts';
 import type { AmountRange, RoutingRule } from '../../core/psp/route.ts';
+import { settlementOf } from '../../core/settlement/settlement-policy.ts';
 import { EXIT } from '../exit-codes.ts';
 import { type LoadedConfig, loadConfig } from '../load-config.ts';
 import type { Session } from '../session.ts';
@@ -78,10 +79,41 @@ function settingsOf(config: Config): readonly Setting[] {
       name: `payouts.approval_limit.${currency}`,
       value: formatAmount({ amountMinor, currency }),
     })),
+    ...reconcileSettings(config),
     { name: 'http.host', value: config.http.host },
     { name: 'http.port', value: config.http.port === 0 ? '0 (off)' : String(config.http.port) },
     { name: 'log.level', value: config.logLevel },
   ];
+}
+
+function reconcileSettings({ dropFolder, settlement, pspAccounts }: Config): readonly Setting[] {
+  const accounts = pspAccounts.flatMap(({ name }) => {
+    const at = `reconcile.accounts.${name}`;
+    const { timeZone, cutOffMinute, settleDays, graceDays, holidays, bank } = settlementOf(settlement, name);
+    return [
+      { name: `${at}.time_zone`, value: timeZone },
+      { name: `${at}.cut_off`, value: timeOfDay(cutOffMinute) },
+      { name: `${at}.settle_days`, value: String(settleDays) },
+      { name: `${at}.grace_days`, value: String(graceDays) },
+      { name: `${at}.holidays`, value: `(${holidays.size} days)` },
+      { name: `${at}.bank`, value: bank },
+    ];
+  });
+  const night = dropFolder?.nightlyMinute ?? null;
+  return [
+    { name: 'reconcile.drop_folder', value: dropFolder?.folder ?? '(none)' },
+    { name: 'reconcile.nightly', value: night === null ? '(as files come)' : timeOfDay(night) },
+    ...accounts,
+    ...[...settlement.writeOffLimits].map(([currency, amountMinor]) => ({
+      name: `reconcile.write_off_limit.${currency}`,
+      value: formatAmount({ amountMinor, currency }),
+    })),
+  ];
+}
+
+/** "02:30" of a minute of the day. */
+function timeOfDay(minute: number): string {
+  return [Math.floor(minute / 60), minute % 60].map((part) => String(part).padStart(2, '0')).join(':');
 }
 
 function accountSettings(
@@ -150,7 +182,9 @@ function acceptSettings(config: Config): readonly Setting[] {
       value: `${fee.feeBps} bps + ${formatAmount({ amountMinor: fee.fixedMinor, currency })}`,
     })),
     { name: 'payments.customer_minutes', value: String(config.customerLimitMs / 60_000) },
-    { name: 'release.after_days', value: String(accept.releaseAfterDays ?? 0) },
+    accept.releaseAfterDays === 0
+      ? { name: 'release.at', value: 'settlement' }
+      : { name: 'release.after_days', value: String(accept.releaseAfterDays ?? 0) },
     ...[...accept.risk.maxPaymentMinor].map(([currency, amountMinor]) => ({
       name: `risk.max_payment.${currency}`,
       value: formatAmount({ amountMinor, currency }),

@@ -31,6 +31,9 @@ type EventKind =
   | 'payout_batch_ended'
   | 'risk_reviewed'
   | 'risk_counters_pruned'
+  | 'lines_posted'
+  | 'break_resolved'
+  | 'settlement_alert'
   | 'dispute_changed'
   | 'dispute_unmatched'
   | 'suspense_decided';

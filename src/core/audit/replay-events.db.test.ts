@@ -25,6 +25,7 @@ import {
   uniqueName,
 } from '../../testing/fixtures.ts';
 import { approvalContext, fundedSeller, pay, payoutRequest, submit } from '../../testing/payout-fixtures.ts';
+import { charged, line, lineOf, reconcile } from '../../testing/settlement-fixtures.ts';
 import { connect, type Db, openBook, transact } from '../db/connection.ts';
 import { migrate } from '../db/migrate.ts';
 import { applyDisputes } from '../dispute/apply-disputes.ts';
@@ -47,6 +48,7 @@ import { submitRefunds } from '../refund/submit-refunds.ts';
 import { parseRuleFile } from '../risk/parse-rule-file.ts';
 import { decideReview, expireReviews } from '../risk/review-payments.ts';
 import { changeDestination, changeStatus } from '../seller/change-seller.ts';
+import { resolveBreak } from '../settlement/resolve-break.ts';
 import { adoptSuspense, refundSuspense } from '../suspense/decide-suspense.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { acceptWebhooks } from '../webhook/accept-webhooks.ts';
@@ -604,6 +606,35 @@ async function levelJobs(owner: Db): Promise<void> {
   if (owner.book !== 'paygate') await owner.close();
 }
 
+/** A settlement file whose lines are posted, end a doubt and leave a break; a person resolves it. */
+async function settlements(): Promise<void> {
+  const account = uniqueName('acct');
+  const daemon = await startTestDaemon(book.db);
+  const [charge] = await charged(book.db, daemon, account, 1);
+  const { operationId } = await queueCharge(book.db, account, {}, { releaseAfterDays: 0 });
+  await record(daemon, await claimOne(daemon, account), REPLY.unknown);
+  const lines = [
+    lineOf(charge!, { feeMinor: 30n }),
+    line({ grossMinor: 1_250n, paymentReference: 'pi_settled', ourReference: `op_${operationId}` }),
+    line({ grossMinor: 99n, paymentReference: 'pi_nobody' }),
+    line({ kind: 'deposit', grossMinor: -500n, reference: 'po_replayed' }),
+  ];
+  const answer = await reconcile(book.db, `psp:${account}`, { lines });
+  await resolveBreak(book.db, {
+    breakId: BigInt(answer.breaks[0]!.id.slice('brk_'.length)),
+    action: 'suspense',
+    reason: 'nobody knows; "quoted", and \\ more',
+    idempotencyKey: uniqueName('decision'),
+    assignee: null,
+    principal: 'os:ana',
+    policy: { accounts: new Map(), writeOffLimits: new Map() },
+    capabilitiesOf: () => capabilitiesOf('stripe'),
+  });
+  const statement = { lines: [line({ kind: 'deposit', grossMinor: 500n, ourReference: 'po_replayed' })] };
+  await reconcile(book.db, 'bank:main', statement);
+  await releaseDueFunds(book.db, 'test:release');
+}
+
 describe('replay', () => {
   test('of a book in which everything happened gives the same book, row by row', async () => {
     await accepts();
@@ -619,6 +650,7 @@ describe('replay', () => {
     await retries();
     await customers();
     await folds();
+    await settlements();
     await applyOutside(book.db, []);
     await levelJobs(book.owner);
     const states = await book.owner.sql<{ subState: string }[]>`
@@ -659,6 +691,7 @@ describe('replay', () => {
       'account_opened',
       'batch_opened',
       'batch_submitted',
+      'break_resolved',
       'cancel_requested',
       'dead_letter_replayed',
       'dispute_changed',
@@ -666,6 +699,7 @@ describe('replay', () => {
       'job_rescued',
       'jobs_claimed',
       'key_answered',
+      'lines_posted',
       'operation_canceled',
       'operation_evidence',
       'operations_rechecked',

@@ -66,6 +66,8 @@ async function applyEvent(tx: Tx, bookings: Bookings, event: StoredEvent): Promi
       await rebuild.addRefund(tx, event, data);
       return bookings.add(event.at, data.entries);
     case 'funds_released':
+    case 'lines_posted':
+    case 'break_resolved':
       return bookings.add(event.at, data.entries);
     case 'charge_rerouted':
       await rebuild.applyReroute(tx, data);
@@ -98,14 +100,17 @@ async function applyEvent(tx: Tx, bookings: Bookings, event: StoredEvent): Promi
       return rebuild.applyReview(tx, event, data);
     case 'risk_counters_pruned':
       return rebuild.pruneCounters(tx, data.through);
+    case 'settlement_alert':
+      // Tells somebody of a file; changes no row.
+      return;
     case 'dispute_changed':
       await doubt.changeDispute(tx, event.at, data);
-      return rebuild.addEntries(tx, event.at, data.entries);
+      return bookings.add(event.at, data.entries);
     case 'dispute_unmatched':
       return;
     case 'suspense_decided':
       await doubt.decideSuspense(tx, event, data);
-      return rebuild.addEntries(tx, event.at, data.entries);
+      return bookings.add(event.at, data.entries);
     default:
       return unreachable(event.kind);
   }

@@ -42,6 +42,17 @@ const TABLES = [
   'risk_key',
   'risk_counter',
   'risk_trace',
+  'settlement_source',
+  'settlement_file',
+  'settlement_batch',
+  'settlement_line',
+  'settlement_line_seen',
+  'settlement_match',
+  'open_item',
+  'reconcile_position',
+  'reconcile_run',
+  'recon_break',
+  'break_event',
   'dispute',
   'dispute_word',
   'dispute_look',
@@ -388,6 +399,24 @@ export async function readSnapshot<T>(db: Db, timeoutMs: number, work: (tx: Tx) 
   } finally {
     silence.limitMs = before;
   }
+}
+
+/** Longest that a client may be silent inside of a transaction that reads a file (ms): a slow disk, a pipe. */
+const SILENT_READING_MS = 300_000;
+
+/**
+ * For a transaction that works on whole sets of rows: the planner may read whole tables and use this much memory for each sort or
+ * hash, and plans each statement for the tables as they are now: a plan kept from an empty table reads it once per row.
+ * The transaction must hold no lock that others wait for while its client is silent.
+ * @param timeoutMs longest time of one statement
+ */
+export async function workOnSets(tx: Tx, timeoutMs: number): Promise<void> {
+  await tx.sql`
+    select set_config('statement_timeout', ${`${timeoutMs}ms`}, true),
+           set_config('idle_in_transaction_session_timeout', ${`${SILENT_READING_MS}ms`}, true),
+           set_config('enable_seqscan', 'on', true), set_config('enable_mergejoin', 'on', true),
+           set_config('random_page_cost', '1.5', true), set_config('work_mem', '64MB', true), set_config('jit', 'off', true),
+           set_config('plan_cache_mode', 'force_custom_plan', true)`;
 }
 
 /** How long this transaction waits for a lock (ms) before it fails with 55P03. */

@@ -53,7 +53,7 @@ export type AppliedDispute = {
 };
 
 /** Facts in one call (and so in one transaction). */
-const MAX_DISPUTE_FACTS = 200;
+export const MAX_DISPUTE_FACTS = 200;
 
 /**
  * Applies facts, each of another dispute, in a constant number of statements. Idempotent: the same fact again, and

@@ -98,6 +98,11 @@ describe('append-only', () => {
     'idempotency_key',
     'payment_order',
     'evidence',
+    'settlement_file',
+    'settlement_batch',
+    'settlement_line',
+    'settlement_line_seen',
+    'break_event',
   ] as const;
 
   beforeAll(async () => {
@@ -124,6 +129,11 @@ describe('append-only', () => {
     idempotency_key: 'answer',
     payment_order: 'seller',
     evidence: 'reason',
+    settlement_file: 'name',
+    settlement_batch: 'refused',
+    settlement_line: 'gross_minor',
+    settlement_line_seen: 'line_id',
+    break_event: 'reason',
   };
 
   test.each(TABLES)(
@@ -158,6 +168,12 @@ describe('append-only', () => {
     "update paygate.dead_letter set code = 'x', reason = 'x'",
     "update paygate.book set book_key = 'x'",
     'delete from paygate.migration',
+    'delete from paygate.settlement_match',
+    'update paygate.settlement_match set amount_minor = 1',
+    'update paygate.open_item set amount_minor = 1',
+    'delete from paygate.recon_break',
+    "update paygate.recon_break set fingerprint = 'x'",
+    "update paygate.reconcile_run set principal = 'x'",
     'alter table paygate.posting disable trigger all',
     'drop table paygate.posting',
     'create table paygate.mine (x int)',
@@ -182,6 +198,7 @@ describe('append-only', () => {
       'fund_release: delete, insert, select, update',
       'hand_off: delete, insert, select, update',
       'job: delete, insert, select, update',
+      'open_item: delete, insert, select',
       'partial_watch: delete, insert, select, update',
       // Old counters are pruned; a trigger keeps those that a rule can still ask about.
       'risk_counter: delete, insert, select',

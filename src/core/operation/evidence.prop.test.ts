@@ -24,6 +24,7 @@ const SOURCES: Readonly<Record<EvidenceSource, true>> = {
   enquiry: true,
   webhook: true,
   person: true,
+  settlement: true,
 };
 const ALL_KINDS = Object.keys(KINDS) as readonly EvidenceKind[];
 const isConclusive = (kind: EvidenceKind) => ['moved', 'refused', 'reversed'].includes(weightOf(kind));

@@ -7,9 +7,17 @@ import type { EnquiryReply } from '../psp/psp.ts';
 
 /**
  * Who says so: the holder's own call, a call whose holder had lost its lease, a lease that lapsed with a
- * send in hand, an enquiry, a signed webhook, a named person.
+ * send in hand, an enquiry, a signed webhook, a named person, a line of
+ * a settlement file.
  */
-export type EvidenceSource = 'reply' | 'late_reply' | 'lapse' | 'enquiry' | 'webhook' | 'person';
+export type EvidenceSource =
+  | 'reply'
+  | 'late_reply'
+  | 'lapse'
+  | 'enquiry'
+  | 'webhook'
+  | 'person'
+  | 'settlement';
 
 /** What a PSP can answer; `paid`: it succeeded and the seller has it. */
 export type EvidenceKind = EnquiryReply['kind'] | 'paid';

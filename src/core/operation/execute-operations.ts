@@ -53,7 +53,8 @@ export async function claimTasks(
     if (job.action === 'recheck') return { ...task, todo: 'enquire' as const };
     const known = evidence.length === 0 ? null : merge(evidence).kind;
     const weight = known === null ? null : weightOf(known);
-    if (weight === 'moved' || weight === 'refused') return { ...task, todo: 'fold' as const };
+    if (weight === 'moved' || weight === 'refused' || weight === 'reversed')
+      return { ...task, todo: 'fold' as const };
     const { canEnquire } = connector.capabilities;
     if (job.action === 'cancel' && known === 'awaiting_customer') return { ...task, todo: 'cancel' as const };
     if (weight === 'held') {

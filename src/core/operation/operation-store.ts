@@ -254,7 +254,7 @@ export async function insertReleasesOfFailedRefunds(tx: Tx, operationIds: readon
        and not exists (select 1 from ${tx.t.fundRelease} f where f.operation_id = c.id)`;
 }
 
-/** Seller shares that become available `days` after now. */
+/** Seller shares that become available `days` after now; 0: when a settlement line has shown their charge. */
 export async function insertFundReleases(
   tx: Tx,
   releases: readonly { operationId: bigint; days: number }[],
@@ -262,7 +262,7 @@ export async function insertFundReleases(
   if (releases.length === 0) return;
   await tx.sql`
     insert into ${tx.t.fundRelease} (operation_id, due_at)
-    select operation_id, now() + make_interval(days => days)
+    select operation_id, case days when 0 then 'infinity' else now() + make_interval(days => days) end
       from unnest(${list(releases.map((r) => r.operationId))}::bigint[],
                   ${list(releases.map((r) => r.days))}::integer[]) as r (operation_id, days)`;
 }

@@ -49,6 +49,7 @@ const SOURCES: Readonly<Record<EvidenceSource, true>> = {
   enquiry: true,
   webhook: true,
   person: true,
+  settlement: true,
 };
 
 /** The literals that a column's CHECK constraint lists. */

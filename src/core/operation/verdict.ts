@@ -366,7 +366,7 @@ function afterTheEnd(
       // What was in suspense never was the order's.
       subState: isOurs ? (transition(subject.subState, 'reversed') ?? subject.subState) : subject.subState,
       attemptState: 'reversed',
-      entries: [isOurs ? reversalEntry(subject) : suspenseReversal(subject)],
+      entries: [isOurs || subject.kind !== 'charge' ? reversalEntry(subject) : suspenseReversal(subject)],
       letter: letterOfReversal(subject, outcome),
     };
   }
@@ -379,10 +379,10 @@ function afterTheEnd(
   return standing;
 }
 
-/** The attempt's money is booked: to its order, or (a charge's) in suspense. */
-function holdsMoney({ kind, attemptState, subState }: Subject): boolean {
+/** The attempt's money is booked: as was meant, or as a fact that came late (a charge's is in suspense). */
+function holdsMoney({ attemptState, subState }: Subject): boolean {
   if (attemptState === 'succeeded') return transition(subState, 'reversed') !== null;
-  return kind === 'charge' && attemptState === 'succeeded_surplus';
+  return attemptState === 'succeeded_surplus';
 }
 
 /** The job that looked at an ended operation: does it go, or ask once more? */

@@ -52,7 +52,7 @@ export type AcceptPolicy = {
   readonly risk: RiskRules;
   /** What becomes of a payment of which some orders succeed and some fail; with one order there is nothing partial. */
   readonly onPartial: 'keep' | 'refund';
-  /** Null: the seller's share is available at capture; else after so many days (1–365). */
+  /** Null: the seller's share is available at capture; 0: when its charge is settled; else after so many days (1–365). */
   readonly releaseAfterDays: number | null;
 };
 

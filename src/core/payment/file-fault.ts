@@ -18,19 +18,24 @@ export type FaultList = {
   readonly add: (fault: FileFault) => void;
   /** All that were added, listed or not. */
   readonly count: () => number;
-  /** At most {@link MAX_LISTED_FAULTS}, in the order of their lines. */
+  /** At most {@link MAX_LISTED_FAULTS} in the order of their lines; first those of the file as a whole, which no number of bad rows hides. */
   readonly listed: () => readonly FileFault[];
 };
 
 export function createFaultList(): FaultList {
-  const listed: FileFault[] = [];
+  const ofFile: FileFault[] = [];
+  const ofLines: FileFault[] = [];
   let count = 0;
   return {
     add: (fault) => {
       count += 1;
-      if (listed.length < MAX_LISTED_FAULTS) listed.push(fault);
+      const list = fault.line === null ? ofFile : ofLines;
+      if (list.length < MAX_LISTED_FAULTS) list.push(fault);
     },
     count: () => count,
-    listed: () => listed.toSorted((left, right) => (left.line ?? 0) - (right.line ?? 0)),
+    listed: () => {
+      const sorted = ofLines.toSorted((left, right) => (left.line ?? 0) - (right.line ?? 0));
+      return [...ofFile, ...sorted].slice(0, MAX_LISTED_FAULTS);
+    },
   };
 }

@@ -44,7 +44,7 @@ export function steerObject(engine: Engine, call: string, body: string): Answer 
     return withBody(body, topUpSchema, (input) => {
       if (checkCurrency(input.currency) !== null)
         return failure(400, `Currency ${input.currency} is not one of Stripe's; write it in lower case.`);
-      engine.topUp(input);
+      engine.topUp({ ...input, atMs: engine.clock.nowMs() });
       return json({ available: engine.state.balances.available(input.currency) });
     });
   const [, resource, id = '', action] = /^POST (\w+)\/([^/]+)\/(\w+)$/.exec(call) ?? [];

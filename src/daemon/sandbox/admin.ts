@@ -7,12 +7,13 @@ import { z } from 'zod';
 import { type Answer, failure, json, withBody } from './admin-answer.ts';
 import { steerObject } from './admin-objects.ts';
 import { tellTruth } from './admin-truth.ts';
-import type { AdyenState } from './adyen/state.ts';
+import type { AdyenEngine } from './adyen/engine.ts';
 import type { Counters } from './counters.ts';
 import type { Engine } from './engine.ts';
 import { FAULT_NAMES, type Fault, type FaultMatch, MAX_RULES } from './faults.ts';
 import { ADMIN_PREFIX, type AdminHandler } from './http.ts';
 import { applyPatch, describeSettings, findSettingsFault, settingsSchema } from './settings.ts';
+import { settlementFiles, settlementSchema } from './settlement/settlement-files.ts';
 import { nameOf } from './shown.ts';
 import { FAILURE_NAMES } from './test-cards.ts';
 import type { WebhookSender } from './webhook-sender.ts';
@@ -53,7 +54,7 @@ const outageSchema = z.strictObject({ ms: z.int().min(0).max(600_000) });
  * @property outage stops listening and cuts all connections for so many milliseconds
  */
 export interface AdminParts {
-  readonly adyen: AdyenState;
+  readonly adyen: Pick<AdyenEngine, 'state' | 'settleDue'>;
   readonly engine: Engine;
   readonly counters: Counters;
   readonly webhooks: Pick<WebhookSender, 'describe'>;
@@ -112,9 +113,16 @@ function route(parts: AdminParts, request: IncomingMessage, body: string): Answe
       return json(counters.describe());
     case 'GET keys':
       return listKeys(engine, url.searchParams);
+    case 'POST settlement':
+      return withBody(body, settlementSchema, (wish) => {
+        engine.settleDue();
+        parts.adyen.settleDue();
+        const truth = { stripe: engine.state, adyen: parts.adyen.state, nowMs: engine.clock.nowMs() };
+        return json(settlementFiles(truth, wish));
+      });
     case 'POST reset':
       engine.reset();
-      parts.adyen.clear();
+      parts.adyen.state.clear();
       counters.clear();
       return json({ reset: true });
     case 'POST outage':

@@ -11,6 +11,8 @@ import { reversedOf, type TransferRecord } from './transfer.ts';
 export interface TopUp {
   readonly currency: string;
   readonly amount: number;
+  /** Milliseconds since 1970, sandbox time. */
+  readonly atMs: number;
 }
 
 /** A new object or a new version of one. */
@@ -42,7 +44,7 @@ export class Balances {
     return this.byCurrency;
   }
 
-  topUp({ currency, amount }: TopUp): void {
+  topUp({ currency, amount }: Omit<TopUp, 'atMs'>): void {
     this.of(currency).topped_up += amount;
   }
 

@@ -77,7 +77,7 @@ type Line =
       readonly a: PackedAnswer;
     })
   | (PackedChanges & { readonly k: 'change'; readonly at: number })
-  | { readonly k: 'top_up'; readonly currency: string; readonly amount: number }
+  | { readonly k: 'top_up'; readonly currency: string; readonly amount: number; readonly at?: number }
   | { readonly k: 'seen'; readonly key: string; readonly n: number; readonly f: number }
   | { readonly k: 'clock'; readonly offset: number }
   | { readonly k: 'adyen'; readonly a: unknown }
@@ -105,8 +105,8 @@ export function changeLine(changes: readonly Change[], atS: number): string {
   return print({ k: 'change', at: atS, ...packChanges(changes) });
 }
 
-export function topUpLine({ currency, amount }: TopUp): string {
-  return print({ k: 'top_up', currency, amount });
+export function topUpLine({ currency, amount, atMs }: TopUp): string {
+  return print({ k: 'top_up', currency, amount, at: atMs });
 }
 
 export function seenLine(key: string, entry: KeyEntry): string {
@@ -177,7 +177,7 @@ export class Rebuild {
         this.hooked.add(line.n);
         return;
       case 'top_up':
-        this.state.topUp(line);
+        this.state.topUp({ currency: line.currency, amount: line.amount, atMs: line.at ?? 0 });
         return;
       case 'seen': {
         const entry = this.keys.entry(line.key, 0);

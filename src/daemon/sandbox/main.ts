@@ -90,7 +90,7 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
   adyen.settleDue();
   const admin = createAdmin({
     engine,
-    adyen: adyen.state,
+    adyen,
     counters,
     webhooks,
     startedMs: Date.now(),

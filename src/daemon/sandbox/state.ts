@@ -29,6 +29,8 @@ export class SandboxState {
   readonly disputes = new ObjectTable<DisputeRecord>('du', (dispute) => dispute.intentId);
   readonly balances = new Balances();
   readonly events = new EventLog();
+  /** In their order. */
+  readonly topUps: TopUp[] = [];
   private dues: Due[] = [];
 
   /** The newest version of the object with this name, whatever its kind. */
@@ -62,6 +64,7 @@ export class SandboxState {
   }
 
   topUp(topUp: TopUp): void {
+    this.topUps.push(topUp);
     this.balances.topUp(topUp);
   }
 
@@ -81,6 +84,7 @@ export class SandboxState {
     for (const table of [this.intents, this.refunds, this.transfers, this.disputes]) table.clear();
     this.balances.clear();
     this.events.clear();
+    this.topUps.length = 0;
     this.dues = [];
   }
 

@@ -120,7 +120,7 @@ function todoOf(world: World, operation: ModelOperation): Task['todo'] {
   if (action === 'recheck') return 'enquire';
   if (evidence.length === 0 || (sends <= 1 && action === 'send')) return action;
   const { kind: outcome } = foldEvidence(evidence);
-  if (outcome === 'succeeded' || outcome === 'declined') return 'fold';
+  if (outcome === 'succeeded' || outcome === 'declined' || outcome === 'reversed') return 'fold';
   if (outcome === 'pending' || outcome === 'awaiting_customer') return 'enquire';
   return outcome === 'unknown' && world.model.keyWindowIsOver ? 'enquire' : action;
 }

@@ -135,6 +135,7 @@ const STATE_AFTER: Readonly<Partial<Record<EvidenceKind, readonly [SubState, Att
   unknown: ['unknown', 'unknown'],
   not_sent: ['retry_wait', 'sent'],
   config_error: ['held_config', 'sent'],
+  reversed: ['reversed', 'reversed'],
 };
 
 /** Applies a finding; says whether it could settle anything, or was only stored. */
@@ -147,15 +148,18 @@ export function applyFinding(
   const attempt = operation.attempts[finding.attempt - 1]!;
   const job = operation.job?.attempt === finding.attempt ? operation.job : null;
   const contradictedBefore = attempt.evidence.length > 0 && foldEvidence(attempt.evidence).contradicted;
-  if (finding.reply !== null) attempt.evidence.push(saidOf(operation, finding.reply));
+  const hadMoved = attempt.evidence.includes('succeeded');
   const isHeld = finding.task !== null && job !== null && job.heldBy === finding.task;
+  const looksAgain = isHeld && job.action === 'recheck' && attempt.state === 'succeeded';
+  if (finding.reply !== null) attempt.evidence.push(saidOf(operation, finding, finding.reply, looksAgain));
   if (finding.task !== null && job !== null && !isHeld) return 'fenced';
   if (hasEnded(operation) || !isOpen(attempt)) {
     applyAfterTheEnd(operation, finding, isHeld ? job : null, contradictedBefore);
     return 'settled';
   }
   const { kind, contradicted } = foldEvidence(attempt.evidence);
-  const [state, attemptState] = STATE_AFTER[kind]!;
+  const comesToBe = kind === 'reversed' && (operation.kind === 'charge' || !hadMoved) ? 'declined' : kind;
+  const [state, attemptState] = STATE_AFTER[comesToBe]!;
   const wasRecheck = job?.action === 'recheck';
   operation.state = state;
   attempt.state = attemptState;
@@ -171,9 +175,19 @@ export function applyFinding(
   return 'settled';
 }
 
-/** A refund or payout that was done can be undone; a charge that was done is contradicted. */
-function saidOf({ kind, state }: ModelOperation, reply: EnquiryReply): EvidenceKind {
-  return reply.kind === 'declined' && kind !== 'charge' && state === 'succeeded' ? 'reversed' : reply.kind;
+/**
+ * A refund or payout that was done can be undone, and an enquiry tells what it has become; a charge that was done is
+ * contradicted, unless somebody looked again after it was done.
+ */
+function saidOf(
+  { kind, state }: ModelOperation,
+  { task }: ModelFinding,
+  reply: EnquiryReply,
+  looksAgain: boolean,
+): EvidenceKind {
+  if (reply.kind !== 'declined') return reply.kind;
+  if (kind === 'charge') return state === 'succeeded' && looksAgain ? 'reversed' : 'declined';
+  return state === 'succeeded' || task?.todo === 'enquire' ? 'reversed' : 'declined';
 }
 
 /** What follows for pending money. */
@@ -253,10 +267,10 @@ function applyAfterTheEnd(
     // The buyer has it: nobody needs to find out any more why it was declined.
     if (operation.kind === 'refund') operation.letters.delete('refund_declined');
     stopSuccessor(operation, finding.attempt);
-  } else if (kind === 'reversed' && operation.state === 'succeeded') {
+  } else if (kind === 'reversed' && ['succeeded', 'succeeded_surplus'].includes(attempt.state)) {
     letter = 'reversed_after_success';
+    if (attempt.state === 'succeeded') operation.state = 'reversed';
     attempt.state = 'reversed';
-    operation.state = 'reversed';
   } else if (contradicted && !contradictedBefore) {
     letter = 'contradicting_evidence';
   }

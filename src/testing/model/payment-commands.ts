@@ -194,7 +194,7 @@ export const retry: fc.Arbitrary<Command> = fc.record({ which }).map((asked) =>
     (expected) => model.chargesOf(expected).length > 0,
     async ({ book, model: expected }) => {
       const all = model.chargesOf(expected);
-      const may = all.filter((one) => retryRefusal(one) === null);
+      const may = all.filter((one) => retryRefusal(expected, one) === null);
       // Mostly one that may be retried, or hardly any would be.
       const charge = pick(may.length > 0 && asked.which % 4 > 0 ? may : all, asked.which);
       const context = {
@@ -209,7 +209,7 @@ export const retry: fc.Arbitrary<Command> = fc.record({ which }).map((asked) =>
         idempotencyKey: uniqueName('retry'),
       };
       const result = await retryOrder(book.db, context, charge.paymentId!, request);
-      const refusal = retryRefusal(charge);
+      const refusal = retryRefusal(expected, charge);
       expect(result).toMatchObject(
         refusal === null ? { kind: 'accepted' } : { kind: 'refused', code: refusal },
       );
@@ -231,13 +231,22 @@ export function watchAgain(expected: model.ModelBook, charge: ModelOperation): v
   payment.isWatched = payment.onPartial === 'refund';
 }
 
-function retryRefusal(charge: ModelOperation): string | null {
+function retryRefusal(expected: model.ModelBook, charge: ModelOperation): string | null {
   const attempt = currentAttempt(charge);
   if (attempt === undefined) return 'not_retryable';
   if (charge.state === 'succeeded' || movedMoney(charge)) return 'already_succeeded';
   if (charge.job !== null || isOpen(attempt) || !hasEnded(charge)) return 'attempt_unresolved';
   if ([...charge.letters.keys()].some((code) => code !== 'rejected')) return 'needs_a_person';
-  return charge.state === 'risk_blocked' ? 'not_retryable' : null;
+  if (charge.state === 'risk_blocked') return 'not_retryable';
+  return isGivenBack(expected, charge) ? 'payment_given_back' : null;
+}
+
+/** The buyer was told that the payment failed, and may have checked out again. */
+export function isGivenBack(expected: model.ModelBook, charge: ModelOperation): boolean {
+  const payment = expected.payments.find((one) => one.charges.includes(charge))!;
+  return expected.refunds.some(
+    (one) => payment.charges.includes(one.charge) && one.refundId.startsWith('partial:'),
+  );
 }
 
 // --- refunds ---

@@ -1,0 +1,209 @@
+/**
+ * Remembers which lines explain which items. Ordered passes over sets, exact keys only: what merely has the same amount is never a
+ * match here. One line never explains two payments.
+ */
+import type { Tx } from '../db/connection.ts';
+
+export type MatchScope = {
+  readonly sourceId: number;
+  readonly runId: bigint;
+  /** The file's own lines: first and last number, both null when it brought none. */
+  readonly fileId: bigint;
+  readonly firstLine: bigint | null;
+  readonly lastLine: bigint | null;
+  /** Kinds of line that an item can explain, as an array literal. */
+  readonly kinds: string;
+  /** Whose file it is: a bank knows no kinds of ours, only money in and out, and its narrative may hold the name. */
+  readonly by: 'psp' | 'bank';
+};
+
+/** The key by which items are found for a line: its payment's name for a charge, its own for everything else. */
+const mainReference = (tx: Tx) => tx.sql`
+  case when l.kind in ('charge', 'charge_reversed') then coalesce(l.payment_reference, l.reference) else l.reference end`;
+
+const isConverted = (tx: Tx) => tx.sql`coalesce(l.original_currency <> l.currency, false)`;
+
+/**
+ * Lines that this run looks at: the file's own, and those of open breaks; none that a newer version took the place of, none of a
+ * batch that was refused.
+ * @returns how many
+ */
+export async function createCandidates(tx: Tx, scope: MatchScope): Promise<number> {
+  const { t } = tx;
+  const columns = tx.sql`
+    l.id, l.kind, l.operation_id, case when ${isConverted(tx)} then l.original_currency else l.currency end as currency,
+    case when ${isConverted(tx)} then l.original_minor else ${scope.by === 'psp' ? tx.sql`l.gross_minor` : tx.sql`l.net_minor`} end
+      as minor, l.reference, l.our_reference, ${mainReference(tx)} as main_reference, ${isConverted(tx)} as is_converted,
+    case when l.kind in ('dispute', 'dispute_reversed') then l.payment_reference else ${mainReference(tx)} end
+      as payment_name, false as op_fits`;
+  const unmatched = tx.sql`
+    not exists (select from ${t.settlementMatch} m where m.line_id = l.id and m.voided_run_id is null)`;
+  await tx.sql`drop table if exists pg_temp.candidate`;
+  const own = await tx.sql`
+    create temporary table candidate on commit drop as
+    select ${columns}
+      from ${t.settlementLine} l
+      join ${t.settlementBatch} b on b.id = l.batch_id and b.refused is null
+     where l.id between ${scope.firstLine} and ${scope.lastLine}
+       and l.file_id = ${scope.fileId} and l.kind = any(${scope.kinds}::text[]) and ${unmatched}`;
+  const older = await tx.sql`
+    insert into pg_temp.candidate
+    select ${columns}
+      from (select distinct line_id from ${t.reconBreak}
+             where source_id = ${scope.sourceId} and closed_at is null and not is_of_line and line_id is not null) b
+      join ${t.settlementLine} l on l.id = b.line_id
+     where l.kind = any(${scope.kinds}::text[]) and ${unmatched}
+       and not exists (select from ${t.settlementLine} n where n.source_id = l.source_id and n.line_key = l.line_key
+                          and n.occurrence = l.occurrence and n.version > l.version)
+       and not exists (select from pg_temp.candidate c where c.id = l.id)`;
+  await tx.sql`analyze pg_temp.candidate`;
+  return own.count + older.count;
+}
+
+/** Which key a pass goes by. */
+export type Rule = 'reference' | 'our_reference' | 'line_reference' | 'end_to_end' | 'narrative';
+export const RULES = {
+  psp: ['reference', 'our_reference', 'line_reference'],
+  bank: ['reference', 'end_to_end', 'narrative'],
+} as const satisfies Record<MatchScope['by'], readonly Rule[]>;
+
+/** Names shorter than this may stand in a narrative by chance (characters). */
+const MIN_NAME_IN_NARRATIVE = 6;
+
+export type MatchedTally = { readonly currency: string; readonly count: number; readonly grossMinor: bigint };
+
+/**
+ * One pass: lines and items that name each other by the rule's key and agree in kind and currency. Matched lines are candidates no
+ * more.
+ * Where one line equals what is left of its item and neither has another, that pair; where several lines share an item, the first
+ * that equals it, or all of them when they fit, as its parts (a break then says what is left).
+ * Plan with 1,000,000 lines and items: one hash join, two hash aggregates that find what is not one to one, insert, delete by key.
+ * In line order the indexes grow at their ends; `is_equal` is a column so that its statistics keep the delete a hash join.
+ * Losers: row_number() over both sides (two sorts more), and insert … on conflict do nothing under two unique indexes (which of two
+ * equal rows wins is then chance).
+ * @returns the legs per currency
+ */
+export async function matchBy(tx: Tx, scope: MatchScope, rule: Rule): Promise<readonly MatchedTally[]> {
+  const { t } = tx;
+  const key = {
+    reference: tx.sql`i.reference = c.main_reference`,
+    our_reference: tx.sql`i.operation_id = c.operation_id`,
+    line_reference: tx.sql`i.reference = c.reference`,
+    end_to_end: tx.sql`i.reference = c.our_reference`,
+    narrative: tx.sql`length(i.reference) >= ${MIN_NAME_IN_NARRATIVE} and strpos(c.our_reference, i.reference) > 0`,
+  }[rule];
+  const sameKind = scope.by === 'psp' ? tx.sql`and i.kind = c.kind` : tx.sql``;
+  await tx.sql`drop table if exists pg_temp.pair`;
+  const pairs = await tx.sql`
+    create temporary table pair on commit drop as
+    select c.id as line_id, i.id as item_id, c.minor, i.remaining_minor, i.currency, i.kind, i.operation_id,
+           c.minor = i.remaining_minor as is_equal
+      from pg_temp.candidate c
+      join ${t.openItem} i on ${key} ${sameKind} and i.currency = c.currency
+     where i.source_id = ${scope.sourceId} and sign(c.minor) = sign(i.remaining_minor)`;
+  await tx.sql`analyze pg_temp.pair`;
+  if (pairs.count === 0) return [];
+  const exact = await tx.sql<MatchedTally[]>`
+    with crowded_item as (select item_id from pg_temp.pair group by item_id having count(*) > 1),
+    crowded_line as (select line_id from pg_temp.pair group by line_id having count(*) > 1),
+    one as materialized (
+      select line_id, item_id, minor, currency
+        from pg_temp.pair p
+       where is_equal
+         and not exists (select from crowded_item c where c.item_id = p.item_id)
+         and not exists (select from crowded_line c where c.line_id = p.line_id)),
+    matched as (
+      insert into ${t.settlementMatch} (line_id, item_id, amount_minor, run_id, rule)
+      select line_id, item_id, minor, ${scope.runId}, ${rule} from one order by line_id),
+    gone as (delete from ${t.openItem} i using one m where i.id = m.item_id)
+    select currency, count(*)::integer as count, sum(abs(minor))::bigint as gross_minor from one group by currency`;
+  const matched = exact.reduce((sum, one) => sum + one.count, 0);
+  return matched < pairs.count ? [...exact, ...(await matchGroups(tx, scope, rule))] : exact;
+}
+
+/** What is not one to one: few, so sorted. A line of several items goes to the one that it equals, or the first. */
+async function matchGroups(tx: Tx, scope: MatchScope, rule: Rule): Promise<readonly MatchedTally[]> {
+  const { t } = tx;
+  return tx.sql<MatchedTally[]>`
+    with free as (
+      select p.line_id, p.item_id, p.minor, i.remaining_minor, i.currency
+        from pg_temp.pair p
+        join ${t.openItem} i on i.id = p.item_id
+       where not exists (select from ${t.settlementMatch} m where m.line_id = p.line_id and m.voided_run_id is null)),
+    assigned as (
+      select distinct on (line_id) * from free order by line_id, (minor = remaining_minor) desc, item_id),
+    judged as (
+      select *, sum(minor) over (partition by item_id) as total,
+             min(line_id) filter (where minor = remaining_minor) over (partition by item_id) as equal_line,
+             row_number() over (partition by item_id order by line_id) as place
+        from assigned),
+    leg as (
+      insert into ${t.settlementMatch} (line_id, item_id, amount_minor, run_id, rule)
+      select line_id, item_id, minor, ${scope.runId}, ${rule}
+        from judged
+       where case when equal_line is not null then line_id = equal_line
+                  when abs(total) <= abs(remaining_minor) then true
+                  else place = 1 end
+      returning line_id, item_id, amount_minor),
+    explained as (select item_id, sum(amount_minor)::bigint as minor from leg group by item_id),
+    gone as (
+      delete from ${t.openItem} i using explained e where i.id = e.item_id and i.remaining_minor = e.minor returning 1),
+    reduced as (
+      update ${t.openItem} i set remaining_minor = i.remaining_minor - e.minor
+        from explained e where i.id = e.item_id and i.remaining_minor <> e.minor returning 1)
+    select j.currency, count(*)::integer as count, sum(abs(j.minor))::bigint as gross_minor
+      from leg l join judged j on j.line_id = l.line_id group by j.currency`;
+}
+
+/**
+ * Shares that wait for their charge to be settled are due now: what this pass explained, in whole or in part. Orders that do not
+ * wait have no release at infinity, and an index says so at once.
+ */
+export async function dueAtSettlement(tx: Tx): Promise<void> {
+  const { t } = tx;
+  await tx.sql`
+    update ${t.fundRelease} f set due_at = now()
+     where f.due_at = 'infinity'
+       and f.operation_id in (
+         select p.operation_id
+           from pg_temp.pair p
+           join ${t.settlementMatch} m on m.line_id = p.line_id and m.item_id = p.item_id and m.voided_run_id is null
+          where p.kind = 'charge')`;
+}
+
+/** Between two passes: a matched line is nobody's candidate. */
+export async function dropMatched(tx: Tx, which: 'matched' | 'all'): Promise<void> {
+  if (which === 'all') {
+    await tx.sql`truncate pg_temp.candidate`;
+    return;
+  }
+  await tx.sql`
+    delete from pg_temp.candidate c
+     using ${tx.t.settlementMatch} m where m.line_id = c.id and m.voided_run_id is null`;
+}
+
+/**
+ * Lines of this file that tell an earlier line anew: the old line's matches are void, and what they explained is open again.
+ * @returns how many legs became void
+ */
+export async function reopenReplaced(tx: Tx, scope: MatchScope): Promise<number> {
+  const { t } = tx;
+  await tx.sql`drop table if exists pg_temp.voided`;
+  const voided = await tx.sql`
+    create temporary table voided on commit drop as
+    select m.line_id, m.item_id, m.amount_minor
+      from ${t.settlementLine} l
+      join ${t.settlementLine} p on p.source_id = l.source_id and p.line_key = l.line_key and p.occurrence = l.occurrence
+                                and p.version = l.version - 1
+      join ${t.settlementMatch} m on m.line_id = p.id and m.voided_run_id is null
+     where l.id between ${scope.firstLine} and ${scope.lastLine} and l.file_id = ${scope.fileId} and l.version > 1`;
+  if (voided.count === 0) return 0;
+  await tx.sql`
+    update ${t.settlementMatch} m set voided_run_id = ${scope.runId}
+      from pg_temp.voided v where m.line_id = v.line_id and m.item_id = v.item_id`;
+  await tx.sql`
+    update ${t.openItem} i set remaining_minor = i.remaining_minor + v.minor
+      from (select item_id, sum(amount_minor)::bigint as minor from pg_temp.voided group by item_id) v
+     where i.id = v.item_id`;
+  return voided.count;
+}

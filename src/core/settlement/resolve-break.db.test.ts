@@ -1,0 +1,233 @@
+/** What people decide about breaks: shown before it is booked, booked once, kept for ever; and the proof still closes. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  balanceOf,
+  claim,
+  openTestBook,
+  standingOf,
+  startTestDaemon,
+  type TestBook,
+  type TestDaemon,
+  uniqueName,
+} from '../../testing/fixtures.ts';
+import { backdate, charged, line, lineOf, reconcile, settling } from '../../testing/settlement-fixtures.ts';
+import { verifyLedger } from '../ledger/verify-ledger.ts';
+import { parseCurrency } from '../money.ts';
+import { findingOf, recordFindings } from '../operation/execute-operations.ts';
+import { capabilitiesOf } from '../psp/request.ts';
+import { getBookKey } from '../queue/queue-store.ts';
+import { submitRefunds } from '../refund/submit-refunds.ts';
+import { showBreak } from './break-list-store.ts';
+import type { ReconcileAnswer } from './reconcile-answer.ts';
+import { planResolution, type ResolutionRequest, resolveBreak } from './resolve-break.ts';
+import type { SettlementLine } from './settlement-line.ts';
+
+const EUR = parseCurrency('EUR')!;
+const USD = parseCurrency('USD')!;
+
+let book: TestBook;
+let daemon: TestDaemon;
+beforeAll(async () => {
+  book = await openTestBook();
+  daemon = await startTestDaemon(book.db);
+});
+afterAll(async () => {
+  expect((await verifyLedger(book.db)).verdict).toBe('balanced');
+  await book.close();
+});
+
+const policyOf = (account: string, limit?: bigint) => ({
+  accounts: new Map([[account, settling('now')]]),
+  writeOffLimits: new Map(limit === undefined ? [] : [[EUR, limit]]),
+});
+
+async function run(account: string, lines: readonly SettlementLine[]): Promise<ReconcileAnswer> {
+  return reconcile(book.db, `psp:${account}`, { lines }, { policy: policyOf(account) });
+}
+
+function ask(
+  account: string,
+  answer: ReconcileAnswer,
+  overrides: Partial<ResolutionRequest> = {},
+  limit?: bigint,
+): ResolutionRequest {
+  return {
+    breakId: BigInt(answer.breaks[0]!.id.slice(4)),
+    action: 'suspense',
+    reason: 'seen in the dashboard of the PSP',
+    idempotencyKey: uniqueName('decision'),
+    assignee: null,
+    principal: 'os:ana',
+    policy: policyOf(account, limit),
+    capabilitiesOf: () => capabilitiesOf('stripe'),
+    ...overrides,
+  };
+}
+
+/** The next run's proof must close, whatever was decided. */
+async function expectClosed(account: string): Promise<void> {
+  const next = await run(account, [line({ kind: 'fee', grossMinor: -1n })]);
+  expect(next).toMatchObject({ status: 'closed', breakCount: 0 });
+}
+
+const receivable = (account: string, currency = 'EUR') =>
+  balanceOf(book.db, `psp:${account}:receivable`, currency);
+
+describe('a line that nobody can explain', () => {
+  test('goes to suspense: planned, booked once, with its history', async () => {
+    const account = uniqueName('acct');
+    const answer = await run(account, [line({ grossMinor: 5_000n })]);
+    const request = ask(account, answer);
+    const plan = await planResolution(book.db, request);
+    expect(plan).toMatchObject({
+      from: 'open',
+      to: 'resolved',
+      secondPerson: 'not_needed',
+      entry: {
+        kind: 'line_unexplained',
+        postings: [
+          { debit: `psp:${account}:receivable`, credit: `suspense:${account}`, amountMinor: 5_000n },
+        ],
+      },
+    });
+    expect(await receivable(account)).toBe(-5_000n);
+    expect(await resolveBreak(book.db, request)).toMatchObject({ kind: 'resolved' });
+    expect(await resolveBreak(book.db, request)).toMatchObject({
+      kind: 'repeated',
+      break: { state: 'resolved' },
+    });
+    expect(await receivable(account)).toBe(0n);
+    expect(await balanceOf(book.db, `suspense:${account}`, 'EUR')).toBe(5_000n);
+    const { history } = (await showBreak(book.db, request.breakId))!;
+    expect(history.map(({ kind, principal, reason }) => [kind, principal, reason])).toEqual([
+      ['opened', 'test:reconcile', null],
+      ['suspense', 'os:ana', 'seen in the dashboard of the PSP'],
+    ]);
+    await expectClosed(account);
+  });
+
+  test('in another currency than its charge: both sides go at once', async () => {
+    const account = uniqueName('acct');
+    const [charge] = await charged(book.db, daemon, account, 1);
+    const answer = await run(account, [lineOf(charge!, { currency: USD })]);
+    expect(answer.byCode).toMatchObject([{ code: 'currency_mismatch', currency: 'USD' }]);
+    await resolveBreak(book.db, ask(account, answer));
+    expect([await receivable(account), await receivable(account, 'USD')]).toEqual([0n, 0n]);
+    await expectClosed(account);
+  });
+});
+
+describe('a write-off', () => {
+  async function missing(): Promise<{ account: string; answer: ReconcileAnswer }> {
+    const account = uniqueName('acct');
+    await charged(book.db, daemon, account, 1);
+    await backdate(book.owner, account, '10 days');
+    return { account, answer: await run(account, [line({ kind: 'fee', grossMinor: -1n })]) };
+  }
+
+  test('up to the limit is one decision', async () => {
+    const { account, answer } = await missing();
+    const request = ask(account, answer, { action: 'write_off' }, 1_000n);
+    expect(await resolveBreak(book.db, request)).toMatchObject({
+      kind: 'resolved',
+      plan: { to: 'written_off' },
+    });
+    expect(await receivable(account)).toBe(0n);
+    await expectClosed(account);
+  });
+
+  test('over the limit needs another person; the first one alone can say it twice in vain', async () => {
+    const { account, answer } = await missing();
+    const again = (principal: string) => ask(account, answer, { action: 'write_off', principal }, 999n);
+    expect(await resolveBreak(book.db, again('os:ana'))).toMatchObject({ kind: 'second_person_needed' });
+    expect(await receivable(account)).toBe(1_000n);
+    await expect(resolveBreak(book.db, again('os:ana'))).rejects.toMatchObject({
+      code: 'second_person_same',
+    });
+    expect(await resolveBreak(book.db, again('os:ben'))).toMatchObject({ kind: 'resolved' });
+    expect(await receivable(account)).toBe(0n);
+    const { history } = (await showBreak(book.db, again('os:ana').breakId))!;
+    expect(history.map(({ kind, principal }) => [kind, principal])).toEqual([
+      ['opened', 'test:reconcile'],
+      ['proposed', 'os:ana'],
+      ['write_off', 'os:ben'],
+    ]);
+    await expectClosed(account);
+  });
+});
+
+test('a refund that never moved is reversed: the seller has the money back, and nothing is open', async () => {
+  const account = uniqueName('acct');
+  const [charge] = await charged(book.db, daemon, account, 1);
+  const context = {
+    policy: { fee: 'proportional', overdraw: 'allowed' } as const,
+    bookKey: await getBookKey(book.db),
+    principal: 'test:refund',
+    accountOf: () => ({ psp: 'stripe' as const }),
+  };
+  const refund = { refundId: uniqueName('refund'), orderId: charge!.orderId, amount: null, reason: 'test' };
+  await submitRefunds(book.db, context, [{ ...refund, cause: 'request' }]);
+  const [task] = await claim(daemon, account);
+  await recordFindings(daemon.context, [findingOf(task!, { kind: 'succeeded', pspReference: 're_lost' })]);
+  await backdate(book.owner, account, '10 days');
+  const answer = await run(account, [lineOf(charge!)]);
+  expect(answer.byCode).toMatchObject([{ code: 'refund_missing' }]);
+  await resolveBreak(book.db, ask(account, answer, { action: 'reverse' }));
+  expect(await standingOf(book.db, task!.job.operationId)).toMatchObject({ subState: 'reversed' });
+  expect(await receivable(account)).toBe(0n);
+  await expectClosed(account);
+});
+
+test('a proposed item is linked by a person, and by nobody else', async () => {
+  const account = uniqueName('acct');
+  const [charge] = await charged(book.db, daemon, account, 1);
+  const occurredAt = new Date().toISOString();
+  const answer = await run(account, [line({ grossMinor: charge!.amountMinor, occurredAt })]);
+  expect(answer.byCode).toMatchObject([{ code: 'ambiguous' }]);
+  await resolveBreak(book.db, ask(account, answer, { action: 'link' }));
+  expect(await receivable(account)).toBe(0n);
+  await expectClosed(account);
+});
+
+describe('a decision', () => {
+  test('that only says something books nothing and needs no reason', async () => {
+    const account = uniqueName('acct');
+    const answer = await run(account, [line({ grossMinor: 1n })]);
+    const say = (overrides: Partial<ResolutionRequest>) =>
+      resolveBreak(book.db, ask(account, answer, { reason: '', ...overrides }));
+    expect(await say({ action: 'acknowledge' })).toMatchObject({ plan: { to: 'acknowledged', entry: null } });
+    expect(await say({ action: 'assign', assignee: 'ben' })).toMatchObject({ plan: { to: 'acknowledged' } });
+    expect(await say({ action: 'wait_for_psp' })).toMatchObject({ plan: { to: 'waiting_psp' } });
+    const next = await run(account, [line({ kind: 'fee', grossMinor: -1n })]);
+    expect(next.breaks).toMatchObject([{ state: 'waiting_psp', assignee: 'ben' }]);
+    await expect(say({ action: 'suspense' })).rejects.toMatchObject({ code: 'reason_too_short' });
+  });
+
+  test('is refused where it does not fit', async () => {
+    const account = uniqueName('acct');
+    const answer = await run(account, [line({ grossMinor: 1n })]);
+    const code = async (overrides: Partial<ResolutionRequest>) =>
+      resolveBreak(book.db, ask(account, answer, overrides)).then(
+        () => 'done',
+        (error: { code: string }) => error.code,
+      );
+    expect(await code({ action: 'accept' })).toBe('action_not_offered');
+    expect(await code({ action: 'link' })).toBe('action_not_offered');
+    expect(await code({ action: 'reverse' })).toBe('action_not_offered');
+    expect(await code({ breakId: 999_999n })).toBe('break_unknown');
+    expect(await code({ idempotencyKey: '' })).toBe('key_invalid');
+    expect(await code({ idempotencyKey: 'once' })).toBe('done');
+    expect(await code({ idempotencyKey: 'once', action: 'write_off' })).toBe('key_reused');
+    expect(await code({})).toBe('break_closed');
+  });
+
+  test('of ten people at once is made once', async () => {
+    const account = uniqueName('acct');
+    const answer = await run(account, [line({ grossMinor: 44n })]);
+    const results = await Promise.allSettled(
+      Array.from({ length: 10 }, () => resolveBreak(book.db, ask(account, answer))),
+    );
+    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    expect(await balanceOf(book.db, `suspense:${account}`, 'EUR')).toBe(44n);
+  });
+});
