@@ -265,14 +265,27 @@ function findHeader(
 ): { readonly rows: readonly Row[]; readonly delimiter: string } | null {
   const newline = '\n';
   const all = text.split(newline);
+  if (isFromTop) return findInside(text, format);
   for (const [index, line] of all.slice(0, 60).entries()) {
     for (const delimiter of [',', ';', '\t', '|']) {
       const cells = (splitCsv(line.replace(/\r$/, ''), delimiter, 1)?.[0]?.cells ?? []).map(normal);
       if (!format.header.every((name) => cells.includes(name))) continue;
-      const from = isFromTop ? 0 : index;
+      const from = index;
       const rows = splitUntilBroken(all.slice(from).join(newline), delimiter, from + 1);
       return { rows, delimiter };
     }
+  }
+  return null;
+}
+
+/** PayPal's header is a row like the others, and may have line ends in its cells. */
+function findInside(
+  text: string,
+  format: Format,
+): { readonly rows: readonly Row[]; readonly delimiter: string } | null {
+  for (const delimiter of [',', ';', '\t', '|']) {
+    const rows = splitUntilBroken(text, delimiter, 1);
+    if (headersOf(rows, format).length > 0) return { rows, delimiter };
   }
   return null;
 }
@@ -357,7 +370,7 @@ function entriesOf(family: 'camt053' | 'mt940' | 'bai2', text: string): Readonly
     for (const match of text.matchAll(/<(?:[^\s<>:]+:)?Ntry>[\s\S]*?<\/(?:[^\s<>:]+:)?Ntry\s*>/g)) {
       const row = text.slice(0, match.index).split('\n').length;
       // The amounts of an entry's parts are not its own.
-      const own = match[0].replace(/<(?:[^\s<>:]+:)?NtryDtls>[\s\S]*<\/(?:[^\s<>:]+:)?NtryDtls\s*>/g, '');
+      const own = match[0].replace(/<(?:[^\s<>:]+:)?NtryDtls>[\s\S]*?<\/(?:[^\s<>:]+:)?NtryDtls\s*>/g, '');
       const [, code = '', amount = ''] = /<Amt\s[^>]*Ccy="([A-Z]{3})"[^>]*>\s*([0-9.]+)\s*</.exec(own) ?? [];
       const side = /<CdtDbtInd>\s*(CRDT|DBIT)\s*</.exec(own)?.[1];
       const minor = minorOf(amount, code);
