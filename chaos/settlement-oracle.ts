@@ -16,7 +16,7 @@ type Mark = '.' | ',';
 type Money = { readonly gross: Decimal; readonly fee: Decimal; readonly net: Decimal };
 
 /** The file's text by the same rule that the design states: mark, then zero bytes, then UTF-8 or Windows-1252. */
-export function decode(bytes: Buffer): string {
+function decode(bytes: Buffer): string {
   if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) return bytes.toString('utf8', 3);
   if (bytes[0] === 0xff && bytes[1] === 0xfe) return new TextDecoder('utf-16le').decode(bytes);
   if (bytes[0] === 0xfe && bytes[1] === 0xff) return new TextDecoder('utf-16be').decode(bytes);
@@ -39,7 +39,7 @@ function withLineFeeds(text: string): string {
 }
 
 /** Records with the lines they start on; null where quotes do not close or stand in the middle of a cell. */
-export function splitCsv(text: string, delimiter: string, firstRow: number): readonly Row[] | null {
+function splitCsv(text: string, delimiter: string, firstRow: number): readonly Row[] | null {
   const newline = '\n';
   const rows: Row[] = [];
   let cells: string[] = [];
