@@ -9,7 +9,7 @@ import type { KnownCurrency, RowChecks } from './row-checks.ts';
 import type { SettlementLine } from './settlement-line.ts';
 
 /** Positions of the columns that are read here. */
-export type AdyenMoneyColumns = {
+type AdyenMoneyColumns = {
   readonly grossCurrency: number;
   readonly grossDebit: number;
   readonly grossCredit: number;

@@ -16,7 +16,7 @@ export type AmountReading =
   | { readonly kind: 'fault'; readonly code: string; readonly message: string };
 
 /** 18 digits: a Postgres bigint holds them, and so do sums of a few. */
-export const MAX_LINE_DIGITS = 18;
+const MAX_LINE_DIGITS = 18;
 
 /** So many digits are an exact integer in a JavaScript number. */
 const MAX_FAST_DIGITS = 15;

@@ -2,7 +2,7 @@
 import { checkedTime, type LocalTime, offsetMinutesOf } from './date-text.ts';
 
 /** A time as the pattern read it; offset null where the pattern has none. */
-export type PatternTime = { readonly time: LocalTime; readonly offsetMinutes: number | null };
+type PatternTime = { readonly time: LocalTime; readonly offsetMinutes: number | null };
 
 export type DatePattern = { readonly read: (text: string) => PatternTime | null };
 

@@ -73,6 +73,11 @@ describe('a file is recognised by its content', () => {
     expect(faultsOf(whole)).toContain('1 gross column_twice');
   });
 
+  test('a first line without an end is no header', async () => {
+    const endless = `${HEADER},${'x'.repeat(200_000)}\n${stripeRow(1)}\n`;
+    expect(await refusal(endless)).toContain('has a first line that does not end');
+  });
+
   test('rows before the header are never taken for titles', async () => {
     expect(await refusal(`${stripeRow(1)}\n${stripe(stripeRow(2))}`)).toContain(
       'has rows before its header: line 1',

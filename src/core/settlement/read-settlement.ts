@@ -35,7 +35,7 @@ export type SettlementOptions = {
 const PIECE_BYTES = 64 * 1024;
 
 /** Lines of a block, about: one piece may bring some more. */
-const BLOCK_LINES = 2_000;
+const BLOCK_LINES = 1_000;
 
 /** 10 million rows unpack to some 5 GB. */
 const MAX_EXPANDED_BYTES = 32 * 1024 ** 3;
@@ -59,8 +59,10 @@ export async function openSettlementFile(
     const pieces = regrouped(raw.unpacked());
     const first = await pieces.next();
     const head = first.done ? Buffer.alloc(0) : text.write(first.value);
+    // A first piece of less than that is all there is.
+    const isWholeFile = first.done === true || first.value.length < PIECE_BYTES;
     refuseKnownBinary(head);
-    const detection = detectFormat(head, options.format, options.mapping);
+    const detection = detectFormat(head, isWholeFile, options.format, options.mapping);
     if (detection.kind === 'unknown') throw unknownFormat(detection.message, options);
     const reader = createFileReader(detection, {
       collector,

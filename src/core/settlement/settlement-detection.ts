@@ -64,13 +64,19 @@ function isStripe(names: ReadonlySet<string>): boolean {
   return countOf(names, 'balance_transaction_id', 'reporting_category', 'gross', 'net', 'source_id') >= 3;
 }
 
-type HeadLine = { readonly text: string; readonly row: number; readonly offset: number };
+type HeadLine = {
+  readonly text: string;
+  readonly row: number;
+  readonly offset: number;
+  /** False for a last line that goes on behind what was looked at. */
+  readonly isWhole: boolean;
+};
 
 const CR = 0x0d;
 const LF = 0x0a;
 
 /** The first lines with their positions in bytes. */
-function headLines(head: Buffer, lineEnd: LineEnd): readonly HeadLine[] {
+function headLines(head: Buffer, lineEnd: LineEnd, isWholeFile: boolean): readonly HeadLine[] {
   const lines: HeadLine[] = [];
   let offset = 0;
   while (offset < head.length && lines.length < MAX_HEADER_LINE) {
@@ -78,11 +84,8 @@ function headLines(head: Buffer, lineEnd: LineEnd): readonly HeadLine[] {
     if (end < 0) end = head.length;
     const cr = lineEnd === 'any' ? head.indexOf(CR, offset) : -1;
     const next = cr >= 0 && cr < end - 1 ? cr : end;
-    lines.push({
-      text: head.toString('utf8', offset, next).replace(/\r$/, ''),
-      row: lines.length + 1,
-      offset,
-    });
+    const text = head.toString('utf8', offset, next).replace(/\r$/, '');
+    lines.push({ text, row: lines.length + 1, offset, isWhole: isWholeFile || next < head.length });
     offset = next + 1;
   }
   return lines;
@@ -101,11 +104,12 @@ function cellsOf(line: string, delimiter: string): readonly string[] {
 /** @param head the first 64 KB of the file or all of it, in UTF-8 */
 export function detectFormat(
   head: Buffer,
+  isWholeFile: boolean,
   forced: SettlementFormat | null,
   mapping: SettlementMapping | null,
 ): Detection {
   const lineEnd: LineEnd = hasLoneCr(head) || (head.includes(CR) && !head.includes(LF)) ? 'any' : 'lf';
-  const lines = headLines(head, lineEnd);
+  const lines = headLines(head, lineEnd, isWholeFile);
   const first = lines.find((line) => line.text.trim() !== '');
   if (first === undefined) return { kind: 'unknown', message: 'has no text in it' };
   const wanted = forced ?? (mapping === null ? null : 'generic_csv');
@@ -218,6 +222,8 @@ function csvAt(
 ): Detection {
   const filled = (text: string) => cellsOf(text, delimiter).filter((cell) => cell.trim() !== '').length;
   const width = filled(line.text);
+  if (!line.isWhole)
+    return { kind: 'unknown', message: 'has a first line that does not end: is it a table?' };
   const row = before.find(({ text }) => filled(text) * 2 > width);
   if (row !== undefined) {
     const message = `has rows before its header: line ${row.row} has as many cells as the header in line ${line.row}`;

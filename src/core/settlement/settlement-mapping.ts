@@ -11,14 +11,14 @@ import { findZone, type Zone } from './date-text.ts';
 import { LINE_KINDS, type LineKind } from './settlement-line.ts';
 
 /** `path` as in "columns.gross"; "" for the whole file. */
-export type MappingFault = { readonly path: string; readonly message: string };
+type MappingFault = { readonly path: string; readonly message: string };
 
 export type MappingReading =
   | { readonly kind: 'ok'; readonly mapping: SettlementMapping }
   | { readonly kind: 'bad'; readonly faults: readonly MappingFault[] };
 
 /** Where a row's direction comes from. `parentheses` reads like `signed`, which knows them too; it is the word people look for. */
-export type SignRule = 'signed' | 'parentheses' | 'debit_credit' | 'direction' | 'type';
+type SignRule = 'signed' | 'parentheses' | 'debit_credit' | 'direction' | 'type';
 
 /** `direction` only under the sign rule `type`. */
 export type MappedType = { readonly kind: LineKind; readonly direction: 'in' | 'out' | null };
