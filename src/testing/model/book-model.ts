@@ -179,7 +179,11 @@ export function viewOf(book: ModelBook, payment: ModelPayment) {
   const one = states.every((state) => state === states[0]) ? states[0]! : null;
   const isOn = states.includes('NOT_STARTED') || states.includes('EXECUTING');
   const derived = one ?? (isOn ? 'EXECUTING' : 'FAILED');
-  const isGivingBack = derived === 'FAILED' && payment.onPartial === 'refund' && isKept;
+  // A charge that the PSP took back later has nothing given back.
+  const hasFailed = payment.charges.some(
+    (charge) => publicState(shownState(charge)) === 'FAILED' && charge.state !== 'reversed',
+  );
+  const isGivingBack = derived === 'FAILED' && payment.onPartial === 'refund' && isKept && hasFailed;
   return {
     status: isGivingBack ? 'EXECUTING' : derived,
     partial: states.includes('SUCCESS') && states.includes('FAILED'),

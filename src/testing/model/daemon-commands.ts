@@ -238,19 +238,22 @@ export const news: fc.Arbitrary<Command> = fc.record({ which }).map((asked) =>
       const isIdle =
         state === 'queued' ||
         state === 'in_risk_review' ||
-        state === 'reversed' ||
+        (state === 'reversed' && operation.kind !== 'charge') ||
         (state === 'claimed' && operation.kind === 'charge');
+      const mayUndo = operation.kind !== 'charge' || state === 'succeeded';
       const isHeld = operation.job !== null && operation.job.heldBy !== null;
       const told = acceptWebhooks(world.book.db, world.daemon.context, world.account, [event]);
-      if (!isIdle && isHeld && operation.kind !== 'charge') {
+      if (!isIdle && isHeld && mayUndo) {
         await expect(told).rejects.toMatchObject({ code: 'webhook_busy' });
         return;
       }
       const current = currentAttempt(operation);
       const looks = !isIdle && !isHeld && current !== undefined && current.sends > 0;
       expect(await told).toEqual({ fresh: 1, looks: looks ? 1 : 0 });
-      if (looks && operation.job === null)
-        operation.job = newJob(operation.attempts.length, 'online', 'recheck');
+      if (!looks) return;
+      if (operation.job === null) operation.job = newJob(operation.attempts.length, 'online', 'recheck');
+      // The PSP would repeat its first answer, of before the news.
+      else if (mayUndo && operation.job.action === 'send') operation.job.action = 'enquire';
     },
   ),
 );
