@@ -115,7 +115,7 @@ describe.each(SEEDS)('seed %i', (seed) => {
   let shop: SettledShop;
   beforeAll(async () => {
     shop = await openSettledShop();
-    const more = { declined: 4 * TIMES, refunds: 6 * TIMES, payouts: 6 };
+    const more = { declined: 4 * TIMES, refunds: 6 * TIMES, payouts: 6 * TIMES };
     await trade(shop, { charges: CHARGES, ...more });
   }, OPEN_TIMEOUT_MS);
   afterAll(() => shop.close());
