@@ -68,7 +68,6 @@ same command.
   adjust        book the difference
   expense       book it as a fee
   suspense      book it as not yet explained
-  book_dispute  open the dispute that the file tells of
   link          take the proposed payment for this line
   reverse       undo what we booked
   write_off     give it up

@@ -10,7 +10,6 @@ export const RESOLUTIONS = [
   'adjust',
   'expense',
   'write_off',
-  'book_dispute',
   'link',
   'reverse',
   'reopen',

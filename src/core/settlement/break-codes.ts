@@ -61,12 +61,12 @@ export const BREAK_MEANINGS: Readonly<Record<BreakCode, BreakMeaning>> = {
   ),
   chargeback_unbooked: still(
     'P1',
-    ['book_dispute', 'suspense', 'write_off'],
+    ['suspense', 'wait_for_psp', 'write_off'],
     'The bank took money back, and no dispute is booked.',
   ),
   chargeback_reversed: still(
     'P1',
-    ['book_dispute', 'suspense'],
+    ['suspense', 'wait_for_psp'],
     'Money of a dispute came back, and nothing here expects it.',
   ),
   refund_and_chargeback: still(

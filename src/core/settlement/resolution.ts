@@ -16,7 +16,6 @@ export type ResolutionAction =
   | 'adjust'
   | 'expense'
   | 'write_off'
-  | 'book_dispute'
   | 'link'
   | 'reverse'
   | 'reopen';
@@ -118,8 +117,6 @@ export function decideResolution(one: BreakStanding, action: ResolutionAction): 
             decision: { to: 'resolved', correction: { kind: 'reverse_operation' }, isWriteOff: false },
           }
         : refused('Only a refund or a payout of ours is reversed here.');
-    case 'book_dispute':
-      return refused('A dispute is booked from what its PSP says of it: paygate disputes look.');
     default:
       return unreachable(action);
   }
