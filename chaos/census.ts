@@ -54,7 +54,6 @@ async function ask(db: Db): Promise<Census> {
                where not exists (select 1
                                    from ${t.operation} o
                                   where o.payment_id = w.payment_id
-                                    and o.kind = 'charge'
                                     and o.sub_state not in ('succeeded', 'declined', 'rejected', 'risk_blocked',
                                                             'canceled', 'expired', 'reversed')))::integer as watches,
              (select coalesce(max(id), 0) from ${t.event}) as last_event`,

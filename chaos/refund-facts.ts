@@ -83,7 +83,6 @@ export async function listWatchesLeft(db: Db): Promise<readonly bigint[]> {
      where not exists (select 1
                          from ${t.operation} o
                         where o.payment_id = w.payment_id
-                          and o.kind = 'charge'
                           and o.sub_state not in ('succeeded', 'declined', 'rejected', 'risk_blocked', 'canceled',
                                                   'expired', 'reversed'))
      order by 1`;
