@@ -83,8 +83,8 @@ export function startDeliveries(sandbox: Sandbox, url: string, random: Random): 
     waiting.push({ webhook, dueAtMs: performance.now() + lateMs, badly, again });
   };
   const deliver = async (one: Waiting): Promise<void> => {
-    const body = one.badly ? withBadSignature(one.webhook.body) : one.webhook.body;
-    const status = await post(`${url}/v1/webhooks/adyen`, body, {});
+    const { body, headers } = one.badly ? badlySigned(one.webhook) : signed(one.webhook);
+    const status = await post(`${url}/v1/webhooks/adyen`, body, headers);
     if (one.badly) {
       counts.badly_signed += 1;
       if (status === 200) counts.badly_taken += 1;
@@ -134,11 +134,19 @@ export function startDeliveries(sandbox: Sandbox, url: string, random: Random): 
 
 /** The operation that a webhook of Adyen's names. */
 function operationOf({ body }: AdyenWebhook): string {
-  return /"merchantReference":"([^"]*)"/.exec(body)?.[1] ?? '';
+  return /"(?:merchantReference|reference)":"([^"]*)"/.exec(body)?.[1] ?? '';
 }
 
-function withBadSignature(body: string): string {
-  return body.replace(/"hmacSignature":"..../, '"hmacSignature":"AAAA');
+type Letter = { readonly body: string; readonly headers: Readonly<Record<string, string>> };
+
+function signed({ body, signature }: Pick<AdyenWebhook, 'body' | 'signature'>): Letter {
+  return { body, headers: signature === null ? {} : { HmacSignature: signature, Protocol: 'HmacSHA256' } };
+}
+
+function badlySigned({ body, signature }: AdyenWebhook): Letter {
+  return signature === null
+    ? signed({ body: body.replace(/"hmacSignature":"..../, '"hmacSignature":"AAAA'), signature })
+    : signed({ body, signature: `AAAA${signature.slice(4)}` });
 }
 
 /** The status, 0 without an answer. */

@@ -14,8 +14,8 @@ export const STRIPE_SECRET = 'whsec_sandbox';
 
 export const ADYEN_ACCOUNT = 'adyen';
 const ADYEN_KEY = 'adyen_test_chaos';
-/** What every sandbox signs Adyen's webhooks with; it says so itself. */
-const ADYEN_SECRET = 'AD'.repeat(32);
+/** What every sandbox signs Adyen's webhooks with, those of transfers by the second; it says so itself. */
+const ADYEN_SECRET = `${'AD'.repeat(32)} ${'AE'.repeat(32)}`;
 
 export const ACCOUNTS = [STRIPE_ACCOUNT, ADYEN_ACCOUNT] as const;
 export type Account = (typeof ACCOUNTS)[number];

@@ -108,7 +108,15 @@ const transferSchema = z.object({
 export type TrueTransfer = z.infer<typeof transferSchema>;
 
 const adyenWebhooksSchema = z.object({
-  webhooks: z.array(z.object({ number: z.number(), event_code: z.string(), body: z.string() })),
+  webhooks: z.array(
+    z.object({
+      number: z.number(),
+      event_code: z.string(),
+      body: z.string(),
+      /** Of a transfer's webhook, which carries it beside its body; null: it stands in the body. */
+      signature: z.string().nullable(),
+    }),
+  ),
 });
 /** A webhook of Adyen's as it would be sent: signed, numbered in the order of happening. */
 export type AdyenWebhook = z.infer<typeof adyenWebhooksSchema>['webhooks'][number];
