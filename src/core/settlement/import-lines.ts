@@ -7,23 +7,33 @@ import { list, type Tx, workOnSets } from '../db/connection.ts';
 import { OperatorError } from '../errors.ts';
 import type { FileFault } from '../payment/file-fault.ts';
 import { getBookKey } from '../queue/queue-store.ts';
+import { type BatchNames, createBatchNames } from './batch-names.ts';
 import { SIGN_OF_KIND } from './open-item.ts';
-import { findFile, insertFile, type LineRange, lockSource, nextId } from './reconcile-run-store.ts';
+import { findFile, insertFile, lockSource, nextId } from './reconcile-run-store.ts';
 import type { FileSummary, ReadingEnd, SettlementLine, SettlementReading } from './settlement-line.ts';
 import {
-  copyIntoStaging,
+  addToBatchSums,
+  copyNewLines,
   createStaging,
+  findLineRange,
   insertBatches,
+  lastId,
+  lineBytes,
   type SignRules,
   type Staging,
-  stagingText,
+  sortPortion,
   storeLeftovers,
-  storeStaged,
+  takeIds,
   totalsJson,
 } from './settlement-load-store.ts';
 
-/** Lines that go to the database together: 3 MB of text, a tenth of a second of its time. */
-const CHUNK_LINES = 12_000;
+/**
+ * Lines that go to the database together: 6 MB, a third of a second of its time. Each portion is two subtransactions, and beyond 64 of
+ * those other sessions must look into a file of the server to tell whose they are: a million lines stay below it.
+ */
+const PORTION_LINES = 32_000;
+/** The first portion is smaller, so that the database need not wait for long. */
+const FIRST_PORTION_LINES = 4_000;
 /** No statement on the sets of a file takes longer (ms). */
 export const SET_TIMEOUT_MS = 900_000;
 
@@ -57,15 +67,21 @@ export async function importLines(tx: Tx, request: ImportRequest): Promise<Impor
   if (known !== null) return { kind: 'known', fileId: known.fileId };
   await createStaging(tx);
   const staging = { sourceId, fileId: await nextId(tx), bookKey: await getBookKey(tx) };
+  const signs = request.sourceKind === 'psp' ? signRules() : { kinds: list([]), signs: list([]) };
   const reading = await request.open();
-  const own = await withSteadyMemory(() => storeBlocks(tx, request, staging, reading));
+  const names = createBatchNames();
+  const lastOfPortions = await withSteadyMemory(() =>
+    storePortions(tx, request, { staging, signs, names }, reading),
+  );
   const end = await reading.end;
   const usable = usableEnd(end, request.rejects);
   if (usable === null) return { ...(end as Extract<ReadingEnd, { kind: 'bad' }>), kind: 'bad' };
   const { summary } = usable;
   const twin = await findFile(tx, request.source, summary.sha256);
   if (twin !== null) return { kind: 'known', fileId: twin.fileId };
-  const leftovers = await storeLeftovers(tx, staging);
+  const leftovers = await storeLeftovers(tx, staging, signs);
+  const last = await lastId(tx);
+  await addToBatchSums(tx, staging, signs, { after: lastOfPortions, upTo: last });
   await insertFile(tx, {
     fileId: staging.fileId,
     runId: await nextId(tx),
@@ -74,10 +90,10 @@ export async function importLines(tx: Tx, request: ImportRequest): Promise<Impor
     summary,
     knownCount: leftovers.seenCount,
     rejectCount: usable.rejectCount,
-    lines: widest(own, leftovers),
+    lines: await findLineRange(tx, staging, last),
     principal: request.principal,
   });
-  await insertBatches(tx, staging, totalsJson(summary.totals));
+  await insertBatches(tx, staging, names.all(), totalsJson(summary.totals));
   return { kind: 'stored', fileId: staging.fileId };
 }
 
@@ -104,43 +120,62 @@ async function withSteadyMemory<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** One chunk is on its way while the next is collected. */
-async function storeBlocks(
+type Storing = { readonly staging: Staging; readonly signs: SignRules; readonly names: BatchNames };
+
+/**
+ * One portion is on its way while the next is collected.
+ * @returns a number not below the last line's
+ */
+async function storePortions(
   tx: Tx,
   request: ImportRequest,
-  staging: Staging,
+  { staging, signs, names }: Storing,
   reading: SettlementReading,
-): Promise<LineRange> {
-  const signs = request.sourceKind === 'psp' ? signRules() : { kinds: list([]), signs: list([]) };
-  let range: LineRange = { firstLine: null, lastLine: null };
+): Promise<bigint> {
+  let last = staging.fileId;
   let lineCount = 0;
-  let text: string[] = [];
+  let portion: Buffer[] = [];
   let pending = 0;
+  let limit = FIRST_PORTION_LINES;
+  let way: 'copy' | 'sort' = 'copy';
   let underWay: Promise<void> = Promise.resolve();
-  const send = (chunk: readonly string[]): Promise<void> =>
-    copyIntoStaging(tx, chunk)
-      .then(() => storeStaged(tx, staging, signs))
-      .then((stored) => {
-        range = widest(range, stored);
-      });
+  const store = async (pieces: readonly Buffer[]): Promise<void> => {
+    if (way === 'sort' || !(await copyNewLines(tx, pieces))) {
+      // Files that overlap do so for long: the next portion is only copied again when this one had nothing that was known.
+      way = (await sortPortion(tx, staging, pieces)) > 0 ? 'sort' : 'copy';
+    }
+    const upTo = await lastId(tx);
+    await addToBatchSums(tx, staging, signs, { after: last, upTo });
+    last = upTo;
+  };
   for await (const { lines, bytesRead } of reading.blocks) {
     requireLines(lines);
-    text.push(stagingText(lines, staging.bookKey));
+    const missing = names.missingFor(lines);
+    if (missing > 0) {
+      // Until the portion is there its connection takes nothing else.
+      await underWay;
+      names.add(await takeIds(tx, Math.max(missing, IDS_AT_ONCE)));
+    }
+    portion.push(lineBytes(lines, staging, names.idOf));
     pending += lines.length;
     lineCount += lines.length;
-    if (pending < CHUNK_LINES) continue;
+    if (pending < limit) continue;
     await underWay;
-    underWay = send(text);
+    underWay = store(portion);
     // Awaited above, or below; a failure in between is not unhandled.
     underWay.catch(() => undefined);
-    text = [];
+    portion = [];
     pending = 0;
+    limit = PORTION_LINES;
     request.onChunk(lineCount, bytesRead);
   }
   await underWay;
-  if (pending > 0) await send(text);
-  return range;
+  if (pending > 0) await store(portion);
+  return last;
 }
+
+/** Numbers for batches that are fetched together: most files have fewer batches. */
+const IDS_AT_ONCE = 200;
 
 function signRules(): SignRules {
   const rules = Object.entries(SIGN_OF_KIND);
@@ -153,10 +188,4 @@ function requireLines(lines: readonly SettlementLine[]): void {
     if (line.lineKey.length > 0 && line.lineKey.length <= 300) continue;
     throw new OperatorError('line_key_invalid', `Row ${line.row} has no usable name of its own.`);
   }
-}
-
-function widest(a: LineRange, b: LineRange): LineRange {
-  const min = (x: bigint | null, y: bigint | null) => (x === null || (y !== null && y < x) ? y : x);
-  const max = (x: bigint | null, y: bigint | null) => (x === null || (y !== null && y > x) ? y : x);
-  return { firstLine: min(a.firstLine, b.firstLine), lastLine: max(a.lastLine, b.lastLine) };
 }
