@@ -10,8 +10,12 @@ import {
   dueAtSettlement,
   type MatchedTally,
   type MatchScope,
-  matchBy,
+  matchPairs,
+  type Paired,
+  pairCandidates,
+  pairLines,
   RULES,
+  type Rule,
   reopenReplaced,
 } from './match-store.ts';
 import { gatherItems, insertPositions, restoreItems } from './open-item-store.ts';
@@ -34,14 +38,15 @@ export async function matchLines(tx: Tx, input: MatchInput): Promise<readonly Ma
   if (reopened > 0) await restoreItems(tx, scope.sourceId, calendar);
   await gatherItems(tx, scope.sourceId, calendar);
   await rememberSurplus(tx, scope.sourceId);
-  let left = await createCandidates(tx, scope);
-  const tallies: MatchedTally[] = [];
-  for (const rule of RULES[scope.by]) {
+  const [firstRule, ...laterRules] = RULES[scope.by];
+  const paired = await pairLines(tx, scope);
+  const tallies = [...(await matchOne(tx, scope, firstRule, paired))];
+  let left = await createCandidates(tx, scope, countOf(tallies) === paired.pairs ? 'none' : 'some');
+  for (const rule of laterRules) {
     if (left === 0) break;
-    const matched = await matchBy(tx, scope, rule);
-    const count = matched.reduce((sum, one) => sum + one.count, 0);
+    const matched = await matchOne(tx, scope, rule, await pairCandidates(tx, scope, rule));
+    const count = countOf(matched);
     if (count === 0) continue;
-    if (scope.by === 'psp') await dueAtSettlement(tx);
     await dropMatched(tx, count === left ? 'all' : 'matched');
     left -= count;
     tallies.push(...matched);
@@ -49,4 +54,19 @@ export async function matchLines(tx: Tx, input: MatchInput): Promise<readonly Ma
   if (tallies.length > 0) await insertSurplusBreaks(tx, scope, input.principal);
   if (scope.by === 'psp') await nameOperations(tx, input.name);
   return tallies;
+}
+
+async function matchOne(
+  tx: Tx,
+  scope: MatchScope,
+  rule: Rule,
+  paired: Paired,
+): Promise<readonly MatchedTally[]> {
+  const matched = await matchPairs(tx, scope, rule, paired);
+  if (scope.by === 'psp' && matched.length > 0) await dueAtSettlement(tx);
+  return matched;
+}
+
+function countOf(tallies: readonly MatchedTally[]): number {
+  return tallies.reduce((sum, one) => sum + one.count, 0);
 }

@@ -279,6 +279,7 @@ function scopeOf({ source }: Run, file: runs.LoadedFile): MatchScope {
     fileId: file.fileId,
     firstLine: file.firstLine,
     lastLine: file.lastLine,
+    state: file.state,
     kinds: `{${kinds.join(',')}}`,
     by: source.kind,
   };
