@@ -13,6 +13,8 @@ export type MatchScope = {
   readonly lastLine: bigint | null;
   /** `loaded`: nothing was matched yet, so none of the file's own lines has a match. */
   readonly state: 'loaded' | 'matched' | 'finished';
+  /** Batches of the file that are refused: their lines are not matched. */
+  readonly refusedCount: number;
   /** Kinds of line that an item can explain, as an array literal. */
   readonly kinds: string;
   /** Whose file it is: a bank knows no kinds of ours, only money in and out, and its narrative may hold the name. */
@@ -44,17 +46,26 @@ const itemCurrency = (tx: Tx) =>
 const itemMinor = (tx: Tx, { by }: MatchScope) =>
   tx.sql`case when ${isConverted(tx)} then l.original_minor else ${by === 'psp' ? tx.sql`l.gross_minor` : tx.sql`l.net_minor`} end`;
 
+/** A condition on lines `l` of a file, in front of others. */
+export const notRefused = (tx: Tx, file: { readonly fileId: bigint; readonly refusedCount: number }) =>
+  file.refusedCount === 0
+    ? tx.sql``
+    : tx.sql`and not exists (select from ${tx.t.settlementBatch} b
+                              where b.file_id = ${file.fileId} and b.id = l.batch_id and b.refused is not null)`;
+
 const isUnmatched = (tx: Tx) => tx.sql`
   not exists (select from ${tx.t.settlementMatch} m where m.line_id = l.id and m.voided_run_id is null)`;
 
-/** The file's own lines of batches that are not refused, as `l`: those of them that have no match. */
+/**
+ * The file's own lines of batches that are not refused, as `l`: those of them that have no match. A file that was just loaded has no
+ * statistics, and the planner takes its lines for a handful: a join with its batches read all of them once for each batch.
+ */
 const ownLines = (tx: Tx, scope: MatchScope) => tx.sql`
   select l.*
     from ${tx.t.settlementLine} l
-    join ${tx.t.settlementBatch} b on b.id = l.batch_id and b.refused is null
    where l.id between ${scope.firstLine} and ${scope.lastLine}
      and l.file_id = ${scope.fileId} and l.kind = any(${scope.kinds}::text[])
-     ${scope.state === 'loaded' ? tx.sql`` : tx.sql`and ${isUnmatched(tx)}`}`;
+     ${notRefused(tx, scope)} ${scope.state === 'loaded' ? tx.sql`` : tx.sql`and ${isUnmatched(tx)}`}`;
 
 /** Lines of open breaks that no newer version took the place of, as `l`. */
 const olderLines = (tx: Tx, scope: MatchScope) => tx.sql`
@@ -269,7 +280,7 @@ export async function reopenReplaced(tx: Tx, scope: MatchScope): Promise<number>
       join ${t.settlementLine} p on p.source_id = l.source_id and p.line_key = l.line_key and p.occurrence = l.occurrence
                                 and p.version = l.version - 1
       join ${t.settlementMatch} m on m.line_id = p.id and m.voided_run_id is null
-     where l.id between ${scope.firstLine} and ${scope.lastLine} and l.file_id = ${scope.fileId} and l.version > 1`;
+     where l.file_id = ${scope.fileId} and l.version > 1`;
   if (voided.count === 0) return 0;
   await tx.sql`
     update ${t.settlementMatch} m set voided_run_id = ${scope.runId}

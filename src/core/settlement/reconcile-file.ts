@@ -280,6 +280,7 @@ function scopeOf({ source }: Run, file: runs.LoadedFile): MatchScope {
     firstLine: file.firstLine,
     lastLine: file.lastLine,
     state: file.state,
+    refusedCount: file.refusedCount,
     kinds: `{${kinds.join(',')}}`,
     by: source.kind,
   };

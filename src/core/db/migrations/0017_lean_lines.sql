@@ -5,3 +5,6 @@ alter table settlement_line
   alter column id set default nextval('object_id'),
   alter column occurrence set default 1,
   alter column version set default 1;
+
+-- Lines that tell an earlier one anew are few; looking for them in a file must not read the file's lines.
+create index settlement_line_anew on settlement_line (file_id, id) where version > 1;
