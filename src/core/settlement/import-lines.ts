@@ -8,6 +8,8 @@ import { OperatorError } from '../errors.ts';
 import type { FileFault } from '../payment/file-fault.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { type BatchNames, createBatchNames } from './batch-names.ts';
+import type { Ahead } from './match-ahead.ts';
+import type { MatchedTally } from './match-store.ts';
 import { SIGN_OF_KIND } from './open-item.ts';
 import { findFile, insertFile, lockSource, nextId } from './reconcile-run-store.ts';
 import type { FileSummary, ReadingEnd, SettlementLine, SettlementReading } from './settlement-line.ts';
@@ -46,10 +48,19 @@ export type ImportRequest = {
   readonly rejects: 'refused' | 'left_out';
   readonly principal: string;
   readonly onChunk: (lines: number, bytes: number) => void;
+  /** Matches lines while others are read; null: all of them are matched later. */
+  readonly openAhead: ((tx: Tx, ids: NewIds) => Promise<Ahead>) | null;
 };
 
+export type NewIds = { readonly sourceId: number; readonly fileId: bigint; readonly runId: bigint };
+
 export type Imported =
-  | { readonly kind: 'stored'; readonly fileId: bigint }
+  | {
+      readonly kind: 'stored';
+      readonly fileId: bigint;
+      readonly runId: bigint;
+      readonly matched: readonly MatchedTally[];
+    }
   /** An earlier import brought these bytes. What this one has written so far must be rolled back. */
   | { readonly kind: 'known'; readonly fileId: bigint }
   | {
@@ -70,8 +81,10 @@ export async function importLines(tx: Tx, request: ImportRequest): Promise<Impor
   const signs = request.sourceKind === 'psp' ? signRules() : { kinds: list([]), signs: list([]) };
   const reading = await request.open();
   const names = createBatchNames();
+  const runId = await nextId(tx);
+  const ahead = (await request.openAhead?.(tx, { sourceId, fileId: staging.fileId, runId })) ?? null;
   const lastOfPortions = await withSteadyMemory(() =>
-    storePortions(tx, request, { staging, signs, names }, reading),
+    storePortions(tx, request, { staging, signs, names, ahead }, reading),
   );
   const end = await reading.end;
   const usable = usableEnd(end, request.rejects);
@@ -81,10 +94,11 @@ export async function importLines(tx: Tx, request: ImportRequest): Promise<Impor
   if (twin !== null) return { kind: 'known', fileId: twin.fileId };
   const leftovers = await storeLeftovers(tx, staging, signs);
   const last = await lastId(tx);
-  await addToBatchSums(tx, staging, signs, { after: lastOfPortions, upTo: last });
+  const rest = { after: lastOfPortions, upTo: last };
+  await addToBatchSums(tx, staging, signs, rest);
   await insertFile(tx, {
     fileId: staging.fileId,
-    runId: await nextId(tx),
+    runId,
     sourceId,
     name: request.fileName,
     summary,
@@ -93,8 +107,9 @@ export async function importLines(tx: Tx, request: ImportRequest): Promise<Impor
     lines: await findLineRange(tx, staging, last),
     principal: request.principal,
   });
-  await insertBatches(tx, staging, names.all(), totalsJson(summary.totals));
-  return { kind: 'stored', fileId: staging.fileId };
+  const refusedCount = await insertBatches(tx, staging, names.all(), totalsJson(summary.totals));
+  const matched = (await ahead?.close(rest, refusedCount)) ?? [];
+  return { kind: 'stored', fileId: staging.fileId, runId, matched };
 }
 
 /** Null: nothing of the file may be imported. */
@@ -120,7 +135,12 @@ async function withSteadyMemory<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-type Storing = { readonly staging: Staging; readonly signs: SignRules; readonly names: BatchNames };
+type Storing = {
+  readonly staging: Staging;
+  readonly signs: SignRules;
+  readonly names: BatchNames;
+  readonly ahead: Ahead | null;
+};
 
 /**
  * One portion is on its way while the next is collected.
@@ -129,7 +149,7 @@ type Storing = { readonly staging: Staging; readonly signs: SignRules; readonly 
 async function storePortions(
   tx: Tx,
   request: ImportRequest,
-  { staging, signs, names }: Storing,
+  { staging, signs, names, ahead }: Storing,
   reading: SettlementReading,
 ): Promise<bigint> {
   let last = staging.fileId;
@@ -146,6 +166,7 @@ async function storePortions(
     }
     const upTo = await lastId(tx);
     await addToBatchSums(tx, staging, signs, { after: last, upTo });
+    await ahead?.match({ after: last, upTo });
     last = upTo;
   };
   for await (const { lines, bytesRead } of reading.blocks) {

@@ -3,6 +3,7 @@
  * match here. One line never explains two payments.
  */
 import type { Tx } from '../db/connection.ts';
+import { TransientError } from '../errors.ts';
 
 export type MatchScope = {
   readonly sourceId: number;
@@ -11,8 +12,11 @@ export type MatchScope = {
   readonly fileId: bigint;
   readonly firstLine: bigint | null;
   readonly lastLine: bigint | null;
-  /** `loaded`: nothing was matched yet, so none of the file's own lines has a match. */
-  readonly state: 'loaded' | 'matched' | 'finished';
+  /**
+   * Of the file's own lines. `loaded`: none is matched; `ahead`: those that are not are in the transaction's table `left_line`;
+   * otherwise each is asked for its match.
+   */
+  readonly state: 'loaded' | 'ahead' | 'matched' | 'finished';
   /** Batches of the file that are refused: their lines are not matched. */
   readonly refusedCount: number;
   /** Kinds of line that an item can explain, as an array literal. */
@@ -43,7 +47,7 @@ export type MatchedTally = { readonly currency: string; readonly count: number; 
 /** The line's amount and currency as its item has them: what was charged, where that was settled in another currency. */
 const itemCurrency = (tx: Tx) =>
   tx.sql`case when ${isConverted(tx)} then l.original_currency else l.currency end`;
-const itemMinor = (tx: Tx, { by }: MatchScope) =>
+const itemMinor = (tx: Tx, { by }: Pick<MatchScope, 'by'>) =>
   tx.sql`case when ${isConverted(tx)} then l.original_minor else ${by === 'psp' ? tx.sql`l.gross_minor` : tx.sql`l.net_minor`} end`;
 
 /** A condition on lines `l` of a file, in front of others. */
@@ -60,15 +64,142 @@ const isUnmatched = (tx: Tx) => tx.sql`
  * The file's own lines of batches that are not refused, as `l`: those of them that have no match. A file that was just loaded has no
  * statistics, and the planner takes its lines for a handful: a join with its batches read all of them once for each batch.
  */
-const ownLines = (tx: Tx, scope: MatchScope) => tx.sql`
+const ownLines = (tx: Tx, scope: MatchScope) =>
+  scope.state === 'ahead'
+    ? tx.sql`
+  select l.* from pg_temp.left_line x join ${tx.t.settlementLine} l on l.id = x.id where true ${notRefused(tx, scope)}`
+    : tx.sql`
   select l.*
     from ${tx.t.settlementLine} l
    where l.id between ${scope.firstLine} and ${scope.lastLine}
      and l.file_id = ${scope.fileId} and l.kind = any(${scope.kinds}::text[])
      ${notRefused(tx, scope)} ${scope.state === 'loaded' ? tx.sql`` : tx.sql`and ${isUnmatched(tx)}`}`;
 
+/** Lines of a file with numbers after the one and up to the other. */
+export type LinesAfter = { readonly after: bigint; readonly upTo: bigint };
+
+/** Whose lines are matched while they are read. */
+export type AheadScope = Pick<MatchScope, 'sourceId' | 'runId' | 'fileId' | 'kinds' | 'by'>;
+
+/**
+ * Items that lines of open breaks name: a line of an earlier file may have the better right to them, so they wait for the pass over all
+ * lines.
+ * @returns whether there are any
+ */
+export async function reserveItems(tx: Tx, scope: AheadScope): Promise<'none' | 'some'> {
+  const { t } = tx;
+  const sameKind = scope.by === 'psp' ? tx.sql`and i.kind = l.kind` : tx.sql``;
+  const none = { ...scope, firstLine: null, lastLine: null };
+  await tx.sql`drop table if exists pg_temp.reserved`;
+  const reserved = await tx.sql`
+    create temporary table reserved on commit drop as
+    select distinct i.id
+      from (${olderLines(tx, none)}) l
+      join ${t.openItem} i on i.source_id = ${scope.sourceId} and i.reference = ${mainReference(tx)} ${sameKind}`;
+  return reserved.count === 0 ? 'none' : 'some';
+}
+
+/**
+ * The plain case of the first pass, for the file's lines with numbers after `after` up to `upTo`: a line that equals what is left of
+ * the one item that it names, which no other of these lines names. What is not plain goes to `left_line`, for the pass over all lines,
+ * and comes out there as if this one had not been: the first line that equals an item gets it in both.
+ * Costs its lines, not what is open: one look into an index for each line. The items go by their places: by their key it is one
+ * more look for each. Nobody else changes items meanwhile, because the source is locked; if somebody did, the counts tell.
+ * @param reserved whether items are left out ({@link reserveItems})
+ * @param noted whether charges are to be kept for {@link dueAtSettlement}
+ * @throws TransientError items_changed
+ */
+export async function matchPortion(
+  tx: Tx,
+  scope: AheadScope,
+  range: LinesAfter,
+  { reserved, noted }: { readonly reserved: 'none' | 'some'; readonly noted: 'none' | 'charges' },
+): Promise<readonly MatchedTally[]> {
+  const { t } = tx;
+  const sameKind = scope.by === 'psp' ? tx.sql`and i.kind = l.kind` : tx.sql``;
+  const rows = await tx.sql<(MatchedTally & { gone: number })[]>`
+    with near as (
+      select l.id as line_id, i.id as item_id, i.ctid as place, ${itemMinor(tx, scope)} as minor, i.remaining_minor, i.currency,
+             i.kind, i.operation_id
+        from ${t.settlementLine} l
+        left join ${t.openItem} i on i.source_id = ${scope.sourceId} and i.reference = ${mainReference(tx)} ${sameKind}
+                                 and i.currency = ${itemCurrency(tx)} and sign(i.remaining_minor) = sign(${itemMinor(tx, scope)})
+                                 ${reserved === 'none' ? tx.sql`` : tx.sql`and not exists (select from pg_temp.reserved r where r.id = i.id)`}
+       where l.id > ${range.after} and l.id <= ${range.upTo} and l.file_id = ${scope.fileId}
+         and l.kind = any(${scope.kinds}::text[])),
+    counted as (
+      select *, count(*) over (partition by item_id) as lines, count(*) over (partition by line_id) as items from near),
+    judged as materialized (
+      select *, (lines = 1 and items = 1 and minor = remaining_minor) is true as is_plain from counted),
+    matched as (
+      insert into ${t.settlementMatch} (line_id, item_id, amount_minor, run_id, rule)
+      select line_id, item_id, minor, ${scope.runId}, 'reference' from judged where is_plain order by line_id),
+    gone as (delete from ${t.openItem} i using judged m where i.ctid = m.place and m.is_plain returning 1),
+    noted as (
+      insert into pg_temp.pair (line_id, item_id, kind, operation_id)
+      select line_id, item_id, kind, operation_id from judged where ${noted === 'charges'} and is_plain and kind = 'charge'),
+    left_over as (
+      insert into pg_temp.left_line (id)
+      select distinct line_id from judged where not is_plain)
+    select currency, count(*)::integer as count, sum(abs(minor))::bigint as gross_minor,
+           (select count(*) from gone)::integer as gone
+      from judged where is_plain group by currency`;
+  const count = rows.reduce((sum, one) => sum + one.count, 0);
+  if (rows.length > 0 && rows[0]!.gone !== count)
+    throw new TransientError('items_changed', 'Open items changed while their source was locked.');
+  return rows.map(({ gone: _, ...tally }) => tally);
+}
+
+/** Lines that came by another way than in a portion: all of them are left. */
+export async function leaveLines(tx: Tx, scope: AheadScope, range: LinesAfter): Promise<void> {
+  await tx.sql`
+    insert into pg_temp.left_line (id)
+    select l.id from ${tx.t.settlementLine} l
+     where l.id > ${range.after} and l.id <= ${range.upTo} and l.file_id = ${scope.fileId}
+       and l.kind = any(${scope.kinds}::text[])`;
+  await tx.sql`analyze pg_temp.left_line`;
+}
+
+/** The tables of what portions leave and note; whether any share waits for its charge's line. */
+export async function prepareNotes(tx: Tx): Promise<'none' | 'charges'> {
+  await tx.sql`drop table if exists pg_temp.left_line`;
+  await tx.sql`create temporary table left_line (id bigint not null) on commit drop`;
+  await tx.sql`drop table if exists pg_temp.pair`;
+  await tx.sql`
+    create temporary table pair (line_id bigint, item_id bigint, kind text, operation_id bigint) on commit drop`;
+  const [row] = await tx.sql<{ waits: boolean }[]>`
+    select exists (select from ${tx.t.fundRelease} where due_at = 'infinity') as waits`;
+  return row!.waits ? 'charges' : 'none';
+}
+
+/** Lines of batches that turned out to be refused are matched no more; what they explained is open again, or must be restored. */
+export async function reopenRefused(tx: Tx, scope: AheadScope): Promise<void> {
+  const { t } = tx;
+  await createVoided(
+    tx,
+    scope.runId,
+    tx.sql`
+    select m.line_id, m.item_id, m.amount_minor
+      from ${t.settlementMatch} m
+      join ${t.settlementLine} l on l.id = m.line_id and l.file_id = ${scope.fileId}
+      join ${t.settlementBatch} b on b.id = l.batch_id and b.file_id = ${scope.fileId} and b.refused is not null
+     where m.run_id = ${scope.runId} and m.line_id > ${scope.fileId} and m.voided_run_id is null`,
+  );
+}
+
+/** What a run has matched so far, by currency. */
+export async function listRunTallies(tx: Tx, scope: AheadScope): Promise<readonly MatchedTally[]> {
+  return tx.sql<MatchedTally[]>`
+    select case when ${isConverted(tx)} then l.original_currency else l.currency end as currency, count(*)::integer as count,
+           sum(abs(m.amount_minor))::bigint as gross_minor
+      from ${tx.t.settlementMatch} m
+      join ${tx.t.settlementLine} l on l.id = m.line_id
+     where m.run_id = ${scope.runId} and m.line_id > ${scope.fileId} and m.voided_run_id is null
+     group by 1`;
+}
+
 /** Lines of open breaks that no newer version took the place of, as `l`. */
-const olderLines = (tx: Tx, scope: MatchScope) => tx.sql`
+const olderLines = (tx: Tx, scope: Omit<MatchScope, 'state' | 'refusedCount'>) => tx.sql`
   select l.*
     from (select distinct line_id from ${tx.t.reconBreak}
            where source_id = ${scope.sourceId} and closed_at is null and not is_of_line and line_id is not null) b
@@ -272,18 +403,28 @@ export async function dropMatched(tx: Tx, which: 'matched' | 'all'): Promise<voi
  */
 export async function reopenReplaced(tx: Tx, scope: MatchScope): Promise<number> {
   const { t } = tx;
-  await tx.sql`drop table if exists pg_temp.voided`;
-  const voided = await tx.sql`
-    create temporary table voided on commit drop as
+  return createVoided(
+    tx,
+    scope.runId,
+    tx.sql`
     select m.line_id, m.item_id, m.amount_minor
       from ${t.settlementLine} l
       join ${t.settlementLine} p on p.source_id = l.source_id and p.line_key = l.line_key and p.occurrence = l.occurrence
                                 and p.version = l.version - 1
       join ${t.settlementMatch} m on m.line_id = p.id and m.voided_run_id is null
-     where l.file_id = ${scope.fileId} and l.version > 1`;
+     where l.file_id = ${scope.fileId} and l.version > 1`,
+  );
+}
+
+/** Legs become void. Items that have gone with them are for the caller to restore, from the table `voided`. */
+async function createVoided(tx: Tx, runId: bigint, legs: ReturnType<typeof mainReference>): Promise<number> {
+  const { t } = tx;
+  await tx.sql`drop table if exists pg_temp.voided`;
+  const voided = await tx.sql`create temporary table voided on commit drop as ${legs}`;
   if (voided.count === 0) return 0;
+  await tx.sql`analyze pg_temp.voided`;
   await tx.sql`
-    update ${t.settlementMatch} m set voided_run_id = ${scope.runId}
+    update ${t.settlementMatch} m set voided_run_id = ${runId}
       from pg_temp.voided v where m.line_id = v.line_id and m.item_id = v.item_id`;
   await tx.sql`
     update ${t.openItem} i set remaining_minor = i.remaining_minor + v.minor

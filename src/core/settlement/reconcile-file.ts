@@ -4,7 +4,15 @@
  * goes on where it was, and ends with the same rows, entries and answer.
  */
 
-import { type Db, type Tx, transact, transactOnce, workOnSets } from '../db/connection.ts';
+import {
+  type Db,
+  isConnectionError,
+  type Tx,
+  transact,
+  transactOnce,
+  withinSavepoint,
+  workOnSets,
+} from '../db/connection.ts';
 import { applyDisputes, MAX_DISPUTE_FACTS } from '../dispute/apply-disputes.ts';
 import { OperatorError } from '../errors.ts';
 import { formatId } from '../ids.ts';
@@ -26,7 +34,8 @@ import {
   findRefusedBatches,
   insertEvidenceBreaks,
 } from './break-store.ts';
-import { importLines, SET_TIMEOUT_MS } from './import-lines.ts';
+import { importLines, type NewIds, SET_TIMEOUT_MS } from './import-lines.ts';
+import { type AheadInput, openAhead } from './match-ahead.ts';
 import { matchLines } from './match-lines.ts';
 import type { MatchedTally, MatchScope } from './match-store.ts';
 import { EXPLAINED_AT_BANK, EXPLAINED_KINDS } from './open-item.ts';
@@ -97,8 +106,8 @@ export async function reconcileFile(db: Db, request: ReconcileRequest): Promise<
   if (request.mode === 'dry_run') return dryRun(run);
   const loaded = await load(run);
   if (loaded.kind === 'bad_file') return loaded;
-  const known = loaded.kind === 'known' ? await answerOfKnown(db, loaded.fileId) : null;
-  if (known !== null) return { kind: 'answered', answer: known };
+  const told = loaded.kind === 'known' ? await answerOfKnown(db, loaded.fileId) : loaded.answer;
+  if (told !== null) return { kind: 'answered', answer: told };
   return { kind: 'answered', answer: await finish(run, loaded.fileId) };
 }
 
@@ -134,30 +143,72 @@ async function undoing<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-type Loaded = { readonly kind: 'stored' | 'known'; readonly fileId: bigint } | BadFile;
+type Loaded =
+  | { readonly kind: 'stored'; readonly fileId: bigint; readonly from: LinesFrom }
+  | { readonly kind: 'known'; readonly fileId: bigint }
+  | BadFile;
 
-async function load({ db, request, source }: Run): Promise<Loaded> {
+/** Where the lines that are to be matched are found: `left_line` holds them, or each is asked. */
+type LinesFrom = 'left_line' | 'stored';
+
+type LoadedOrDone = Exclude<Loaded, { kind: 'stored' }> | Stored;
+/** The answer is null when there is more to do. */
+type Stored = { readonly kind: 'stored'; readonly fileId: bigint; readonly answer: ReconcileAnswer | null };
+
+async function load(run: Run): Promise<LoadedOrDone> {
+  const { db, request } = run;
   const known = request.sha256 === null ? null : await runs.findFile(db, request.source, request.sha256);
   if (known !== null) return { kind: 'known', fileId: known.fileId };
   // Read once and no more: a second try would find the file's stream at its end.
   return undoing(() =>
-    transactOnce(db, async (tx): Promise<Loaded> => {
-      const imported = await importInto(tx, request, source);
-      if (imported.kind !== 'stored') throw new Undone<Loaded>(imported);
-      return imported;
+    transactOnce(db, async (tx): Promise<LoadedOrDone> => {
+      const imported = await importInto(tx, run);
+      if (imported.kind !== 'stored') throw new Undone<LoadedOrDone>(imported);
+      const { kind, fileId, from } = imported;
+      return { kind, fileId, answer: await endAtOnce(tx, run, fileId, from) };
     }),
   );
 }
 
-async function importInto(tx: Tx, request: ReconcileRequest, source: PostedSource): Promise<Loaded> {
+/**
+ * Most files end in the transaction that loaded them: it still knows which lines are left to match. Null where evidence is to be
+ * committed first, or where the end did not succeed: the file stays loaded, and the end is tried like that of a run that was killed.
+ */
+async function endAtOnce(tx: Tx, run: Run, fileId: bigint, from: LinesFrom): Promise<ReconcileAnswer | null> {
+  const tried = withinSavepoint(tx, async (inner) => {
+    const portion = await matchAndJudge(inner, run, await runs.getLoadedFile(inner, fileId), from);
+    return portion === 'more' ? null : end(inner, run, await runs.getLoadedFile(inner, fileId));
+  });
+  return tried.catch((error: unknown) => {
+    if (isConnectionError(error)) throw error;
+    run.told.clear();
+    return null;
+  });
+}
+
+async function importInto(tx: Tx, run: Run): Promise<Loaded> {
+  const { request, source } = run;
   const imported = await importLines(tx, {
     ...request,
     sourceKind: source.kind,
     onChunk: (lines, bytes) => request.onProgress?.({ phase: 'reading', lines, bytes }),
+    // A statement is short, and its lines name what they move in other ways.
+    openAhead: source.kind === 'bank' ? null : (inner, ids) => openAhead(inner, aheadOf(run, ids)),
   });
-  if (imported.kind !== 'bad') return imported;
+  if (imported.kind === 'stored' && imported.matched.length > 0)
+    await runs.markMatched(tx, imported.runId, answerMatched('[]', imported.matched));
+  if (imported.kind === 'stored') {
+    const from = source.kind === 'bank' ? 'stored' : 'left_line';
+    return { kind: 'stored', fileId: imported.fileId, from };
+  }
+  if (imported.kind === 'known') return imported;
   const { faults, faultCount, lineCount } = imported;
   return { kind: 'bad_file', faults, faultCount, lineCount };
+}
+
+function aheadOf({ request, source, calendar }: Run, ids: NewIds): AheadInput {
+  const scope = { ...ids, kinds: `{${EXPLAINED_KINDS.join(',')}}`, by: source.kind };
+  return { scope, accountCode: openAccount(source), calendar, principal: request.principal };
 }
 
 /** Null: its run never ended, and is taken up again. */
@@ -171,16 +222,16 @@ async function answerOfKnown(db: Db, fileId: bigint): Promise<ReconcileAnswer | 
 async function dryRun(run: Run): Promise<ReconcileResult> {
   return undoing(() =>
     transactOnce(run.db, async (tx): Promise<ReconcileResult> => {
-      const loaded = await importInto(tx, run.request, run.source);
+      const loaded = await importInto(tx, run);
       if (loaded.kind === 'bad_file') throw new Undone<ReconcileResult>(loaded);
       const file = await runs.getLoadedFile(tx, loaded.fileId);
       if (file.answer !== null) {
         const answer = { ...parseAnswer(file.answer), outcome: 'already_imported' as const };
         throw new Undone<ReconcileResult>({ kind: 'answered', answer });
       }
-      let portion = await matchAndJudge(tx, run, file);
+      let portion = await matchAndJudge(tx, run, file, loaded.kind === 'stored' ? loaded.from : 'stored');
       while (portion === 'more')
-        portion = await matchAndJudge(tx, run, await runs.getLoadedFile(tx, file.fileId));
+        portion = await matchAndJudge(tx, run, await runs.getLoadedFile(tx, file.fileId), 'stored');
       const answer = await end(tx, run, await runs.getLoadedFile(tx, file.fileId));
       throw new Undone<ReconcileResult>({
         kind: 'answered',
@@ -198,7 +249,7 @@ async function finish(run: Run, fileId: bigint): Promise<ReconcileAnswer> {
       const file = await runs.getLoadedFile(tx, fileId);
       // Another process with the same file was quicker.
       if (file.answer !== null) return parseAnswer(file.answer);
-      const portion = await matchAndJudge(tx, run, file);
+      const portion = await matchAndJudge(tx, run, file, 'stored');
       return portion === 'more' ? null : end(tx, run, await runs.getLoadedFile(tx, fileId));
     });
     if (answer !== null) return answer;
@@ -209,9 +260,15 @@ async function finish(run: Run, fileId: bigint): Promise<ReconcileAnswer> {
 }
 
 /** One portion: matches, and lets lines say what became of operations. `more`: what they said must be matched next. */
-async function matchAndJudge(tx: Tx, run: Run, file: runs.LoadedFile): Promise<'more' | 'done'> {
+async function matchAndJudge(
+  tx: Tx,
+  run: Run,
+  file: runs.LoadedFile,
+  from: LinesFrom,
+): Promise<'more' | 'done'> {
   const { request, source } = run;
-  const scope = scopeOf(run, file);
+  const scope: MatchScope =
+    from === 'left_line' ? { ...scopeOf(run, file), state: 'ahead' } : scopeOf(run, file);
   request.onProgress?.({ phase: 'matching', lines: file.lineCount, bytes: 0 });
   const tallies = await matchLines(tx, {
     scope,

@@ -207,14 +207,14 @@ export async function findLineRange(tx: Tx, staging: Staging, upTo: bigint): Pro
 /** A deposit or statement of the file in one currency. */
 export type NamedBatch = { readonly id: bigint; readonly name: string | null; readonly currency: string };
 
-/** Writes the batches of the file, and refuses those that must not be posted. */
+/** Writes the batches of the file, and refuses those that must not be posted. Returns how many those are. */
 export async function insertBatches(
   tx: Tx,
   staging: Staging,
   batches: readonly NamedBatch[],
   totals: { readonly json: string },
-): Promise<void> {
-  await tx.sql`
+): Promise<number> {
+  const [row] = await tx.sql<{ refused: number }[]>`
     with own as (
       select n.id, n.name, n.currency, s.*
         from unnest(${list(batches.map(({ id }) => id))}::bigint[], ${list(batches.map(({ name }) => name))}::text[],
@@ -227,7 +227,8 @@ export async function insertBatches(
     stated as (
       select *
         from json_to_recordset(${totals.json}::text::json)
-             as s (batch text, currency text, opening_minor bigint, closing_minor bigint, sum_minor bigint))
+             as s (batch text, currency text, opening_minor bigint, closing_minor bigint, sum_minor bigint)),
+    added as (
     insert into ${tx.t.settlementBatch} (id, file_id, name, currency, opening_minor, closing_minor, sum_minor, line_count, net_minor,
                                          new_net_minor, replaced_net_minor, refused)
     select b.id, ${staging.fileId}, b.name, b.currency, coalesce(s.opening_minor, f.opening_minor),
@@ -241,7 +242,10 @@ export async function insertBatches(
       join whole w on w.currency = b.currency
       left join stated s on s.currency = b.currency and s.batch = b.name
       -- A total without a batch is the whole file's in its currency.
-      left join stated f on f.currency = b.currency and f.batch is null`;
+      left join stated f on f.currency = b.currency and f.batch is null
+    returning refused)
+    select count(refused)::integer as refused from added`;
+  return row!.refused;
 }
 
 /** Totals as {@link insertBatches} takes them. */
