@@ -1,7 +1,13 @@
 /**
  * A run that is cut off, wherever: the same file again goes on, and ends with the same lines, matches, entries, breaks and proof as
- * one that was left in peace. The connection is really killed.
+ * one that was left in peace. The connection is really killed, and so is the program.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   claim,
@@ -13,6 +19,7 @@ import {
   type TestBook,
   type TestDaemon,
   uniqueName,
+  until,
 } from '../../testing/fixtures.ts';
 import {
   charged,
@@ -25,6 +32,7 @@ import {
 import { verifyLedger } from '../ledger/verify-ledger.ts';
 import { findingOf, recordFindings } from '../operation/execute-operations.ts';
 import { gatherOpenItems } from './gather-items.ts';
+import { openSettlementFile } from './read-settlement.ts';
 import type { ReconcileAnswer } from './reconcile-answer.ts';
 import { type ReconcileProgress, reconcileFile } from './reconcile-file.ts';
 
@@ -134,6 +142,79 @@ describe('a run whose connection is killed', () => {
        where s.name = ${`psp:${account}`}`;
     expect(['loaded', 'matched', 'finished']).toContain(known?.state);
     const answer = await reconcile(book.db, `psp:${account}`, file);
+    expect(await traces(account, answer)).toEqual(peaceful);
+  });
+});
+
+const BIN = fileURLToPath(new URL('../../../bin/paygate.mjs', import.meta.url));
+
+function decimal(minor: bigint): string {
+  const text = String(minor < 0n ? -minor : minor).padStart(3, '0');
+  return `${minor < 0n ? '-' : ''}${text.slice(0, -2)}.${text.slice(-2)}`;
+}
+
+/** The same lines as Stripe would write them. */
+function stripeText({ lines }: MadeFile): string {
+  const header =
+    'balance_transaction_id,created_utc,currency,gross,fee,net,reporting_category,source_id,payment_intent_id,payment_metadata[paygate_operation]';
+  const rows = lines.map((one) => {
+    const amounts = [one.grossMinor, one.feeMinor, one.netMinor].map(decimal).join(',');
+    const names = [one.reference, one.paymentReference, one.ourReference].map((name) => name ?? '').join(',');
+    return `txn_${one.lineKey},2026-11-20 10:00:00,eur,${amounts},${one.rawType},${names}`;
+  });
+  return `${[header, ...rows].join('\n')}\n`;
+}
+
+/** Starts `paygate reconcile`, and kills it while it waits to write into a table that somebody else holds. */
+async function killAt(folder: string, account: string, path: string, table: string): Promise<void> {
+  const { user, database, host, port } = book.database.appConnection;
+  const url = `postgres://${user}@/${database}?host=${String(host)}&port=${String(port)}&application_name=${account}`;
+  await book.owner.sql.begin(async (sql) => {
+    // Whoever reads goes on, whoever writes waits.
+    await sql`lock table ${sql(`paygate.${table}`)} in share row exclusive mode`;
+    const child = spawn(process.execPath, [BIN, 'reconcile', path, '--account', account], {
+      cwd: folder,
+      env: { ...process.env, PAYGATE_DATABASE_URL: url },
+      stdio: 'ignore',
+    });
+    const gone = once(child, 'exit');
+    await until(async () => {
+      const [row] = await sql<{ waiting: number }[]>`
+        select count(*)::integer as waiting from pg_locks l join pg_class c on c.oid = l.relation
+         where not l.granted and c.relname = ${table} and c.relnamespace = 'paygate'::regnamespace
+           and l.database = (select oid from pg_database where datname = current_database())`;
+      return row!.waiting > 0;
+    });
+    child.kill('SIGKILL');
+    expect(await gone).toEqual([null, 'SIGKILL']);
+  });
+}
+
+describe('a program that is killed', () => {
+  let folder = '';
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'paygate-reconcile-'));
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  test.each([
+    ['before its first line is there', ['settlement_line']],
+    ['while it matches', ['settlement_match']],
+    ['when all lines are there', ['settlement_batch']],
+    ['while it writes down evidence', ['evidence']],
+    ['while it opens breaks', ['recon_break']],
+    ['while it posts', ['journal_entry', 'posting']],
+    ['at one point after the other', ['settlement_match', 'settlement_file', 'recon_break', 'posting']],
+  ])('%s', { timeout: 60_000 }, async (_, tables) => {
+    const { account, file } = await story();
+    const path = join(folder, `${account}.csv`);
+    writeFileSync(path, stripeText(file));
+    writeFileSync(join(folder, 'paygate.toml'), `[psp.${account}]\npsp = "stripe"\n`);
+    for (const table of tables) await killAt(folder, account, path, table);
+    const answer = await reconcile(book.db, `psp:${account}`, file, {
+      sha256: null,
+      open: () => openSettlementFile(createReadStream(path), { format: null, mapping: null, timeZone: null }),
+    });
     expect(await traces(account, answer)).toEqual(peaceful);
   });
 });
