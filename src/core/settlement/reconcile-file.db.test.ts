@@ -451,3 +451,91 @@ describe('what changes nothing', () => {
     expect((await reconcile(book.db, `psp:${account}`, file)).status).toBe('closed');
   });
 });
+
+/** More lines than go to the database at first. */
+const filler = () =>
+  Array.from({ length: 4_500 }, () => line({ kind: 'fee', grossMinor: -1n, lineKey: uniqueName('filler') }));
+
+describe('lines that are matched while others are read', () => {
+  const again = (charge: Parameters<typeof lineOf>[0], grossMinor: bigint, batch: string | null = null) =>
+    lineOf(charge, { grossMinor, netMinor: grossMinor, lineKey: uniqueName('again'), batch });
+
+  test('get what they would have got together: the first that equals, or all parts', async () => {
+    const account = uniqueName('acct');
+    const [parted, twice, late] = await charged(book.db, daemon, account, 3);
+    const early = [again(parted!, 300n), again(twice!, 1_001n), again(late!, 100n)];
+    const after = [again(parted!, 700n), again(twice!, 1_001n), again(late!, 1_002n)];
+    const answer = await reconcile(book.db, `psp:${account}`, {
+      lines: [...early, ...filler(), ...after],
+      blockLines: 500,
+    });
+    expect(answer.byCurrency[0]!.matched).toEqual({ count: 4, grossMinor: 3_003n });
+    expect(answer.breaks.map((one) => [one.code, one.external!.amountMinor])).toEqual([
+      ['duplicate_external', 100n],
+      ['duplicate_external', 1_001n],
+    ]);
+    const { sql, t } = book.owner;
+    const rows = await sql<{ row: number }[]>`
+      select l.row_number as row from ${t.settlementMatch} m join ${t.settlementLine} l on l.id = m.line_id
+       where l.source_id = (select id from ${t.settlementSource} where name = ${`psp:${account}`}) order by 1`;
+    expect(rows.map(({ row }) => row)).toEqual(
+      [early[0]!, early[1]!, after[0]!, after[2]!].map(({ row }) => row).sort((a, b) => a - b),
+    );
+  });
+
+  test('are matched no more when their batch is refused; what they named goes to a line that counts', async () => {
+    const account = uniqueName('acct');
+    const seller = uniqueName('Seller');
+    const requests = [1, 2].map(() => paymentRequest({ orders: [orderRequest({ seller })] }));
+    await queueCharges(book.db, account, requests, { releaseAfterDays: 0 });
+    const tasks = await claim(daemon, account);
+    await recordFindings(
+      daemon.context,
+      tasks.map((task) => findingOf(task, { kind: 'succeeded', pspReference: `pi_${task.job.operationId}` })),
+    );
+    const [kept, refused] = tasks.map(({ job }) => ({
+      operationId: job.operationId,
+      orderId: 0n,
+      reference: `pi_${job.operationId}`,
+      amountMinor: 1_250n,
+    }));
+    const lines = [
+      again(kept!, 1_250n, 'wrong'),
+      again(refused!, 1_250n, 'wrong'),
+      ...filler(),
+      again(kept!, 1_250n, 'right'),
+    ];
+    const { currency } = lines[0]!;
+    const totals = [
+      { batch: 'wrong', currency, openingMinor: null, closingMinor: null, sumMinor: 1n },
+      { batch: 'right', currency, openingMinor: null, closingMinor: null, sumMinor: 1_250n },
+    ];
+    const answer = await reconcile(book.db, `psp:${account}`, { lines, totals, blockLines: 500 });
+    expect(answer.byCurrency[0]).toMatchObject({
+      matched: { count: 1, grossMinor: 1_250n },
+      inTransit: { count: 1, grossMinor: 1_250n },
+    });
+    expect(answer.byCode).toMatchObject([{ code: 'batch_out_of_balance' }]);
+    await releaseDueFunds(book.db, 'test:release');
+    const wallet = [
+      await balanceOf(book.db, `seller:${seller}:pending`, 'EUR'),
+      await balanceOf(book.db, `seller:${seller}:available`, 'EUR'),
+    ];
+    expect(wallet).toEqual([1_250n, 1_250n]);
+    expect(await receivable(account)).toBe(1_250n);
+  });
+
+  test('leave an item to an older line that has waited for it', async () => {
+    const account = uniqueName('acct');
+    const name = uniqueName('pi_waited');
+    const older = line({ grossMinor: 7_777n, paymentReference: name });
+    expect((await reconcile(book.db, `psp:${account}`, { lines: [older] })).breakCount).toBe(1);
+    const [charge] = await charged(book.db, daemon, account, 1, 7_777);
+    await book.owner
+      .sql`update ${book.owner.t.operation} set psp_reference = ${name} where id = ${charge!.operationId}`;
+    const younger = line({ grossMinor: 7_777n, paymentReference: name });
+    const answer = await reconcile(book.db, `psp:${account}`, { lines: [younger] });
+    expect(answer).toMatchObject({ resolvedCount: 1, breakCount: 1 });
+    expect(answer.breaks[0]!.external!.label).toContain(`line ${younger.row}`);
+  });
+});
