@@ -96,6 +96,7 @@ const STEPS = [
   'core/risk/assess-payments.ts',
   'core/settlement/book-lines.ts',
   'core/settlement/import-lines.ts',
+  'core/settlement/match-ahead.ts',
   'core/settlement/match-lines.ts',
 ];
 /** The connectors' own input and output. */

@@ -1,4 +1,7 @@
-/** reconcile: a settlement file against as many open items, from its first byte to the proof, against bare csv-parse. */
+/**
+ * reconcile: a settlement file against as many open items, from its first byte to the proof, against bare csv-parse. `--scale 10` is
+ * the run with 10,000,000 lines: rate and memory must stay.
+ */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,9 +18,11 @@ import { BOOK, createBook, PSP_ACCOUNT } from '../book.ts';
 import type { BenchServer } from '../server.ts';
 import { amountOf, referenceOf, writeSettlementFile } from '../settlement-file.ts';
 import { runProgram } from '../start-program.ts';
-import { shown } from '../statistics.ts';
+import { median, shown } from '../statistics.ts';
 
 const LINES = 1_000_000;
+/** Of bare csv-parse's rate: with posting, and without it (at least). */
+const GOAL = { posted: 0.4, broken: 0.8, brokenAtLeast: 0.5 } as const;
 /** Facts are older than the lag in which late commits are looked for, as they are when a file comes. */
 const FACT_AGE = '3 days';
 
@@ -62,12 +67,14 @@ async function measure(context: BenchContext): Promise<BenchReport> {
     return reportRatio({
       name: 'reconcile',
       unit: 'lines/s',
-      goal: 0.4,
-      floor: 0.4,
+      goal: GOAL.posted,
+      floor: GOAL.posted,
       ours,
       peer: { name: 'csv-parse 7.0.3 alone over the same file, rows thrown away', runs: peer },
       notes: [
-        `${shown(lines)} lines against ${shown(lines)} open items, from the first byte to stored breaks, postings and proof; with posting: goal 0.4`,
+        `${shown(lines)} lines against ${shown(lines)} open items, from the first byte to stored breaks, postings and proof; with posting: goal ${GOAL.posted}`,
+        withoutPosting(ours, peer),
+        "the file has the nine columns of Stripe's itemised balance report by default, and those that customers add to match by: source, charge, payment, payout, our metadata",
         `gathering the open items from the ledger, which the daemon does every minute: ${gathered.map((ms) => `${shown(ms / 1000, 1)} s`).join(', ')}`,
         `memory of the program: ${ours.map((run) => `${shown(run.rssMb)} MB`).join(', ')} (limit 300 MB); Postgres has 64 MB for each sort or hash`,
         `the same file again: ${ours.map((run) => `${shown(run.againMs / 1000, 2)} s`).join(', ')} (limit 2 s for 1,000,000 lines)`,
@@ -80,6 +87,17 @@ async function measure(context: BenchContext): Promise<BenchReport> {
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** The same runs up to the moment at which every break was found and written down. */
+function withoutPosting(
+  ours: readonly { readonly done: number; readonly phases: Readonly<Record<string, number>> }[],
+  peer: readonly { readonly done: number; readonly elapsedMs: number }[],
+): string {
+  const rate = median(ours.map(({ done, phases }) => (done * 1000) / (phases.posting ?? Number.NaN)));
+  const ratio = rate / median(peer.map(({ done, elapsedMs }) => (done * 1000) / elapsedMs));
+  const met = ratio >= GOAL.broken ? 'met' : ratio >= GOAL.brokenAtLeast ? 'floor met' : 'not met';
+  return `without posting, to the last break: ${shown(rate)} lines/s, ${shown(ratio, 2)}× (goal ${GOAL.broken}, floor ${GOAL.brokenAtLeast}): ${met}`;
 }
 
 /**

@@ -51,7 +51,7 @@ const itemMinor = (tx: Tx, { by }: Pick<MatchScope, 'by'>) =>
   tx.sql`case when ${isConverted(tx)} then l.original_minor else ${by === 'psp' ? tx.sql`l.gross_minor` : tx.sql`l.net_minor`} end`;
 
 /** A condition on lines `l` of a file, in front of others. */
-export const notRefused = (tx: Tx, file: { readonly fileId: bigint; readonly refusedCount: number }) =>
+const notRefused = (tx: Tx, file: MatchScope) =>
   file.refusedCount === 0
     ? tx.sql``
     : tx.sql`and not exists (select from ${tx.t.settlementBatch} b

@@ -1,7 +1,7 @@
 /**
- * Reconciles one settlement file or bank statement: load → match → evidence → post → breaks → proof. Loading, matching with each
- * portion of evidence, and the end are one transaction each and can be repeated: after a crash at any point the same file again
- * goes on where it was, and ends with the same rows, entries and answer.
+ * Reconciles one settlement file or bank statement: load and match → evidence → breaks → post → proof. Most files do it all in one
+ * transaction. Where lines are evidence, the load, each portion of evidence, and the end are one each, and can be repeated: after a
+ * crash at any point the same file again goes on where it was, and ends with the same rows, entries and answer.
  */
 
 import {
@@ -363,7 +363,6 @@ function answerMatched(stored: string, tallies: readonly MatchedTally[]): string
 async function end(tx: Tx, run: Run, file: runs.LoadedFile): Promise<ReconcileAnswer> {
   const { request, source } = run;
   const scope = scopeOf(run, file);
-  request.onProgress?.({ phase: 'posting', lines: file.lineCount, bytes: 0 });
   await createFound(tx);
   await findLooseLines(tx, scope);
   await findLineFaults(tx, scope);
@@ -371,6 +370,7 @@ async function end(tx: Tx, run: Run, file: runs.LoadedFile): Promise<ReconcileAn
   if (source.kind === 'psp') await findPaidOutDifferently(tx, scope);
   await findItems(tx, scope);
   const counts = await applyFound(tx, scope, request.principal);
+  request.onProgress?.({ phase: 'posting', lines: file.lineCount, bytes: 0 });
   await bookLines(tx, { source, file, calendar: run.calendar, principal: request.principal });
   const answer = await tellAnswer(tx, run, file, counts.resolved);
   await runs.finishRun(tx, file.runId, answerText(answer));

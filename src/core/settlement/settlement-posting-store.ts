@@ -1,7 +1,6 @@
 /** Reads what the lines of a file add up to, and remembers what their posting means for open items and proofs. */
 import { list, type Tx } from '../db/connection.ts';
 import type { Currency } from '../money.ts';
-import { notRefused } from './match-store.ts';
 import type { Calendar } from './settlement-calendar.ts';
 import type { LineSum } from './settlement-posting.ts';
 
@@ -22,10 +21,15 @@ export async function listLineSums(tx: Tx, file: FileLines): Promise<readonly Li
   const sums = tx.sql`
     l.kind, l.currency, l.original_currency, sum(l.gross_minor)::bigint as gross_minor,
     sum(l.gross_minor - l.net_minor)::bigint as fee_minor, sum(l.original_minor)::bigint as original_minor`;
+  const notRefused =
+    file.refusedCount === 0
+      ? tx.sql``
+      : tx.sql`and not exists (select from ${t.settlementBatch} b
+                                where b.file_id = ${file.fileId} and b.id = l.batch_id and b.refused is not null)`;
   const added = await tx.sql<LineSum[]>`
     select l.batch_id, ${sums}, 'new' as version
       from ${t.settlementLine} l
-     where l.id between ${file.firstLine} and ${file.lastLine} and l.file_id = ${file.fileId} ${notRefused(tx, file)}
+     where l.id between ${file.firstLine} and ${file.lastLine} and l.file_id = ${file.fileId} ${notRefused}
      group by l.batch_id, l.kind, l.currency, l.original_currency, l.gross_minor < 0`;
   const replaced = await tx.sql<LineSum[]>`
     select n.batch_id, ${sums}, 'replaced' as version
