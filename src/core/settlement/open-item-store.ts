@@ -3,6 +3,7 @@
  * writes nothing for reconciliation.
  */
 import { list, type Queryable, type Tx } from '../db/connection.ts';
+import { Bug } from '../errors.ts';
 import { KIND_OF_FACT } from './open-item.ts';
 import type { Calendar } from './settlement-calendar.ts';
 
@@ -26,28 +27,73 @@ export async function insertPositions(
         on conflict do nothing`;
 }
 
+/** Some seconds, whatever the book's size. */
+const GATHERED_AT_ONCE = 400_000;
+/** Portions of one gathering: more entries than a book has. */
+const MAX_PORTIONS = 1_000_000;
+
 /**
  * Adds every fact that is not there yet: one row per entry that moved the account. Each is added once, however often the young ones
- * are looked at: those that lines have explained are known by their match.
+ * are looked at: those that lines have explained are known by their match. In portions, because a connection whose server says
+ * nothing for a minute is taken for dead.
+ * @param atOnce entries of each side of an account that one statement looks at
+ * @returns how many were added
+ */
+export async function gatherItems(
+  tx: Tx,
+  sourceId: number,
+  calendar: Calendar,
+  atOnce = GATHERED_AT_ONCE,
+): Promise<number> {
+  const { t } = tx;
+  await tx.sql`drop table if exists pg_temp.reached`;
+  await tx.sql`
+    create temporary table reached on commit drop as
+    with position as (
+      select account_id, currency, gathered_to from ${t.reconcilePosition}
+       where source_id = ${sourceId} order by account_id for no key update)
+    select account_id, currency, gathered_to as after, null::bigint as up_to from position`;
+  let added = 0;
+  for (let portion = 0; portion < MAX_PORTIONS; portion += 1) {
+    await findPortion(tx, atOnce);
+    added += await gatherPortion(tx, sourceId, calendar);
+    const { count } = await tx.sql`update pg_temp.reached set after = up_to where up_to is not null`;
+    if (count === 0) return added;
+    await tx.sql`delete from pg_temp.reached where up_to is null`;
+  }
+  throw new Bug('the entries of an account do not come to an end');
+}
+
+/** `up_to` is the last entry that the next portion looks at, null where that is the account's last. */
+async function findPortion(tx: Tx, atOnce: number): Promise<void> {
+  const { t } = tx;
+  await tx.sql`
+    update pg_temp.reached r
+       set up_to = least(
+             (select d.entry_id from ${t.posting} d where d.debit_id = r.account_id and d.entry_id > r.after
+               order by d.entry_id offset ${atOnce} limit 1),
+             (select c.entry_id from ${t.posting} c where c.credit_id = r.account_id and c.entry_id > r.after
+               order by c.entry_id offset ${atOnce} limit 1))`;
+}
+
+/**
  * Two index-only ranges of posting first, into a table that the planner then knows the size of: in one statement it took the facts
  * for a few dozen, and looked up entry, operation and match one by one (twice the time). The other loser: a table that the executor
  * writes at each outcome.
- * @returns how many were added
  */
-export async function gatherItems(tx: Tx, sourceId: number, calendar: Calendar): Promise<number> {
+async function gatherPortion(tx: Tx, sourceId: number, calendar: Calendar): Promise<number> {
   const { t } = tx;
+  const isNext = (entry: ReturnType<typeof isFact>) =>
+    tx.sql`${entry} > p.after and ${entry} <= coalesce(p.up_to, 9223372036854775807)`;
   await tx.sql`drop table if exists pg_temp.moved`;
   await tx.sql`
     create temporary table moved on commit drop as
-    with position as materialized (
-      select account_id, currency, gathered_to from ${t.reconcilePosition}
-       where source_id = ${sourceId} order by account_id for no key update)
     select account_id, min(currency) as currency, entry_id, sum(amount_minor)::bigint as amount_minor
       from (select p.account_id, p.currency, d.entry_id, d.amount_minor
-              from position p join ${t.posting} d on d.debit_id = p.account_id and d.entry_id > p.gathered_to
+              from pg_temp.reached p join ${t.posting} d on d.debit_id = p.account_id and ${isNext(tx.sql`d.entry_id`)}
              union all
             select p.account_id, p.currency, c.entry_id, -c.amount_minor
-              from position p join ${t.posting} c on c.credit_id = p.account_id and c.entry_id > p.gathered_to) s
+              from pg_temp.reached p join ${t.posting} c on c.credit_id = p.account_id and ${isNext(tx.sql`c.entry_id`)}) s
      group by account_id, entry_id`;
   await tx.sql`analyze pg_temp.moved`;
   const [row] = await tx.sql<{ added: number }[]>`

@@ -22,6 +22,7 @@ import {
   until,
 } from '../../testing/fixtures.ts';
 import {
+  backdate,
   charged,
   line,
   lineOf,
@@ -29,12 +30,18 @@ import {
   reconcile,
   reconcileRequest,
 } from '../../testing/settlement-fixtures.ts';
+import { transact } from '../db/connection.ts';
+import { pspAccount } from '../ledger/chart-of-accounts.ts';
 import { verifyLedger } from '../ledger/verify-ledger.ts';
 import { findingOf, recordFindings } from '../operation/execute-operations.ts';
 import { gatherOpenItems } from './gather-items.ts';
+import { gatherItems, insertPositions } from './open-item-store.ts';
 import { openSettlementFile } from './read-settlement.ts';
 import type { ReconcileAnswer } from './reconcile-answer.ts';
 import { type ReconcileProgress, reconcileFile } from './reconcile-file.ts';
+import { getNow, lockSource } from './reconcile-run-store.ts';
+import { calendarAt } from './settlement-calendar.ts';
+import { DEFAULT_SETTLEMENT } from './settlement-policy.ts';
 
 let book: TestBook;
 let daemon: TestDaemon;
@@ -237,4 +244,29 @@ test('gathering ahead, again and beside each other adds every fact once, and the
   expect(added.reduce((sum, one) => sum + one, rest)).toBe(40);
   expect(await gatherOpenItems(book.db, policy)).toBe(0);
   expect(await traces(account, await reconcile(book.db, `psp:${account}`, file))).toEqual(peaceful);
+});
+
+test('gathering in portions of a few entries adds each fact once, and goes on behind the last of them', async () => {
+  const account = uniqueName('acct');
+  const calendar = calendarAt(DEFAULT_SETTLEMENT, await getNow(book.db));
+  const gather = () =>
+    transact(book.db, async (tx) => {
+      const sourceId = await lockSource(tx, `psp:${account}`);
+      await insertPositions(tx, { id: sourceId, accountCode: pspAccount(account, 'receivable') });
+      return gatherItems(tx, sourceId, calendar, 7);
+    });
+  await charged(book.db, daemon, account, 23);
+  expect(await gather()).toBe(23);
+  expect(await gather()).toBe(0);
+  await backdate(book.owner, account, '1 day');
+  await charged(book.db, daemon, account, 15);
+  expect(await gather()).toBe(15);
+  expect(await gather()).toBe(0);
+  const { sql, t } = book.owner;
+  const [row] = await sql<{ facts: bigint; items: bigint; moved: boolean }[]>`
+    select p.facts_minor as facts, (select sum(i.amount_minor) from ${t.openItem} i where i.source_id = p.source_id)::bigint as items,
+           p.gathered_to > 0 as moved
+      from ${t.reconcilePosition} p
+     where p.source_id = (select id from ${t.settlementSource} where name = ${`psp:${account}`})`;
+  expect(row).toMatchObject({ facts: row!.items, moved: true });
 });
