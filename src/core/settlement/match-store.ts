@@ -2,7 +2,7 @@
  * Remembers which lines explain which items. Ordered passes over sets, exact keys only: what merely has the same amount is never a
  * match here. One line never explains two payments.
  */
-import type { Tx } from '../db/connection.ts';
+import { list, type Tx } from '../db/connection.ts';
 import { TransientError } from '../errors.ts';
 
 export type MatchScope = {
@@ -67,7 +67,8 @@ const isUnmatched = (tx: Tx) => tx.sql`
 const ownLines = (tx: Tx, scope: MatchScope) =>
   scope.state === 'ahead'
     ? tx.sql`
-  select l.* from pg_temp.left_line x join ${tx.t.settlementLine} l on l.id = x.id where true ${notRefused(tx, scope)}`
+  select l.* from pg_temp.left_line x join ${tx.t.settlementLine} l on l.id = x.id
+   where ${isUnmatched(tx)} ${notRefused(tx, scope)}`
     : tx.sql`
   select l.*
     from ${tx.t.settlementLine} l
@@ -158,6 +159,23 @@ export async function leaveLines(tx: Tx, scope: AheadScope, range: LinesAfter): 
     select l.id from ${tx.t.settlementLine} l
      where l.id > ${range.after} and l.id <= ${range.upTo} and l.file_id = ${scope.fileId}
        and l.kind = any(${scope.kinds}::text[])`;
+  await tx.sql`analyze pg_temp.left_line`;
+}
+
+/** More lines than this are found anew instead (about 1 MB of numbers). */
+const MAX_LEFT_LINES = 50_000;
+
+/** The lines that are left, for a later transaction; null: too many of them. */
+export async function listLeftLines(tx: Tx): Promise<readonly bigint[] | null> {
+  const rows = await tx.sql<{ id: bigint }[]>`select id from pg_temp.left_line limit ${MAX_LEFT_LINES + 1}`;
+  return rows.length > MAX_LEFT_LINES ? null : rows.map(({ id }) => id);
+}
+
+export async function createLeftLines(tx: Tx, ids: readonly bigint[]): Promise<void> {
+  await tx.sql`drop table if exists pg_temp.left_line`;
+  await tx.sql`
+    create temporary table left_line on commit drop as
+    select id from unnest(${list(ids)}::bigint[]) as x (id)`;
   await tx.sql`analyze pg_temp.left_line`;
 }
 

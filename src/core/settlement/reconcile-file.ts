@@ -37,7 +37,7 @@ import {
 import { importLines, type NewIds, SET_TIMEOUT_MS } from './import-lines.ts';
 import { type AheadInput, openAhead } from './match-ahead.ts';
 import { matchLines } from './match-lines.ts';
-import type { MatchedTally, MatchScope } from './match-store.ts';
+import { createLeftLines, listLeftLines, type MatchedTally, type MatchScope } from './match-store.ts';
 import { EXPLAINED_AT_BANK, EXPLAINED_KINDS } from './open-item.ts';
 import { answerOf, type OpenBreakSum, proofOf } from './proof.ts';
 import type { BreakCode, ReconcileAnswer } from './reconcile-answer.ts';
@@ -108,7 +108,8 @@ export async function reconcileFile(db: Db, request: ReconcileRequest): Promise<
   if (loaded.kind === 'bad_file') return loaded;
   const told = loaded.kind === 'known' ? await answerOfKnown(db, loaded.fileId) : loaded.answer;
   if (told !== null) return { kind: 'answered', answer: told };
-  return { kind: 'answered', answer: await finish(run, loaded.fileId) };
+  const left = loaded.kind === 'known' ? null : loaded.left;
+  return { kind: 'answered', answer: await finish(run, loaded.fileId, left) };
 }
 
 async function openRun(db: Db, request: ReconcileRequest): Promise<Run> {
@@ -153,7 +154,13 @@ type LinesFrom = 'left_line' | 'stored';
 
 type LoadedOrDone = Exclude<Loaded, { kind: 'stored' }> | Stored;
 /** The answer is null when there is more to do. */
-type Stored = { readonly kind: 'stored'; readonly fileId: bigint; readonly answer: ReconcileAnswer | null };
+type Stored = {
+  readonly kind: 'stored';
+  readonly fileId: bigint;
+  readonly answer: ReconcileAnswer | null;
+  /** Lines that are left to match; null where they must be found anew. */
+  readonly left: readonly bigint[] | null;
+};
 
 async function load(run: Run): Promise<LoadedOrDone> {
   const { db, request } = run;
@@ -165,7 +172,9 @@ async function load(run: Run): Promise<LoadedOrDone> {
       const imported = await importInto(tx, run);
       if (imported.kind !== 'stored') throw new Undone<LoadedOrDone>(imported);
       const { kind, fileId, from } = imported;
-      return { kind, fileId, answer: await endAtOnce(tx, run, fileId, from) };
+      const answer = await endAtOnce(tx, run, fileId, from);
+      const left = answer === null && from === 'left_line' ? await listLeftLines(tx) : null;
+      return { kind, fileId, answer, left };
     }),
   );
 }
@@ -229,9 +238,10 @@ async function dryRun(run: Run): Promise<ReconcileResult> {
         const answer = { ...parseAnswer(file.answer), outcome: 'already_imported' as const };
         throw new Undone<ReconcileResult>({ kind: 'answered', answer });
       }
-      let portion = await matchAndJudge(tx, run, file, loaded.kind === 'stored' ? loaded.from : 'stored');
+      const from = loaded.kind === 'stored' ? loaded.from : 'stored';
+      let portion = await matchAndJudge(tx, run, file, from);
       while (portion === 'more')
-        portion = await matchAndJudge(tx, run, await runs.getLoadedFile(tx, file.fileId), 'stored');
+        portion = await matchAndJudge(tx, run, await runs.getLoadedFile(tx, file.fileId), from);
       const answer = await end(tx, run, await runs.getLoadedFile(tx, file.fileId));
       throw new Undone<ReconcileResult>({
         kind: 'answered',
@@ -241,7 +251,7 @@ async function dryRun(run: Run): Promise<ReconcileResult> {
   );
 }
 
-async function finish(run: Run, fileId: bigint): Promise<ReconcileAnswer> {
+async function finish(run: Run, fileId: bigint, left: readonly bigint[] | null): Promise<ReconcileAnswer> {
   for (let round = 0; round < MAX_ROUNDS; round += 1) {
     const answer = await transact(run.db, async (tx) => {
       await workOnSets(tx, SET_TIMEOUT_MS);
@@ -249,7 +259,8 @@ async function finish(run: Run, fileId: bigint): Promise<ReconcileAnswer> {
       const file = await runs.getLoadedFile(tx, fileId);
       // Another process with the same file was quicker.
       if (file.answer !== null) return parseAnswer(file.answer);
-      const portion = await matchAndJudge(tx, run, file, 'stored');
+      if (left !== null) await createLeftLines(tx, left);
+      const portion = await matchAndJudge(tx, run, file, left === null ? 'stored' : 'left_line');
       return portion === 'more' ? null : end(tx, run, await runs.getLoadedFile(tx, fileId));
     });
     if (answer !== null) return answer;
