@@ -1,6 +1,6 @@
 /**
- * One step: reads a file to its end and stores its lines, all or none. While the database takes one chunk, the next is read; more
- * than two are never in memory.
+ * One step: reads a file to its end and stores its lines, all or none. While the database takes one portion, the next are read; more
+ * than three are never in memory.
  */
 import { setFlagsFromString } from 'node:v8';
 import { list, type Tx, workOnSets } from '../db/connection.ts';
@@ -143,7 +143,8 @@ type Storing = {
 };
 
 /**
- * One portion is on its way while the next is collected.
+ * One portion is on its way and one waits while the next is collected: with none in waiting the server stood still whenever the
+ * program was late.
  * @returns a number not below the last line's
  */
 async function storePortions(
@@ -158,6 +159,7 @@ async function storePortions(
   let pending = 0;
   let limit = FIRST_PORTION_LINES;
   let way: 'copy' | 'sort' = 'copy';
+  let before: Promise<void> = Promise.resolve();
   let underWay: Promise<void> = Promise.resolve();
   const store = async (pieces: readonly Buffer[]): Promise<void> => {
     if (way === 'sort' || !(await copyNewLines(tx, pieces))) {
@@ -181,8 +183,10 @@ async function storePortions(
     pending += lines.length;
     lineCount += lines.length;
     if (pending < limit) continue;
-    await underWay;
-    underWay = store(portion);
+    await before;
+    before = underWay;
+    const full = portion;
+    underWay = underWay.then(() => store(full));
     // Awaited above, or below; a failure in between is not unhandled.
     underWay.catch(() => undefined);
     portion = [];
