@@ -148,16 +148,17 @@ export async function findLooseLines(tx: Tx, scope: MatchScope): Promise<void> {
 export async function findLineFaults(tx: Tx, scope: MatchScope): Promise<void> {
   const { t } = tx;
   const signs = Object.entries(SIGN_OF_KIND);
+  const sign = tx.sql`
+    (${list(signs.map(([, one]) => one))}::integer[])[array_position(${list(signs.map(([kind]) => kind))}::text[], l.kind)]`;
   if (scope.by === 'psp') {
     await tx.sql`
       with own as (
-        select l.*, s.sign
+        -- The sign from an array: joined, every line was compared with every row of a table of signs (1 µs a line).
+        select l.*, ${sign} as sign
           from ${t.settlementLine} l
-          left join unnest(${list(signs.map(([kind]) => kind))}::text[], ${list(signs.map(([, sign]) => sign))}::integer[])
-                    as s (kind, sign) on s.kind = l.kind
          where l.id between ${scope.firstLine} and ${scope.lastLine} and l.file_id = ${scope.fileId}
            and (l.net_minor <> l.gross_minor - l.fee_minor or l.kind in ('reserve_held', 'reserve_released')
-                or sign(l.gross_minor) = -s.sign or sign(l.original_minor) <> sign(l.gross_minor)))
+                or sign(l.gross_minor) = -${sign} or sign(l.original_minor) <> sign(l.gross_minor)))
       insert into pg_temp.found (fingerprint, code, currency, amount_minor, line_id, operation_id, is_of_line)
       select v.code || ':' || o.id, v.code, o.currency, v.minor, o.id, o.operation_id, true
         from own o

@@ -122,7 +122,10 @@ export async function lastId(tx: Tx): Promise<bigint> {
 /** The signs that kinds must have, as the statements below take them. */
 export type SignRules = { readonly kinds: string; readonly signs: string };
 
-/** Adds up the file's own lines with numbers after `after` up to `upTo`, by batch. */
+/**
+ * Adds up the file's own lines with numbers after `after` up to `upTo`, by batch. The signs are looked up in an array: the planner
+ * takes the lines for one, and compared each of them with every row of a table of signs (1 µs a line).
+ */
 export async function addToBatchSums(
   tx: Tx,
   staging: Staging,
@@ -132,9 +135,9 @@ export async function addToBatchSums(
   await tx.sql`
     insert into pg_temp.batch_sum (batch_id, line_count, net_minor, new_net_minor, replaced_net_minor, wrong_signs)
     select l.batch_id, count(*), sum(l.net_minor), sum(l.net_minor), 0,
-           count(*) filter (where sign(l.gross_minor) = -s.sign or sign(l.original_minor) <> sign(l.gross_minor))
+           count(*) filter (where sign(l.gross_minor) = -(${signs.signs}::integer[])[array_position(${signs.kinds}::text[], l.kind)]
+                               or sign(l.original_minor) <> sign(l.gross_minor))
       from ${tx.t.settlementLine} l
-      left join unnest(${signs.kinds}::text[], ${signs.signs}::integer[]) as s (kind, sign) on s.kind = l.kind
      where l.id > ${range.after} and l.id <= ${range.upTo} and l.file_id = ${staging.fileId}
      group by l.batch_id`;
 }
