@@ -97,6 +97,8 @@ const STEPS = [
   'core/settlement/book-lines.ts',
   'core/settlement/import-lines.ts',
   'core/settlement/match-lines.ts',
+  'core/settlement/plan-resolution.ts',
+  'core/settlement/read-items.ts',
 ];
 /** The connectors' own input and output. */
 const TRANSPORTS = [

@@ -188,8 +188,13 @@ describe.each(SEEDS)('seed %i', (seed) => {
   );
 });
 
+/** A tenth of a charge is below them, a whole one above. */
 const LIMITS = `[reconcile.write_off_limit]
-${['EUR', 'USD', 'JPY', 'KWD', 'ISK'].map((code) => `${code} = "1"`).join('\n')}
+EUR = "10"
+USD = "10"
+JPY = "500"
+KWD = "10"
+ISK = "500"
 `;
 
 describe('the command', () => {

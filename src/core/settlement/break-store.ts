@@ -276,7 +276,7 @@ export async function applyFound(tx: Tx, scope: MatchScope, principal: string): 
         join ${severities} on s.code = f.code
        where not exists (select from ${t.reconBreak} b where b.fingerprint = f.fingerprint and b.closed_at is null)
          and not exists (select from ${t.reconBreak} b where b.fingerprint = f.fingerprint and b.closed_at is not null
-                            and b.closed_by not like 'run:%')
+                            and b.closed_by not like 'run:%' and b.closed_by not like 'link:%')
       returning id),
     seen as (
       update ${t.reconBreak} b

@@ -18,8 +18,9 @@ import { capabilitiesOf } from '../psp/request.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
 import { showBreak } from './break-list-store.ts';
+import { planResolution, type ResolutionRequest } from './plan-resolution.ts';
 import type { ReconcileAnswer } from './reconcile-answer.ts';
-import { planResolution, type ResolutionRequest, resolveBreak } from './resolve-break.ts';
+import { resolveBreak } from './resolve-break.ts';
 import type { SettlementLine } from './settlement-line.ts';
 
 const EUR = parseCurrency('EUR')!;
