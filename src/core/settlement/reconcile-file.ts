@@ -226,12 +226,12 @@ async function matchAndJudge(tx: Tx, run: Run, file: runs.LoadedFile): Promise<'
   if (evidence.length === 0) return bookDisputes(tx, run, scope);
   const context = { principal: request.principal, capabilitiesOf: request.capabilitiesOf, random: () => 0 };
   const applied = await applyFindings(tx, context, evidence.map(findingOf));
-  const rows = applied.map((one, i) => ({
-    lineId: evidence[i]!.lineId,
-    operationId: one.operationId,
-    code: 'status_mismatch' as const,
-    ended: one.deadLetter === null ? ('well' as const) : ('for_a_person' as const),
-  }));
+  const rows = applied.flatMap((one, i): readonly EvidenceBreak[] => {
+    // A second success is a break of its own as soon as its line is matched.
+    if (one.deadLetter === 'surplus_success') return [];
+    const ended = one.deadLetter === null ? 'well' : 'for_a_person';
+    return [{ lineId: evidence[i]!.lineId, operationId: one.operationId, code: 'status_mismatch', ended }];
+  });
   await insertEvidenceBreaks(tx, scope, request.principal, rows);
   return 'more';
 }

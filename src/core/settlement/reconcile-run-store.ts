@@ -137,6 +137,9 @@ export type LineEvidence = {
   readonly reference: string | null;
 };
 
+/** States of attempts whose money has moved, and so is booked. */
+const moneyHolding = (tx: Tx) => tx.sql`('succeeded', 'succeeded_surplus', 'reversed')`;
+
 /** Candidates of the run that are evidence: ours by name, of the operation's kind and currency, and not booked. */
 export async function listLineEvidence(tx: Tx, limit: number): Promise<readonly LineEvidence[]> {
   const { t } = tx;
@@ -146,16 +149,20 @@ export async function listLineEvidence(tx: Tx, limit: number): Promise<readonly 
            c.main_reference as reference
       from pg_temp.candidate c
       join ${t.operation} o on o.id = c.operation_id and o.currency = c.currency
-      join lateral (select a.number from ${t.attempt} a where a.operation_id = o.id
+      join lateral (select a.number, coalesce(a.psp_reference = c.main_reference, false) and a.state not in ${moneyHolding(tx)}
+                             as is_unmoved
+                      from ${t.attempt} a where a.operation_id = o.id
                      order by coalesce(a.psp_reference = c.main_reference, false) desc, a.number desc limit 1) a on true
      where c.op_fits
-       and case when c.kind in ('charge', 'refund', 'payout') then
+       and case -- The line names an attempt that had not moved, whatever another one did since: a second success.
+                when c.kind = 'charge' and a.is_unmoved then true
+                when c.kind in ('charge', 'refund', 'payout') then
                   not exists (select from unnest(${list(facts.map(([entryKind]) => entryKind))}::text[],
                                                  ${list(facts.map(([, kind]) => kind))}::text[]) as k (entry_kind, kind)
                                 join ${t.journalEntry} e on e.kind = k.entry_kind
                                  and e.cause in ('op_' || o.id, 'op_' || o.id || '/' || a.number)
                                where k.kind = c.kind)
-                when c.kind in ('refund_failed', 'payout_returned') then o.sub_state = 'succeeded'
+                when c.kind in ('refund_failed', 'payout_returned') then o.sub_state in ('succeeded', 'paid')
                 else false end
        -- A line speaks once; what it could not settle is a break.
        and not exists (select from ${t.evidence} e
@@ -267,12 +274,23 @@ export async function listProofFacts(
              coalesce((array_agg(b.opening_minor order by b.id))[1], 0) as before
         from ${t.settlementBatch} b
         join ${t.settlementFile} f on f.id = b.file_id and f.source_id = ${source.id}
-       group by b.currency)
+       group by b.currency),
+    recurrencied as (
+      -- A line that was told anew in another currency left the sum of the old one, not of the new one.
+      select v.currency, sum(v.minor)::bigint as minor
+        from ${t.settlementLine} n
+        join ${t.settlementLine} l on l.source_id = n.source_id and l.line_key = n.line_key and l.occurrence = n.occurrence
+                                  and l.version = n.version - 1 and l.currency <> n.currency
+        join ${t.settlementBatch} nb on nb.id = n.batch_id and nb.refused is null
+        join ${t.settlementBatch} lb on lb.id = l.batch_id and lb.refused is null
+        cross join lateral (values (n.currency, l.net_minor), (l.currency, -l.net_minor)) as v (currency, minor)
+       where n.source_id = ${source.id} and n.version > 1
+       group by v.currency)
     select p.currency, (o.debits - o.credits) as balance_minor, p.facts_minor + coalesce(l.minor, 0) as facts_minor, p.lines_minor,
            p.proved_facts_minor, p.proved_lines_minor, p.proved_closing_minor,
            coalesce(x.minor, 0) + coalesce(l.minor, 0) as in_transit_minor,
            coalesce(m.debits - m.credits, 0) + coalesce(b.before, 0) as mirror_minor,
-           coalesce(b.minor, 0) + coalesce(b.before, 0) as source_lines_minor, b.stated as stated_minor
+           coalesce(b.minor, 0) + coalesce(r.minor, 0) + coalesce(b.before, 0) as source_lines_minor, b.stated as stated_minor
       from ${t.reconcilePosition} p
       join ${t.accountBalance} o on o.account_id = p.account_id
       left join late l on l.account_id = p.account_id
@@ -280,6 +298,7 @@ export async function listProofFacts(
       left join ${t.account} ma on ma.code = ${source.mirrorCode} and ma.currency = p.currency
       left join ${t.accountBalance} m on m.account_id = ma.id
       left join batches b on b.currency = p.currency
+      left join recurrencied r on r.currency = p.currency
      where p.source_id = ${source.id}
      order by p.currency`;
 }
