@@ -355,7 +355,17 @@ describe('a batch', () => {
     expect(await shop.json(['reconcile', 'files/stripe-balance.csv'])).toMatchObject({ status: 'closed' });
     const args = ['reconcile', 'files/stripe-payouts.csv'];
     expect(await shop.json(args, 1)).toMatchObject({ status: 'breaks', break_count: 1 });
-    expectExactly(await openBreaks(shop), planted);
+    const found = await openBreaks(shop);
+    expectExactly(found, planted);
+    // Its lines are posted, so that a person may find that it is right; a file that is right does so by itself.
+    expect(await offeredCommands(shop, found[0]!.break_id)).toContainEqual([
+      ...['breaks', 'resolve', found[0]!.break_id, '--as', 'accept', '--dry-run'],
+    ]);
+    await write(shop, 'corrected', 1, []);
+    expect(await shop.json(['reconcile', 'corrected/stripe-balance.csv'])).toMatchObject({
+      status: 'closed',
+      resolved_count: 1,
+    });
     await shop.close();
   }, 60_000);
 
@@ -367,6 +377,15 @@ describe('a batch', () => {
     expect(await shop.json(args, 1)).toMatchObject({ status: 'incomplete' });
     const signs = await openBreaks(shop, ['--code', 'direction_mismatch']);
     expectExactly(signs, planted);
+    // Nothing here can be decided: the only way out is another file.
+    const { break_id: id } = signs[0]!;
+    expect(await offeredCommands(shop, id)).toEqual([['breaks', 'resolve', id, '--as', 'wait_for_psp']]);
+    const accept = ['breaks', 'resolve', id, '--as', 'accept', ...REASON, '--yes', '-o', 'json'];
+    expect(JSON.parse((await shop.run(accept)).err)).toMatchObject({ error: { code: 'action_not_offered' } });
+    await write(shop, 'corrected', 1, []);
+    const corrected = await shop.json<Answer>(['reconcile', 'corrected/stripe-balance.csv']);
+    expect(corrected).toMatchObject({ status: 'closed', break_count: 0 });
+    expect(corrected.resolved_count).toBeGreaterThan(0);
     expect(await shop.json(['ledger', 'verify'])).toMatchObject({ verdict: 'balanced' });
     await shop.close();
   }, 60_000);

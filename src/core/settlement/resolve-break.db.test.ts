@@ -17,8 +17,9 @@ import { findingOf, recordFindings } from '../operation/execute-operations.ts';
 import { capabilitiesOf } from '../psp/request.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
-import { showBreak } from './break-list-store.ts';
-import { planResolution, type ResolutionRequest } from './plan-resolution.ts';
+import { listBreaks, showBreak } from './break-list-store.ts';
+import { type LinkRequest, planResolution, type ResolutionRequest } from './plan-resolution.ts';
+import { listLinkable } from './read-items.ts';
 import type { ReconcileAnswer } from './reconcile-answer.ts';
 import { resolveBreak } from './resolve-break.ts';
 import type { SettlementLine } from './settlement-line.ts';
@@ -189,6 +190,185 @@ test('a proposed item is linked by a person, and by nobody else', async () => {
   expect(await receivable(account)).toBe(0n);
   await expectClosed(account);
 });
+
+describe('a line that shows several items', () => {
+  const link = (names: readonly (readonly [string, bigint | null])[], rest: LinkRequest['rest'] = null) => ({
+    action: 'link' as const,
+    link: { items: names.map(([name, amountMinor]) => ({ name, amountMinor })), rest },
+  });
+
+  /** Three charges of 10.00, 10.01 and 10.02, and one line without their names. */
+  async function lump(grossMinor: bigint) {
+    const account = uniqueName('acct');
+    const charges = await charged(book.db, daemon, account, 3);
+    await backdate(book.owner, account, '10 days');
+    const answer = await run(account, [line({ grossMinor })]);
+    const breakId = BigInt(answer.breaks.find(({ code }) => code === 'missing_internal')!.id.slice(4));
+    const asked = (overrides: Partial<ResolutionRequest>, limit?: bigint) =>
+      ask(account, answer, { breakId, ...overrides }, limit);
+    return { account, charges, answer, asked };
+  }
+
+  test('is linked to all of them at once, and their own breaks are gone', async () => {
+    const { account, charges, asked } = await lump(3_003n);
+    const request = asked(link(charges.map(({ reference }) => [reference, null])));
+    const plan = await planResolution(book.db, request);
+    expect(plan).toMatchObject({ to: 'resolved', entry: null, restMinor: 0n, secondPerson: 'not_needed' });
+    expect(
+      plan.links.map(({ item, amountMinor, leftMinor }) => [item.reference, amountMinor, leftMinor]),
+    ).toEqual(charges.map(({ reference, amountMinor }) => [reference, amountMinor, 0n]));
+    expect(await resolveBreak(book.db, request)).toMatchObject({ kind: 'resolved', entryId: null });
+    expect(await receivable(account)).toBe(0n);
+    const left = await listBreaks(book.db, { ...EVERY_OPEN, source: `psp:${account}` });
+    expect(left).toEqual([]);
+    await expectClosed(account);
+  });
+
+  test('names each by its operation, its entry or the PSP’s name', async () => {
+    const { account, charges, asked } = await lump(2_001n);
+    const [first, second] = charges;
+    const items = await listLinkable(book.db, { breakId: asked({}).breakId, source: `psp:${account}` }, 10);
+    const entry = items.find(({ reference }) => reference === second!.reference)!.id;
+    expect(entry).toMatch(/^ent_/);
+    await resolveBreak(
+      book.db,
+      asked(
+        link([
+          [`op_${first!.operationId}`, null],
+          [entry, null],
+        ]),
+      ),
+    );
+    const next = await run(account, [line({ kind: 'fee', grossMinor: -1n })]);
+    expect(next.breaks.map(({ code, amountMinor }) => [code, amountMinor])).toEqual([
+      ['missing_external', -1_002n],
+    ]);
+    expect(next.proofs.every(({ closes }) => closes)).toBe(true);
+  });
+
+  test('and something more: the rest is shown, and booked only where a person says', async () => {
+    const { account, charges, asked } = await lump(3_000n);
+    const names = charges.map(({ reference }) => [reference, null] as const);
+    await expect(planResolution(book.db, asked(link(names)))).rejects.toMatchObject({
+      code: 'link_has_rest',
+      message: expect.stringContaining('-0.03 EUR would be left'),
+    });
+    const request = asked(link(names, 'adjust'));
+    expect(await planResolution(book.db, request)).toMatchObject({
+      to: 'written_off',
+      restMinor: -3n,
+      entry: {
+        kind: 'difference_written_off',
+        postings: [{ debit: 'expense:write_off', credit: `psp:${account}:receivable`, amountMinor: 3n }],
+      },
+    });
+    await resolveBreak(book.db, request);
+    expect(await receivable(account)).toBe(0n);
+    await expectClosed(account);
+  });
+
+  test('over the limit the rest needs another person', async () => {
+    const { charges, asked } = await lump(3_013n);
+    const wish = link(
+      charges.map(({ reference }) => [reference, null]),
+      'expense',
+    );
+    expect(await resolveBreak(book.db, asked(wish, 9n))).toMatchObject({ kind: 'second_person_needed' });
+    expect(await resolveBreak(book.db, asked({ ...wish, principal: 'os:ben' }, 9n))).toMatchObject({
+      kind: 'resolved',
+    });
+  });
+
+  test('a part of an item leaves the rest of it open, for another line', async () => {
+    const { account, charges, asked } = await lump(1_400n);
+    const [first, second] = charges;
+    await resolveBreak(
+      book.db,
+      asked(
+        link([
+          [first!.reference, null],
+          [second!.reference, 400n],
+        ]),
+      ),
+    );
+    const [left] = await listBreaks(book.db, { ...EVERY_OPEN, source: `psp:${account}`, codes: null });
+    expect(left).toMatchObject({ code: 'missing_external', amountMinor: -601n });
+    const next = await run(account, [line({ grossMinor: 1_603n })]);
+    expect(next.proofs.every(({ closes }) => closes)).toBe(true);
+    const breakId = BigInt(next.breaks.find(({ code }) => code === 'missing_internal')!.id.slice(4));
+    const both = link([
+      [second!.reference, null],
+      [charges[2]!.reference, null],
+    ]);
+    await resolveBreak(book.db, ask(account, next, { breakId, ...both }));
+    await expectClosed(account);
+  });
+
+  test('a later version of the line takes the links back, and what they explained is open again', async () => {
+    const account = uniqueName('acct');
+    const [charge] = await charged(book.db, daemon, account, 1);
+    await backdate(book.owner, account, '10 days');
+    const answer = await run(account, [line({ grossMinor: 1_000n, lineKey: 'told_twice' })]);
+    const breakId = BigInt(answer.breaks.find(({ code }) => code === 'missing_internal')!.id.slice(4));
+    await resolveBreak(book.db, ask(account, answer, { breakId, ...link([[charge!.reference, null]]) }));
+    const next = await run(account, [line({ grossMinor: 700n, lineKey: 'told_twice' })]);
+    expect(next.byCode.map(({ code }) => code).sort()).toEqual(['missing_external', 'missing_internal']);
+    expect(next.proofs.every(({ closes }) => closes)).toBe(true);
+  });
+
+  test('what does not fit is refused by name', async () => {
+    const { charges, asked } = await lump(3_003n);
+    const [first] = charges;
+    const code = async (wish: Partial<ResolutionRequest>) =>
+      resolveBreak(book.db, asked(wish)).then(
+        () => 'done',
+        (error: { code: string }) => error.code,
+      );
+    expect(await code(link([['pi_nobody', null]]))).toBe('item_unknown');
+    expect(await code(link([[first!.reference, 1_001n]]))).toBe('item_unfit');
+    expect(await code(link([[first!.reference, 0n]]))).toBe('item_unfit');
+    expect(
+      await code(
+        link([
+          [first!.reference, null],
+          [`op_${first!.operationId}`, null],
+        ]),
+      ),
+    ).toBe('item_unfit');
+    expect(await code(link([[first!.reference, null]]))).toBe('link_has_rest');
+    expect(
+      await code(
+        link(
+          charges.map(({ reference }) => [reference, null]),
+          'suspense',
+        ),
+      ),
+    ).toBe('action_not_offered');
+  });
+
+  test('a share that waits for its settlement is due with the link', async () => {
+    const { charges, asked } = await lump(3_003n);
+    const { operationId } = charges[0]!;
+    await book.owner.sql`
+      insert into ${book.owner.t.fundRelease} (operation_id, due_at) values (${operationId}, 'infinity')
+          on conflict (operation_id) do update set due_at = 'infinity'`;
+    await resolveBreak(book.db, asked(link(charges.map(({ reference }) => [reference, null]))));
+    const [release] = await book.db.sql<{ isDue: boolean }[]>`
+      select due_at <= now() as is_due from ${book.db.t.fundRelease} where operation_id = ${operationId}`;
+    expect(release).toEqual({ isDue: true });
+  });
+});
+
+/** Of one source. */
+const EVERY_OPEN = {
+  states: null,
+  codes: null,
+  severities: null,
+  currency: null,
+  assignee: null,
+  after: null,
+  limit: 100,
+} as const;
 
 describe('a decision', () => {
   test('that only says something books nothing and needs no reason', async () => {
