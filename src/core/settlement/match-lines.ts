@@ -14,6 +14,7 @@ import {
   RULES,
   reopenReplaced,
 } from './match-store.ts';
+import { matchNamedSums } from './named-sum-store.ts';
 import { gatherItems, insertPositions, restoreItems } from './open-item-store.ts';
 import type { Calendar } from './settlement-calendar.ts';
 
@@ -36,6 +37,11 @@ export async function matchLines(tx: Tx, input: MatchInput): Promise<readonly Ma
   await rememberSurplus(tx, scope.sourceId);
   let left = await createCandidates(tx, scope);
   const tallies: MatchedTally[] = [];
+  if (scope.by === 'bank' && left > 0) {
+    // Before the passes by one name, which would give such a line to one of its deposits.
+    tallies.push(...(await matchNamedSums(tx, scope)));
+    if (tallies.length > 0) await dropMatched(tx, 'matched');
+  }
   for (const rule of RULES[scope.by]) {
     if (left === 0) break;
     const matched = await matchBy(tx, scope, rule);

@@ -347,6 +347,99 @@ describe('a bank statement', () => {
   });
 });
 
+describe('a bank entry that pays several deposits', () => {
+  const policyOf = (account: string, bank: string) => ({
+    accounts: new Map([
+      [account, settling('now', { bank })],
+      [bank, settling('now')],
+    ]),
+    writeOffLimits: new Map(),
+  });
+
+  /** Deposits that the PSP announced, as [reference, minor]. */
+  async function announced(deposits: readonly (readonly [string, number])[]) {
+    const [account, bank] = [uniqueName('acct'), uniqueName('bank')];
+    const policy = policyOf(account, bank);
+    const lines = deposits.map(([reference, minor]) =>
+      line({
+        kind: 'deposit',
+        grossMinor: BigInt(-minor),
+        reference,
+        availableOn: '2026-11-10T00:00:00.000Z',
+      }),
+    );
+    await reconcile(book.db, `psp:${account}`, { lines }, { policy });
+    return async (entries: readonly (readonly [string, number])[]) =>
+      reconcile(
+        book.db,
+        `bank:${bank}`,
+        {
+          lines: entries.map(([ourReference, minor]) =>
+            line({ kind: 'deposit', grossMinor: BigInt(minor), ourReference }),
+          ),
+        },
+        { policy },
+      );
+  }
+
+  test('is matched when it names each of them and is their sum', async () => {
+    const bank = await announced([
+      ['PO.1001', 100],
+      ['PO.1002', 250],
+      ['PO.1003', 400],
+    ]);
+    const answer = await bank([
+      ['STRIPE PO.1001, PO.1002', 350],
+      ['STRIPE PO.1003', 400],
+    ]);
+    expect(answer).toMatchObject({ status: 'closed', breakCount: 0 });
+    expect(answer.byCurrency[0]!.matched).toEqual({ count: 3, grossMinor: 750n });
+  });
+
+  test('is matched when the deposits share the batch that it names', async () => {
+    const bank = await announced([
+      ['BATCH-77', 100],
+      ['BATCH-77', 260],
+    ]);
+    expect(await bank([['BATCH-77', 360]])).toMatchObject({ status: 'closed', breakCount: 0 });
+  });
+
+  test('is none of a name that only begins alike', async () => {
+    const bank = await announced([
+      ['PAYOUT1', 100],
+      ['PAYOUT12', 250],
+    ]);
+    const answer = await bank([['PAYOUT12', 350]]);
+    expect(answer.status).toBe('breaks');
+    expect(answer.byCode.map(({ code }) => code)).not.toContain('amount_mismatch');
+    expect(answer.proofs.every(({ closes }) => closes)).toBe(true);
+  });
+
+  test('is not matched by its sum alone, nor where a name is missing or said twice', async () => {
+    const sums: readonly (readonly (readonly [string, number])[])[] = [
+      [['SOME MONEY', 350]],
+      [['PAYOUT-A', 350]],
+      [
+        ['PAYOUT-A PAYOUT-B', 350],
+        ['PAYOUT-B AGAIN', 240],
+      ],
+      [
+        ['PAYOUT-A PAYOUT-B', 350],
+        ['PAYOUT-B', 250],
+      ],
+    ];
+    for (const entries of sums) {
+      const bank = await announced([
+        ['PAYOUT-A', 100],
+        ['PAYOUT-B', 250],
+      ]);
+      const answer = await bank(entries);
+      expect(answer.status).toBe('breaks');
+      expect(answer.proofs.every(({ closes }) => closes)).toBe(true);
+    }
+  });
+});
+
 test('a bank entry that names no deposit is proposed to a person, when one alone has its amount', async () => {
   const [account, bank] = [uniqueName('acct'), uniqueName('bank')];
   const policy = { accounts: new Map([[account, settling('later', { bank })]]), writeOffLimits: new Map() };
