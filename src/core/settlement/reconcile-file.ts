@@ -26,6 +26,7 @@ import {
   findRefusedBatches,
   insertEvidenceBreaks,
 } from './break-store.ts';
+import { findUnexpectedFees } from './fee-break-store.ts';
 import { importLines, SET_TIMEOUT_MS } from './import-lines.ts';
 import { matchLines } from './match-lines.ts';
 import type { MatchedTally, MatchScope } from './match-store.ts';
@@ -308,6 +309,7 @@ async function end(tx: Tx, run: Run, file: runs.LoadedFile): Promise<ReconcileAn
   await createFound(tx);
   await findLooseLines(tx, scope);
   await findLineFaults(tx, scope);
+  await findUnexpectedFees(tx, scope, settlementOf(request.policy, source.name).fees);
   await findRefusedBatches(tx, scope);
   if (source.kind === 'psp') await findPaidOutDifferently(tx, scope);
   await findItems(tx, scope);

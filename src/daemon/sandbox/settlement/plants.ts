@@ -10,6 +10,7 @@ export const ROW_PLANTS = [
   'extra_line',
   'wrong_amount',
   'wrong_fee',
+  'overcharge',
   'wrong_currency',
   'duplicate_line',
   'fx_variance',
@@ -230,6 +231,16 @@ const KINDS: Readonly<Record<RowPlant, Kind>> = {
     spot: (row, field) => {
       const difference = field.draw(row) * field.unitOf(row.currency).step;
       return { instead: [{ ...row, fee: row.fee + difference }], subject: row, amount: difference };
+    },
+  },
+  overcharge: {
+    code: 'fee_mismatch',
+    fits: (row, field) => isPlain(row, field) && row.currency === 'EUR',
+    spot: (row, field) => {
+      // The row computes: only who knows the contract can see it. More than any rounding.
+      const more = 2 + field.draw(row);
+      const made = { ...row, fee: row.fee + more, net: row.net - more };
+      return { instead: [made], subject: row, amount: -more };
     },
   },
   wrong_currency: {
