@@ -99,7 +99,7 @@ async function decide(
     return report(session, db, request, await resolveBreak(db, request));
   }
   session.note(planText(plan));
-  await session.show([...linkTable(plan), ...postingTable(plan)]);
+  await session.show(planBlocks(plan));
   if (session.globals.dryRun) {
     await session.print({
       json: { dry_run: true, ...planJson(plan) },
@@ -142,15 +142,21 @@ function totalsOf({ entry, break: one }: ResolutionPlan): Totals {
   ]);
 }
 
-function planText({ break: one, action, from, to, secondPerson }: ResolutionPlan): string {
+/** What would become of the break, in one line. */
+export function planText({ break: one, action, from, to, secondPerson }: ResolutionPlan): string {
   const amount = changeText(one.amountMinor, one.currency);
   const change = from === to ? `stays ${to}` : `${from} → ${to}`;
   const second = secondPerson === 'needed' ? '; over the write-off limit: another person must agree' : '';
   return `${one.id}, ${codeText(one.code)} of ${amount}: ${action}, ${change}${second}`;
 }
 
+/** What it would link and book. */
+export function planBlocks(plan: ResolutionPlan): readonly Block[] {
+  return [...linkTable(plan), ...postingTable(plan)];
+}
+
 /** What to add in order to do it. */
-function dryRunText(plan: ResolutionPlan): string {
+export function dryRunText(plan: ResolutionPlan): string {
   const done = 'Dry run: nothing was stored.';
   if (SAYING.has(plan.action)) return done;
   const flag = plan.to === 'written_off' ? `--confirm ${totalsCode(totalsOf(plan))}` : '--yes';
