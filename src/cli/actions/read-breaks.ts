@@ -227,6 +227,9 @@ function factsOf(one: BreakAnswer): Block {
       ['says', one.says],
       ['seen', `${timeText(one.firstSeenAt)} to ${timeText(one.lastSeenAt)}, ${one.ageDays} days old`],
       ['assignee', one.assignee ?? 'nobody'],
+      ...(one.proposal === undefined || one.proposal === null
+        ? []
+        : [['proposed', `${one.proposal.as} by ${one.proposal.by}: ${one.proposal.reason ?? ''}`] as const]),
     ],
   };
 }

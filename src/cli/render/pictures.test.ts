@@ -74,6 +74,7 @@ test('one break, looked at, and what its correction would book', async () => {
     },
     links: [],
     restMinor: 0n,
+    rest: null,
     secondPerson: 'not_needed',
   };
   const resolved = `${planText(plan)}\n${renderBlocks(planBlocks(plan), SCREEN)}${dryRunText(plan)}`;

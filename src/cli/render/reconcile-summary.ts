@@ -262,6 +262,8 @@ export function breakJson(one: BreakAnswer) {
     offers: one.offers,
     suspended: one.suspended ?? null,
     dead_letter: one.deadLetter ?? null,
+    proposed_by: one.proposal?.by ?? null,
+    proposed_as: one.proposal?.as ?? null,
     external: sideJson(one.external),
     internal: sideJson(one.internal),
   };

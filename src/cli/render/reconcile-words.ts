@@ -114,7 +114,10 @@ export type Way = {
 
 /** What can be done about a break, most fitting first. What books something is shown with --dry-run: a look costs nothing. */
 export function waysOut(one: BreakAnswer): readonly Way[] {
-  return one.offers.map((offer) => wayOf(one, offer));
+  const ways = one.offers.map((offer) => wayOf(one, offer));
+  if (one.proposal === undefined || one.proposal === null) return ways;
+  const agree = `paygate breaks resolve ${one.id} --as ${one.proposal.as} --reason "…" --dry-run`;
+  return [{ does: `agree with ${one.proposal.by}, as another person`, command: agree }, ...ways];
 }
 
 function wayOf(one: BreakAnswer, offer: string): Way {

@@ -4,6 +4,7 @@ import { Bug } from '../errors.ts';
 import type { Currency } from '../money.ts';
 import { sentenceOf } from './break-codes.ts';
 import { offersOf } from './break-offers.ts';
+import { proposedAs } from './proposal.ts';
 import type {
   BreakAnswer,
   BreakCode,
@@ -70,13 +71,16 @@ export type StandingRow = {
   readonly operationState: string | null;
   readonly isRefused: boolean;
   readonly proposedBy: string | null;
+  readonly proposedPlan: string | null;
+  readonly proposedReason: string | null;
 };
 
 /** What a decision needs of a break `b`, beside its own columns; its joins are {@link standingJoins}. */
 const standingColumns = (on: Queryable) => on.sql`
   b.open_minor, b.other_currency, b.other_minor, b.line_id, b.item_id, b.operation_id, b.proposed_item_id,
   pi.remaining_minor as proposed_minor, o.kind as operation_kind, o.sub_state as operation_state,
-  (coalesce(g.refused, lg.refused) is not null) as is_refused, b.proposed_by`;
+  (coalesce(g.refused, lg.refused) is not null) as is_refused, b.proposed_by, b.proposed_plan,
+  b.proposed_reason`;
 
 /** The batch that a break is about (`g`), the one of its line (`lg`), its operation (`o`), the item that it proposes (`pi`). */
 const standingJoins = (on: Queryable) => on.sql`
@@ -178,9 +182,22 @@ function toAnswer(row: BreakRow): BreakAnswer {
     offers: offersOf(standing, row),
     suspended,
     deadLetter,
+    proposal: proposalOf(row),
     external: toSide(row.external),
     internal: toSide(row.internal),
   };
+}
+
+/** Of an open break whose decision waits for a second person. */
+function proposalOf({
+  state,
+  proposedBy,
+  proposedPlan,
+  proposedReason,
+}: BreakRow): NonNullable<BreakAnswer['proposal']> | null {
+  const isOver = state === 'resolved' || state === 'written_off';
+  if (isOver || proposedBy === null || proposedPlan === null) return null;
+  return { by: proposedBy, as: proposedAs(proposedPlan), reason: proposedReason };
 }
 
 function toSide(text: string | null): BreakSide | null {

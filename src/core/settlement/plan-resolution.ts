@@ -84,7 +84,8 @@ export type ResolutionPlan = {
   /** For `link`: what the line is said to show, and what of it stays and goes to `entry`; signed minor units. */
   readonly links: readonly PlannedLink[];
   readonly restMinor: bigint;
-  /** `needed`: over the write-off limit, another principal must resolve it once more. */
+  readonly rest: RestAction | null;
+  /** `needed`: over the write-off limit, another principal must resolve it once more, and the same. */
   readonly secondPerson: 'not_needed' | 'needed';
 };
 
@@ -128,6 +129,7 @@ export async function planOf(on: Db | Tx, request: ResolutionRequest): Promise<P
     entry: entry === null ? null : { cause: causeOf(row.id), ...entry },
     links: correction.kind === 'link' ? await plannedLinks(on, row, correction.links) : [],
     restMinor: correction.kind === 'link' ? correction.restMinor : 0n,
+    rest: request.link?.rest ?? null,
     secondPerson: isOverLimit(decision, request.policy) ? 'needed' : 'not_needed',
   };
   return { plan, standing, decision, sourceId: row.sourceId };

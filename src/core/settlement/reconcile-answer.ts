@@ -69,6 +69,8 @@ export type BreakAnswer = {
   readonly suspended?: string | null;
   /** "dl_3": an open dead letter about its operation. */
   readonly deadLetter?: string | null;
+  /** A decision that waits for a second person: who proposed it, what to give after --as, and why; null: none does. */
+  readonly proposal?: { readonly by: string; readonly as: string; readonly reason: string | null } | null;
   readonly external: BreakSide | null;
   readonly internal: BreakSide | null;
 };

@@ -27,18 +27,20 @@ export type BreakChange = {
   readonly entryId: bigint | null;
   readonly idempotencyKey: string;
   readonly assignee: string | null;
-  /** `proposed`: a write-off that waits for its second person. */
-  readonly outcome: 'done' | 'proposed';
+  /** Of a decision that waits for its second person; null: it is made. */
+  readonly proposal: string | null;
 };
 
 export async function changeBreak(tx: Tx, change: BreakChange): Promise<void> {
   const { t } = tx;
+  const isProposed = change.proposal !== null;
   const closed = change.to === 'resolved' || change.to === 'written_off';
   await tx.sql`
     update ${t.reconBreak}
        set state = ${change.to}, assignee = coalesce(${change.assignee}::text, assignee),
-           proposed_by = case when ${change.outcome === 'proposed'} then ${change.principal} else proposed_by end,
-           proposed_reason = case when ${change.outcome === 'proposed'} then ${change.reason}::text else proposed_reason end,
+           proposed_by = case when ${isProposed} then ${change.principal} else proposed_by end,
+           proposed_reason = case when ${isProposed} then ${change.reason}::text else proposed_reason end,
+           proposed_plan = coalesce(${change.proposal}::text, proposed_plan),
            closed_at = case when ${closed} then now() end, closed_by = case when ${closed} then ${change.principal} end
      where id = ${change.breakId}`;
   await tx.sql`

@@ -42,6 +42,8 @@ export type BreakStanding = {
   /** Nothing of the line's or batch's postings was made: only another file changes that. */
   readonly isRefused: boolean;
   readonly proposedBy: string | null;
+  /** What was proposed: a second person agrees to exactly that. */
+  readonly proposedPlan: string | null;
 };
 
 /** An open item that a person says a line shows, and how much of it; signed minor units. */

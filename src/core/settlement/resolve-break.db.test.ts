@@ -158,6 +158,26 @@ describe('a write-off', () => {
   });
 });
 
+test('to agree is to want the same entry: another decision is a new proposal', async () => {
+  const account = uniqueName('acct');
+  const answer = await run(account, [line({ kind: 'adjustment', grossMinor: -5_000n })]);
+  const say = (action: ResolutionRequest['action'], principal: string) =>
+    resolveBreak(book.db, ask(account, answer, { action, principal }, 999n));
+  expect(await say('write_off', 'os:ana')).toMatchObject({ kind: 'second_person_needed' });
+  expect(await say('expense', 'os:ben')).toMatchObject({ kind: 'second_person_needed' });
+  const shown = await showBreak(book.db, ask(account, answer).breakId);
+  expect(shown!.break.proposal).toEqual({
+    by: 'os:ben',
+    as: 'expense',
+    reason: 'seen in the dashboard of the PSP',
+  });
+  expect(await receivable(account)).toBe(5_000n);
+  await expect(say('expense', 'os:ben')).rejects.toMatchObject({ code: 'second_person_same' });
+  expect(await say('expense', 'os:ana')).toMatchObject({ kind: 'resolved', plan: { to: 'resolved' } });
+  expect((await showBreak(book.db, ask(account, answer).breakId))!.break.proposal).toBeNull();
+  await expectClosed(account);
+});
+
 test('a refund that never moved is reversed: the seller has the money back, and nothing is open', async () => {
   const account = uniqueName('acct');
   const [charge] = await charged(book.db, daemon, account, 1);

@@ -20,6 +20,7 @@ import {
   type ResolutionRequest,
   requireUsable,
 } from './plan-resolution.ts';
+import { proposalText } from './proposal.ts';
 import type { BreakAnswer } from './reconcile-answer.ts';
 import { lockSource } from './reconcile-run-store.ts';
 import type { Link } from './resolution.ts';
@@ -62,14 +63,10 @@ async function resolveLocked(tx: Tx, request: ResolutionRequest): Promise<Resolv
     idempotencyKey: request.idempotencyKey,
     assignee: request.assignee,
   } as const;
-  if (plan.secondPerson === 'needed' && standing.proposedBy === null) {
-    await store.changeBreak(tx, {
-      ...change,
-      kind: 'proposed',
-      to: plan.from,
-      entryId: null,
-      outcome: 'proposed',
-    });
+  // To agree is to want the same entry: another decision is a new proposal, and waits in its place.
+  const proposal = proposalText(plan);
+  if (plan.secondPerson === 'needed' && standing.proposedPlan !== proposal) {
+    await store.changeBreak(tx, { ...change, kind: 'proposed', to: plan.from, entryId: null, proposal });
     return { kind: 'second_person_needed', plan };
   }
   if (plan.secondPerson === 'needed' && standing.proposedBy === request.principal) {
@@ -80,7 +77,7 @@ async function resolveLocked(tx: Tx, request: ResolutionRequest): Promise<Resolv
     );
   }
   const entryId = await correct(tx, request, { standing, decision, sourceId });
-  await store.changeBreak(tx, { ...change, entryId, outcome: 'done' });
+  await store.changeBreak(tx, { ...change, entryId, proposal: null });
   return { kind: 'resolved', plan, entryId };
 }
 
