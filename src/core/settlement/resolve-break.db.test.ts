@@ -1,20 +1,24 @@
 /** What people decide about breaks: shown before it is booked, booked once, kept for ever; and the proof still closes. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
+  applyOutside,
   balanceOf,
   claim,
   openTestBook,
+  scriptedConnector,
   standingOf,
   startTestDaemon,
   type TestBook,
   type TestDaemon,
   uniqueName,
 } from '../../testing/fixtures.ts';
+import { fundedSeller, pay, payoutRequest } from '../../testing/payout-fixtures.ts';
 import { backdate, charged, line, lineOf, reconcile, settling } from '../../testing/settlement-fixtures.ts';
 import { verifyLedger } from '../ledger/verify-ledger.ts';
 import { parseCurrency } from '../money.ts';
-import { findingOf, recordFindings } from '../operation/execute-operations.ts';
+import { claimTasks, findingOf, recordFindings } from '../operation/execute-operations.ts';
 import { capabilitiesOf } from '../psp/request.ts';
+import { laneOf } from '../queue/job.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { submitRefunds } from '../refund/submit-refunds.ts';
 import { listBreaks, showBreak } from './break-list-store.ts';
@@ -198,6 +202,76 @@ test('a refund that never moved is reversed: the seller has the money back, and 
   expect(await standingOf(book.db, task!.job.operationId)).toMatchObject({ subState: 'reversed' });
   expect(await receivable(account)).toBe(0n);
   await expectClosed(account);
+});
+
+describe('a payout', () => {
+  /** One that the PSP took; the seller has the money when `arrived`. */
+  async function paidOut(arrived: boolean) {
+    const account = uniqueName('acct');
+    const seller = await fundedSeller(book.db, account, '100.00');
+    await pay(book.db, account, [payoutRequest(seller, '40.00')]);
+    const [task] = await claimTasks(daemon.context, laneOf(account, 'batch'), 1, scriptedConnector([]));
+    const reference = uniqueName('tr');
+    const reply = { kind: 'succeeded', pspReference: reference } as const;
+    await recordFindings(daemon.context, [findingOf(task!, reply)]);
+    const { operationId } = task!.job;
+    const later = { operationId, attemptNumber: 1, source: 'enquiry', held: null } as const;
+    if (arrived) await applyOutside(book.db, [{ ...later, reply: { ...reply, arrived } }]);
+    await backdate(book.owner, account, '10 days');
+    // The money that funded the seller came in by a line of its own.
+    return { account, seller, reference, operationId, funding: line({ grossMinor: 10_000n }) };
+  }
+
+  test('that never left is reversed: its seller can be paid again', async () => {
+    const { account, seller, operationId, funding } = await paidOut(false);
+    const answer = await run(account, [funding]);
+    const breakId = BigInt(answer.breaks.find(({ internal }) => internal?.kind === 'payout')!.id.slice(4));
+    const found = (await showBreak(book.db, breakId))!.break;
+    expect(found).toMatchObject({ code: 'missing_external', amountMinor: 4_000n });
+    expect(found.offers).toEqual(['enquire', 'wait_for_psp', 'reverse', 'write_off']);
+    await resolveBreak(book.db, ask(account, answer, { breakId, action: 'reverse' }));
+    expect(await standingOf(book.db, operationId)).toMatchObject({ subState: 'reversed' });
+    expect(await balanceOf(book.db, `seller:${seller}:available`, 'EUR')).toBe(10_000n);
+    const next = await run(account, [line({ kind: 'fee', grossMinor: -1n })]);
+    expect(next.proofs.every(({ closes }) => closes)).toBe(true);
+    expect(next.breaks.map(({ internal }) => internal?.kind)).not.toContain('payout');
+  });
+
+  test.each([false, true])(
+    'that came back is booked from a row that names it (arrived: %s)',
+    async (arrived) => {
+      const { account, seller, reference, operationId, funding } = await paidOut(arrived);
+      const left = line({ kind: 'payout', grossMinor: -4_000n, reference });
+      const back = {
+        kind: 'payout_returned',
+        grossMinor: 4_000n,
+        ourReference: `op_${operationId}`,
+      } as const;
+      const answer = await run(account, [funding, left, line(back)]);
+      expect(await standingOf(book.db, operationId)).toMatchObject({ subState: 'reversed' });
+      expect(await balanceOf(book.db, `seller:${seller}:available`, 'EUR')).toBe(10_000n);
+      expect(answer.byCode.map(({ code }) => code)).not.toContain('returned_payout');
+      expect(answer.proofs.every(({ closes }) => closes)).toBe(true);
+    },
+  );
+
+  test('that came back in a row without a name is linked once its return is booked', async () => {
+    const { account, reference, operationId, funding } = await paidOut(false);
+    const left = line({ kind: 'payout', grossMinor: -4_000n, reference });
+    const back = line({ kind: 'payout_returned', grossMinor: 4_000n, reference: uniqueName('trr') });
+    const answer = await run(account, [funding, left, back]);
+    const breakId = BigInt(answer.breaks.find(({ code }) => code === 'returned_payout')!.id.slice(4));
+    const reply = { kind: 'declined', reason: 'closed', mayRetryAsNew: false, pspReference: null } as const;
+    const news = { operationId, attemptNumber: 1, source: 'enquiry', held: null } as const;
+    await applyOutside(book.db, [{ ...news, reply: { ...reply, isUndone: true } }]);
+    await run(account, [line({ kind: 'fee', grossMinor: -1n })]);
+    const name = `op_${operationId}`;
+    const wish = { link: { items: [{ name, amountMinor: null }], rest: null } };
+    await resolveBreak(book.db, ask(account, answer, { breakId, action: 'link', ...wish }));
+    const next = await run(account, [line({ kind: 'fee', grossMinor: -1n })]);
+    expect(next.proofs.every(({ closes }) => closes)).toBe(true);
+    expect(next.byCode.map(({ code }) => code)).not.toContain('returned_payout');
+  });
 });
 
 test('a proposed item is linked by a person, and by nobody else', async () => {
