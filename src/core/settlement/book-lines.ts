@@ -46,7 +46,7 @@ export async function bookLines(tx: Tx, input: BookInput): Promise<number> {
     if (moved.size > 0) {
       const bankId = await lockSource(tx, `bank:${source.bank}`);
       await insertPositions(tx, { id: bankId, accountCode: openAccount(bank) });
-      await expectAtBank(tx, file, bankId, input.calendar);
+      await expectAtBank(tx, file, bankId, input.calendar, principal);
     }
   }
   return fresh.length;
