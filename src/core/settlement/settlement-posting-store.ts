@@ -46,6 +46,8 @@ export async function addPostedLines(
      where p.source_id = ${sourceId} and p.currency = m.currency`;
 }
 
+type BookedFile = FileLines & { readonly sourceId: number; readonly runId: bigint };
+
 /** Kinds of line that move money between the PSP and the bank. */
 const depositKinds = (tx: Tx) => tx.sql`('deposit', 'deposit_returned', 'top_up')`;
 
@@ -56,7 +58,7 @@ const depositKinds = (tx: Tx) => tx.sql`('deposit', 'deposit_returned', 'top_up'
  */
 export async function expectAtBank(
   tx: Tx,
-  file: FileLines & { readonly runId: bigint },
+  file: BookedFile,
   bankSourceId: number,
   calendar: Calendar,
   principal: string,
@@ -107,7 +109,7 @@ export async function expectAtBank(
 }
 
 /** Each earlier version that the bank was to show, or had shown, and the line of this file that takes its place. */
-async function findDepositsToldAnew(tx: Tx, file: FileLines, bankSourceId: number): Promise<void> {
+async function findDepositsToldAnew(tx: Tx, file: BookedFile, bankSourceId: number): Promise<void> {
   const { t } = tx;
   await tx.sql`drop table if exists pg_temp.told_anew`;
   await tx.sql`
@@ -117,8 +119,8 @@ async function findDepositsToldAnew(tx: Tx, file: FileLines, bankSourceId: numbe
       join ${t.settlementBatch} b on b.id = o.batch_id and b.refused is null
       join ${t.settlementLine} p on p.source_id = o.source_id and p.line_key = o.line_key and p.occurrence = o.occurrence
                                 and p.version = o.version - 1
-     where o.id between ${file.firstLine} and ${file.lastLine} and o.file_id = ${file.fileId} and o.version > 1
-       and p.kind in ${depositKinds(tx)}
+     where o.source_id = ${file.sourceId} and o.version > 1 and o.file_id = ${file.fileId}
+       and o.id between ${file.firstLine} and ${file.lastLine} and p.kind in ${depositKinds(tx)}
        and (exists (select from ${t.openItem} i where i.id = p.id and i.source_id = ${bankSourceId})
             or exists (select from ${t.settlementMatch} m where m.item_id = p.id and m.voided_run_id is null))`;
 }
