@@ -70,16 +70,31 @@ export async function gatherItems(tx: Tx, sourceId: number, calendar: Calendar):
   return row?.added ?? 0;
 }
 
-/** Items whose match became void (`voided`) and that had gone: they are there again, with what is left of them. */
-export async function restoreItems(tx: Tx, sourceId: number, calendar: Calendar): Promise<void> {
+/**
+ * Items whose match became void (in pg_temp.voided) and that had gone: they are there again, with what is left of them. Facts of the
+ * ledger for a PSP; for a bank, deposits that a PSP's file told of.
+ */
+export async function restoreItems(
+  tx: Tx,
+  scope: { readonly sourceId: number; readonly by: 'psp' | 'bank' },
+  calendar: Calendar,
+): Promise<void> {
   const { t } = tx;
+  const { sourceId } = scope;
+  await tx.sql`drop table if exists pg_temp.lost`;
+  await tx.sql`
+    create temporary table lost on commit drop as
+    select v.item_id, coalesce((select sum(x.amount_minor) from ${t.settlementMatch} x
+                                 where x.item_id = v.item_id and x.voided_run_id is null), 0)::bigint as explained_minor
+      from (select distinct item_id from pg_temp.voided) v
+     where not exists (select from ${t.openItem} i where i.id = v.item_id)`;
+  if (scope.by === 'bank') return restoreDeposits(tx, sourceId, calendar);
   await tx.sql`
     with position as (select account_id, currency from ${t.reconcilePosition} where source_id = ${sourceId}),
-    lost as (select distinct item_id from pg_temp.voided v
-              where not exists (select from ${t.openItem} i where i.id = v.item_id)),
     moved as (
-      select x.account_id, min(x.currency) as currency, o.item_id as entry_id, sum(x.amount_minor)::bigint as amount_minor
-        from lost o
+      select x.account_id, min(x.currency) as currency, o.item_id as entry_id, sum(x.amount_minor)::bigint as amount_minor,
+             min(o.explained_minor) as explained_minor
+        from pg_temp.lost o
         join lateral (select p.account_id, p.currency, d.amount_minor from ${t.posting} d join position p on p.account_id = d.debit_id
                        where d.entry_id = o.item_id
                       union all
@@ -87,12 +102,73 @@ export async function restoreItems(tx: Tx, sourceId: number, calendar: Calendar)
                        where c.entry_id = o.item_id) x on true
        group by x.account_id, o.item_id),
     fact as (
-      select ${factColumns(tx)},
-             m.amount_minor - coalesce((select sum(x.amount_minor) from ${t.settlementMatch} x
-                                         where x.item_id = m.entry_id and x.voided_run_id is null), 0)::bigint as remaining_minor
+      select ${factColumns(tx)}, m.amount_minor - m.explained_minor as remaining_minor
         from moved m
         join ${t.journalEntry} e on e.id = m.entry_id)
     ${insertFacts(tx, sourceId, calendar)}`;
+}
+
+type Fragment = ReturnType<typeof factColumns>;
+
+async function restoreDeposits(tx: Tx, bankSourceId: number, calendar: Calendar): Promise<void> {
+  const { t } = tx;
+  const lost = tx.sql`
+    select d.*, o.explained_minor from pg_temp.lost o join ${t.settlementLine} d on d.id = o.item_id`;
+  await insertDeposits(tx, bankSourceId, calendar, lost);
+}
+
+/**
+ * Adds lines of a PSP's file (`deposits`, with what is explained of each) as items that the bank must show.
+ * A fragment to await, or to stand in a `with`; returns currency and amount_minor.
+ */
+function insertDeposits(tx: Tx, bankSourceId: number, calendar: Calendar, deposits: Fragment) {
+  const { t } = tx;
+  return tx.sql<{ currency: string; amountMinor: bigint }[]>`
+    insert into ${t.openItem} (id, source_id, amount_minor, remaining_minor, booked_at, due_at, currency, kind, entry_kind, reference)
+    select o.id, ${bankSourceId}, -o.gross_minor, -o.gross_minor - o.explained_minor, s.at,
+           coalesce(d.due_at, s.at + ${DUE_WITHOUT_CALENDAR}::interval), o.currency, o.kind, 'settlement_line',
+           coalesce(o.reference, b.name)
+      from (${deposits}) o
+      join ${t.settlementBatch} b on b.id = o.batch_id
+      cross join lateral (select coalesce(o.available_on, o.occurred_at, now()) as at) s
+      left join unnest(${list(calendar.days.map((x) => x.day))}::date[],
+                       ${list(calendar.days.map((x) => x.dueAt))}::timestamptz[]) as d (day, due_at)
+             on d.day = (s.at at time zone ${calendar.timeZone})::date
+        on conflict (id) do nothing
+    returning currency, amount_minor`;
+}
+
+/**
+ * Deposits of a PSP's file, now booked as on their way, are what the bank must show next. Those that the file tells anew take the
+ * place of the earlier ones.
+ */
+export async function expectAtBank(
+  tx: Tx,
+  file: { readonly fileId: bigint; readonly firstLine: bigint | null; readonly lastLine: bigint | null },
+  bankSourceId: number,
+  calendar: Calendar,
+): Promise<void> {
+  const { t } = tx;
+  await tx.sql`
+    with own as (
+      select l.* from ${t.settlementLine} l
+        join ${t.settlementBatch} b on b.id = l.batch_id and b.refused is null
+       where l.id between ${file.firstLine} and ${file.lastLine} and l.file_id = ${file.fileId}
+         and l.kind in ('deposit', 'deposit_returned', 'top_up') and l.gross_minor <> 0),
+    replaced as (
+      delete from ${t.openItem} i
+       using own o
+        join ${t.settlementLine} p on p.source_id = o.source_id and p.line_key = o.line_key and p.occurrence = o.occurrence
+                                  and p.version = o.version - 1
+       where i.id = p.id and i.source_id = ${bankSourceId}
+      returning i.currency, i.amount_minor),
+    added as (${insertDeposits(tx, bankSourceId, calendar, tx.sql`select *, 0 as explained_minor from own`)})
+    update ${t.reconcilePosition} p
+       set facts_minor = p.facts_minor
+                         + coalesce((select sum(amount_minor) from added a where a.currency = p.currency), 0)::bigint
+                         - coalesce((select sum(amount_minor) from replaced r where r.currency = p.currency), 0)::bigint
+     where p.source_id = ${bankSourceId}
+       and (exists (select from added) or exists (select from replaced))`;
 }
 
 /** What is known of a fact by its entry `e` and what it moved, `m`. */
