@@ -169,3 +169,20 @@ function feeSentence(
     ? `The PSP took a fee of ${text(feeMinor)}; the fee schedule says ${text(feeMinor + amountMinor)}.`
     : `${text(grossMinor)} less a fee of ${text(feeMinor)} is ${text(rest)}; the row's net is ${text(netMinor)}.`;
 }
+
+/** An open break that a run found to be about something else than before. Amounts in minor units, as decimal text. */
+export type ChangedBreak = {
+  readonly id: string;
+  readonly state: string;
+  readonly currency: Currency;
+  readonly oldCode: BreakCode;
+  readonly oldMinor: string;
+  readonly code: BreakCode;
+  readonly minor: string;
+};
+
+/** "amount_mismatch of -1.00 EUR became amount_mismatch of -5.00 EUR" */
+export function changeOf({ currency, oldCode, oldMinor, code, minor }: ChangedBreak): string {
+  const shown = (text: string) => `${formatAmount({ amountMinor: BigInt(text), currency })} ${currency}`;
+  return `${oldCode} of ${shown(oldMinor)} became ${code} of ${shown(minor)}`;
+}

@@ -32,7 +32,7 @@ export async function matchLines(tx: Tx, input: MatchInput): Promise<readonly Ma
   await insertPositions(tx, { id: scope.sourceId, accountCode: input.accountCode });
   const reopened = await reopenReplaced(tx, scope);
   // Before the gathering, which would take what is open again for a new fact.
-  if (reopened > 0) await restoreItems(tx, scope.sourceId, calendar);
+  if (reopened > 0) await restoreItems(tx, scope, calendar);
   await gatherItems(tx, scope.sourceId, calendar);
   await rememberSurplus(tx, scope.sourceId);
   let left = await createCandidates(tx, scope);

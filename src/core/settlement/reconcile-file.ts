@@ -39,6 +39,7 @@ import type { SettlementReading } from './settlement-line.ts';
 import { parseSource, type SettlementPolicy, settlementOf } from './settlement-policy.ts';
 import { mirrorAccount, openAccount, type PostedSource } from './settlement-posting.ts';
 import { answerText, parseAnswer } from './stored-answer.ts';
+import { withdrawDecisions } from './withdraw-decisions.ts';
 
 export type ReconcileProgress = {
   readonly phase: 'reading' | 'matching' | 'posting';
@@ -214,6 +215,8 @@ async function matchAndJudge(tx: Tx, run: Run, file: runs.LoadedFile): Promise<'
   const { request, source } = run;
   const scope = scopeOf(run, file);
   request.onProgress?.({ phase: 'matching', lines: file.lineCount, bytes: 0 });
+  const withdrawing = { scope, source, calendar: run.calendar, principal: request.principal };
+  if ((await withdrawDecisions(tx, withdrawing, 'replaced')) > 0) return 'more';
   const tallies = await matchLines(tx, {
     scope,
     name: source.name,
@@ -222,6 +225,7 @@ async function matchAndJudge(tx: Tx, run: Run, file: runs.LoadedFile): Promise<'
     principal: request.principal,
   });
   await runs.markMatched(tx, file.runId, answerMatched(file.matched, tallies));
+  if ((await withdrawDecisions(tx, withdrawing, 'contradicted')) > 0) return 'more';
   if (source.kind === 'bank') return 'done';
   const evidence = await runs.listLineEvidence(tx, MAX_FINDINGS);
   if (evidence.length === 0) return bookDisputes(tx, run, scope);

@@ -65,7 +65,8 @@ async function resolveLocked(tx: Tx, request: ResolutionRequest): Promise<Resolv
   } as const;
   // To agree is to want the same entry: another decision is a new proposal, and waits in its place.
   const proposal = proposalText(plan);
-  if (plan.secondPerson === 'needed' && standing.proposedPlan !== proposal) {
+  const isProposed = standing.proposedBy !== null && standing.proposedPlan === proposal;
+  if (plan.secondPerson === 'needed' && !isProposed) {
     await store.changeBreak(tx, { ...change, kind: 'proposed', to: plan.from, entryId: null, proposal });
     return { kind: 'second_person_needed', plan };
   }
