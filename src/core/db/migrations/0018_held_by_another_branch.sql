@@ -1,0 +1,1 @@
+-- Number held for another branch; this file goes when that one is merged.
