@@ -67,7 +67,7 @@ export async function insertPayments(
 ): Promise<void> {
   const { t } = tx;
   await tx.sql`
-    with fresh as materialized (
+    with fresh_payment as materialized (
       select *
         from rows from (unnest(${list(payments.map((p) => p.id))}::bigint[]),
                         unnest(${list(payments.map((p) => p.checkoutId))}::text[]),
@@ -86,15 +86,15 @@ export async function insertPayments(
                                 risk_reason, metadata, batch_id, principal)
       select id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision, risk_reason,
              metadata::json, batch_id, ${principal}
-        from fresh
+        from fresh_payment
     ), new_checkout as (
       insert into ${t.checkout} (checkout_id, payment_id)
       select checkout_id, id
-        from fresh
+        from fresh_payment
     )
     insert into ${t.idempotencyKey} (key, fingerprint, payment_id)
     select idempotency_key, fingerprint, id
-      from fresh`;
+      from fresh_payment`;
 }
 
 /** Remembers a further key of an existing payment with the answer it was given. */
@@ -168,7 +168,7 @@ export type NewCharge = {
 export async function insertCharges(tx: Tx, charges: readonly NewCharge[]): Promise<void> {
   const { t } = tx;
   await tx.sql`
-    with fresh as materialized (
+    with fresh_charge as materialized (
       select *
         from rows from (unnest(${list(charges.map((c) => c.id))}::bigint[]),
                         unnest(${list(charges.map((c) => c.paymentId))}::bigint[]),
@@ -198,21 +198,21 @@ export async function insertCharges(tx: Tx, charges: readonly NewCharge[]): Prom
                                      payment_method, customer_present, release_after_days, order_ref, metadata, return_url)
       select id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
              customer_present, release_after_days, order_ref, metadata::json, return_url
-        from fresh
+        from fresh_charge
     ), new_operation as (
       insert into ${t.operation} (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency, sub_state,
                                   reason)
       select operation_id, 'charge', payment_id, id, psp_account, amount_minor, currency, sub_state, reason
-        from fresh
+        from fresh_charge
     ), new_attempt as (
       insert into ${t.attempt} (operation_id, number, idempotency_key, request, state)
       select operation_id, 1, idempotency_key, request, 'created'
-        from fresh
+        from fresh_charge
        where idempotency_key is not null
     )
     insert into ${t.job} (operation_id, kind, attempt_number, lane, action)
     select operation_id, 'charge', 1, lane, 'send'
-      from fresh
+      from fresh_charge
      where lane is not null`;
 }
 
