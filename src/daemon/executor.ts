@@ -163,12 +163,12 @@ export function startExecutor(options: ExecutorOptions): Executor {
       for (;;) {
         const limit = room(account);
         if (limit <= 0) return breakerPauseMs(account.breaker);
-        // The calls in flight look again when they have ended.
-        if (!isWorthAClaim(account)) return POLL_MS;
         const tasks = await claimFrom(lane, limit, account.connector);
         for (const { job } of tasks) account.held.set(job.operationId, job.fence);
         for (const task of tasks) void run(account, task);
         if (tasks.length < limit) break;
+        // More is waiting, but for the few slots that are left the calls in flight look again when they end.
+        if (!isWorthAClaim(account)) return POLL_MS;
       }
     }
     const dueMs = await nextDueInMs(context.db, namesOf(account));
@@ -262,8 +262,8 @@ function namesOf(account: Account): readonly string[] {
 }
 
 /**
- * A window that is half empty is worth a claim; refilling it slot by slot would make claims of a few, and each costs a
- * commit of its own.
+ * Of a backlog, a window that is half empty is worth a claim; refilling it slot by slot would make claims of a few, and
+ * each costs a commit of its own.
  */
 function isWorthAClaim({ inFlight, account }: Account): boolean {
   return inFlight * 2 <= account.maxConcurrent;
