@@ -1,1 +1,0 @@
--- Number held for another branch; this file goes when that one is merged.
