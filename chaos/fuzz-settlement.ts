@@ -81,7 +81,8 @@ function judge(family: Family, mutated: Mutated, outcome: Outcome): readonly str
   if (family === 'camt053' || family === 'mt940' || family === 'bai2') {
     return judgeStatement(family, mutated.text, lines, rows, isRefusedWhole);
   }
-  return judgeCsv(family, mutated.text, lines, rows, isRefusedWhole);
+  const hasStrayEnds = faults.some((fault) => fault.code === 'stray_line_end');
+  return judgeCsv(family, mutated.text, lines, rows, { isRefusedWhole, hasStrayEnds });
 }
 
 /** Faults after which a file was not read to its end; a statement that does not add up was. */

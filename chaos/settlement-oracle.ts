@@ -78,6 +78,8 @@ function splitCsv(text: string, delimiter: string, firstRow: number): readonly R
       row += 1;
       start = row;
     } else if (state === 'closed') {
+      // A zero byte after a quote is no text: the row is a fault, and those after it are not.
+      if (char === '\0') continue;
       if (char !== '\r' || text[at + 1] !== '\n') return null;
     } else {
       cell += char;
@@ -221,16 +223,21 @@ const FORMATS: Readonly<Record<CsvFamily, Format>> = {
 const isTotalCell = (cell: string) =>
   /^(?:(?:grand |sub)?totals?|sum|summe|gesamt(?:summe)?|totaal|totale):?$/i.test(cell.trim());
 
+/** @property hasStrayEnds it has faults about line ends in the middle of a row */
+export type Refusal = { readonly isRefusedWhole: boolean; readonly hasStrayEnds: boolean };
+
 /** What is wrong with a reading of a CSV file: empty when nothing is. */
 export function judgeCsv(
   family: CsvFamily,
   bytes: Buffer,
   lines: readonly SettlementLine[],
   faultRows: ReadonlySet<number>,
-  isRefusedWhole: boolean,
+  { isRefusedWhole, hasStrayEnds }: Refusal,
 ): readonly string[] {
   const format = FORMATS[family];
-  const text = withLineFeeds(decode(bytes)).replace(/^\ufeff+/, '');
+  const decoded = decode(bytes);
+  // A reader that has called a lone CR a fault has not taken it for the end of a row: then rows are numbered by LF alone.
+  const text = (hasStrayEnds ? decoded : withLineFeeds(decoded)).replace(/^\ufeff+/, '');
   const found = findHeader(text, format, family === 'paypal');
   if (found === null)
     return lines.length > 0 ? ['lines came of a file in which the oracle finds no header'] : [];
@@ -367,12 +374,12 @@ export function judgeStatement(
 function entriesOf(family: 'camt053' | 'mt940' | 'bai2', text: string): ReadonlyMap<number, bigint | null> {
   const entries = new Map<number, bigint | null>();
   if (family === 'camt053') {
-    for (const match of text.matchAll(/<(?:[^\s<>:]+:)?Ntry>[\s\S]*?<\/(?:[^\s<>:]+:)?Ntry\s*>/g)) {
+    for (const match of text.matchAll(/<(?:[^\s<>:]+:)?Ntry\s*>[\s\S]*?<\/(?:[^\s<>:]+:)?Ntry\s*>/g)) {
       const row = text.slice(0, match.index).split('\n').length;
       // The amounts of an entry's parts are not its own.
-      const own = match[0].replace(/<(?:[^\s<>:]+:)?NtryDtls>[\s\S]*?<\/(?:[^\s<>:]+:)?NtryDtls\s*>/g, '');
+      const own = match[0].replace(/<(?:[^\s<>:]+:)?NtryDtls\s*>[\s\S]*?<\/(?:[^\s<>:]+:)?NtryDtls\s*>/g, '');
       const [, code = '', amount = ''] = /<Amt\s[^>]*Ccy="([A-Z]{3})"[^>]*>\s*([0-9.]+)\s*</.exec(own) ?? [];
-      const side = /<CdtDbtInd>\s*(CRDT|DBIT)\s*</.exec(own)?.[1];
+      const side = /<CdtDbtInd\s*>\s*(CRDT|DBIT)\s*</.exec(own)?.[1];
       const minor = minorOf(amount, code);
       entries.set(row, minor === null || side === undefined ? null : side === 'DBIT' ? -minor : minor);
     }
@@ -387,11 +394,12 @@ function entriesOf(family: 'camt053' | 'mt940' | 'bai2', text: string): Readonly
       const [, side = '', amount = ''] = /^:61:\d{6}(?:\d{4})?(R?[CD]|E[CD])[A-Z]?(\d+,\d*)/.exec(line) ?? [];
       const minor = minorOf(amount.replace(',', '.'), currency);
       entries.set(index + 1, minor === null ? null : ['C', 'RD', 'EC'].includes(side) ? minor : -minor);
-    } else if (line.startsWith('16,')) {
-      const [, type = '', amount = ''] = line
-        .replace(/\/\s*$/, '')
-        .split(',')
-        .map((field) => field.trim());
+    } else if (/^16(?:,|\/|$)/.test(line)) {
+      // What is left out of a record stands in its continuations.
+      let record = line.replace(/\/\s*$/, '');
+      for (let next = index + 1; lines[next]?.startsWith('88') === true; next += 1)
+        record += `,${(lines[next] ?? '').slice(3).replace(/\/\s*$/, '')}`;
+      const [, type = '', amount = ''] = record.split(',').map((field) => field.trim());
       const isOut = /^[456]/.test(type) || /^9[6-9]/.test(type);
       entries.set(
         index + 1,

@@ -84,7 +84,7 @@ const isStore = (path: string) => path.startsWith('core/') && path.endsWith('-st
 const isDatabase = isIn('core/db');
 /** Files that do: a verb first. What they import is theirs to choose, within the rules below. */
 const VERBS =
-  /^core\/[a-z]+\/(accept|apply|approve|assess|book|cancel|change|decide|execute|gather|import|look|match|note|parse|plan|prune|read|reconcile|refund|release|replay|rescue|resolve|retry|review|submit|verify)-[a-z-]+\.ts$/;
+  /^core\/[a-z]+\/(accept|apply|approve|assess|book|cancel|change|decide|execute|gather|import|look|match|note|parse|plan|prune|read|reconcile|refund|release|replay|rescue|resolve|retry|review|submit|verify|withdraw)-[a-z-]+\.ts$/;
 /** Functions that take a transaction; several workflows share them. */
 const STEPS = [
   'core/dispute/apply-disputes.ts',
@@ -98,6 +98,9 @@ const STEPS = [
   'core/settlement/import-lines.ts',
   'core/settlement/match-ahead.ts',
   'core/settlement/match-lines.ts',
+  'core/settlement/plan-resolution.ts',
+  'core/settlement/read-items.ts',
+  'core/settlement/withdraw-decisions.ts',
 ];
 /** The connectors' own input and output. */
 const TRANSPORTS = [

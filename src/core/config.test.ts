@@ -198,6 +198,7 @@ describe('reconciliation', () => {
       graceDays: 1,
       holidays: new Set(['2026-12-25', '2026-12-24', '2026-12-31']),
       bank: 'first',
+      fees: new Map(),
     });
     expect(settlement.writeOffLimits).toEqual(new Map([[EUR, 5_000n]]));
     expect(read({}).settlement).toEqual({

@@ -239,8 +239,11 @@ export function readConfig(source: ConfigSource): Config {
     settlement: {
       ...toSettlementPolicy(
         file.reconcile,
-        readAmounts('reconcile.write_off_limit', file.reconcile.write_off_limit, faults),
-        faults,
+        {
+          writeOffLimits: readAmounts('reconcile.write_off_limit', file.reconcile.write_off_limit, faults),
+          faults,
+        },
+        new Set(Object.keys(file.psp)),
         source.readText,
       ),
       disputes: { lostFee: file.disputes.lost_fee },

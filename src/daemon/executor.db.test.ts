@@ -220,6 +220,52 @@ describe('the executor', () => {
     await untilSo(async () => (await openJobs(account.name)) === 0);
   });
 
+  test('that is told of new work takes it at once, although most of its window is taken', async () => {
+    const account = accountOf(uniqueName('acct'), 4);
+    await queueCharges(book.db, account.name, [paymentRequest(), paymentRequest(), paymentRequest()]);
+    const { promise: held, resolve: release } = Promise.withResolvers<void>();
+    const connector: Connector = {
+      ...idempotentPsp(() => []).connector,
+      charge: async () => {
+        await held;
+        return REPLY.succeeded;
+      },
+    };
+    await book.db.sql`select 1`;
+    // No poll ever comes.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const executor = await start(account, connector);
+    await untilSo(async () => executor.snapshot().inFlight === 3);
+    await queueCharge(book.db, account.name);
+    executor.wake();
+    await untilSo(async () => executor.snapshot().inFlight === 4);
+    release();
+    await untilSo(async () => (await openJobs(account.name)) === 0);
+    vi.useRealTimers();
+  }, 10_000);
+
+  test('of a backlog claims a window, and again when half of it is free: not a few at a time', async () => {
+    const account = accountOf(uniqueName('acct'), 512);
+    const requests = Array.from({ length: 600 }, () => paymentRequest());
+    for (let i = 0; i < requests.length; i += 200)
+      await queueCharges(book.db, account.name, requests.slice(i, i + 200));
+    const { promise: held, resolve: release } = Promise.withResolvers<void>();
+    const connector: Connector = {
+      ...idempotentPsp(() => []).connector,
+      charge: async () => {
+        await held;
+        return REPLY.succeeded;
+      },
+    };
+    const executor = await start(account, connector);
+    await untilSo(async () => executor.snapshot().inFlight >= 500);
+    // Time for a further claim, which would take the twelve slots that are left.
+    for (let i = 0; i < 20; i += 1) await openJobs(account.name);
+    expect(executor.snapshot().inFlight).toBe(500);
+    release();
+    await untilSo(async () => (await openJobs(account.name)) === 0);
+  });
+
   test('without enough of its lease claims nothing', async () => {
     const account = accountOf(uniqueName('acct'));
     const { operationId } = await queueCharge(book.db, account.name);

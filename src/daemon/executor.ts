@@ -167,6 +167,8 @@ export function startExecutor(options: ExecutorOptions): Executor {
         for (const { job } of tasks) account.held.set(job.operationId, job.fence);
         for (const task of tasks) void run(account, task);
         if (tasks.length < limit) break;
+        // More is waiting, but for the few slots that are left the calls in flight look again when they end.
+        if (!isWorthAClaim(account)) return POLL_MS;
       }
     }
     const dueMs = await nextDueInMs(context.db, namesOf(account));
@@ -203,8 +205,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
       : LAPSED;
     account.inFlight -= 1;
     if (reply !== null && reply !== LAPSED) noteBreaker(account, reply);
-    // A window that is half empty is worth a claim; refilling slot by slot would make claims of one.
-    if (account.inFlight * 2 <= account.account.maxConcurrent) look(account);
+    if (isWorthAClaim(account)) look(account);
     try {
       const result = await recorder.push(findingOf(task, reply));
       recorded += 1;
@@ -258,6 +259,14 @@ export function startExecutor(options: ExecutorOptions): Executor {
 
 function namesOf(account: Account): readonly string[] {
   return account.lanes.map((lane) => lane.name);
+}
+
+/**
+ * Of a backlog, a window that is half empty is worth a claim; refilling it slot by slot would make claims of a few, and
+ * each costs a commit of its own.
+ */
+function isWorthAClaim({ inFlight, account }: Account): boolean {
+  return inFlight * 2 <= account.maxConcurrent;
 }
 
 /** Claimed, but the lease is too short to start a call: provably not sent. */

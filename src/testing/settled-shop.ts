@@ -101,6 +101,8 @@ export async function openSettledShop(more = ''): Promise<SettledShop> {
 export type Trade = {
   readonly charges: number;
   readonly declined: number;
+  /** Of those, how many are then charged by another payment method. */
+  readonly retried?: number;
   readonly refunds: number;
   readonly payouts: number;
 };
@@ -115,6 +117,7 @@ export async function trade(shop: SettledShop, wanted: Trade): Promise<void> {
   try {
     await submit(shop, wanted);
     await untilIdle(shop);
+    await retry(shop, wanted.retried ?? 0);
     await refund(shop, wanted.refunds);
     await payOut(shop, wanted.payouts);
     await untilIdle(shop);
@@ -138,6 +141,13 @@ async function submit({ folder, json, run }: SettledShop, { charges, declined }:
   const plan = await json<{ confirm: string }>(['payments', 'submit', 'payments.csv', '--dry-run']);
   const done = await run(['payments', 'submit', 'payments.csv', '--confirm', plan.confirm]);
   if (done.code !== 0) throw new Error(done.err);
+}
+
+async function retry({ db, json }: SettledShop, count: number): Promise<void> {
+  const orders = await db.sql<{ id: bigint }[]>`
+    select payment_order_id as id from ${db.t.operation} where kind = 'charge' and sub_state = 'declined' order by id limit ${count}`;
+  for (const { id } of orders)
+    await json(['payments', 'retry', `ord_${id}`, '--method', 'pm_card_visa', '--yes']);
 }
 
 async function refund({ db, json }: SettledShop, count: number): Promise<void> {

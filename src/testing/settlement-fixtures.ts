@@ -218,3 +218,14 @@ export async function backdate(owner: Db, pspAccount: string, interval: string):
                       where p.entry_id = e.id and a.code = ${`psp:${pspAccount}:receivable`})`;
   });
 }
+
+/** The facts of these payments are so much younger again: as if they had been booked later than what {@link backdate} made old. */
+export async function postdate(owner: Db, references: readonly string[], interval: string): Promise<void> {
+  await owner.sql.begin(async (sql) => {
+    await sql`set local session_replication_role = 'replica'`;
+    await sql`
+      update ${owner.t.journalEntry} set recorded_at = recorded_at + ${interval}::text::interval
+       where cause in (select 'op_' || id from ${owner.t.operation}
+                        where psp_reference in (select json_array_elements_text(${JSON.stringify(references)}::text::json)))`;
+  });
+}

@@ -2,6 +2,7 @@
 import type { Queryable } from '../../core/db/connection.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { formatId } from '../../core/ids.ts';
+import { toMoneyJson } from '../../core/money.ts';
 import {
   type BreakDetails,
   type BreakEventAnswer,
@@ -9,6 +10,8 @@ import {
   listBreaks,
   showBreak,
 } from '../../core/settlement/break-list-store.ts';
+import type { OpenItemAnswer } from '../../core/settlement/linked-items.ts';
+import { listLinkable } from '../../core/settlement/read-items.ts';
 import type {
   BreakAnswer,
   BreakCode,
@@ -98,6 +101,77 @@ export async function showBreakCommand(session: Session, text: string): Promise<
   });
 }
 
+/** What the line of a break may be: exit 1 when there is no such break, 5 when it has no line that waits. */
+export async function listItemsCommand(session: Session, text: string, limit: number): Promise<number> {
+  return withBook(session, async ({ db }) => {
+    const { break: one } = await requireBreak(db, text);
+    if (one.external === null || one.external.kind === 'batch') {
+      throw new OperatorError(
+        'break_has_no_line',
+        `${one.id} is about no line: nothing can be linked to it.`,
+        {
+          kind: 'refused',
+        },
+      );
+    }
+    const breakId = requireId('reconBreak', one.id);
+    const items = await listLinkable(db, { breakId, source: one.source }, limit);
+    await session.print(
+      listResult(items.map(itemJson), null, [
+        itemTable(items),
+        {
+          kind: 'line',
+          text: `The line: ${one.external.kind} ${signedText(one.external.amountMinor, one.external.currency)}, ${one.external.reference ?? one.external.label}`,
+        },
+        ...linkLines(one, items),
+      ]),
+    );
+    return EXIT.done;
+  });
+}
+
+function linkLines(one: BreakAnswer, [first]: readonly OpenItemAnswer[]): readonly Block[] {
+  if (first === undefined) return [];
+  const text = `paygate breaks resolve ${one.id} --as link --item ${first.id} --reason "…" --dry-run`;
+  return [{ kind: 'line', text }];
+}
+
+export function itemJson(item: OpenItemAnswer) {
+  const money = (amountMinor: bigint) => toMoneyJson({ amountMinor, currency: item.currency });
+  return {
+    item: item.id,
+    kind: item.kind,
+    ...money(item.amountMinor),
+    open: money(item.remainingMinor),
+    reference: item.reference,
+    operation_id: item.operationId,
+    booked_at: item.bookedAt,
+  };
+}
+
+function itemTable(items: readonly OpenItemAnswer[]): Block {
+  return {
+    kind: 'table',
+    empty: 'nothing of its currency is open',
+    columns: [
+      { title: 'ITEM' },
+      { title: 'KIND' },
+      { title: 'OPEN', align: 'right' },
+      { title: 'BOOKED' },
+      { title: 'OPERATION' },
+      { title: 'REFERENCE', shrink: true },
+    ],
+    rows: items.map((item) => [
+      item.id,
+      item.kind,
+      signedText(item.remainingMinor, item.currency),
+      timeText(item.bookedAt),
+      item.operationId ?? '',
+      item.reference ?? '',
+    ]),
+  };
+}
+
 /** @throws OperatorError id_invalid, break_not_found */
 export async function requireBreak(on: Queryable, text: string): Promise<BreakDetails> {
   const id = requireId('reconBreak', text);
@@ -153,33 +227,24 @@ function factsOf(one: BreakAnswer): Block {
       ['says', one.says],
       ['seen', `${timeText(one.firstSeenAt)} to ${timeText(one.lastSeenAt)}, ${one.ageDays} days old`],
       ['assignee', one.assignee ?? 'nobody'],
+      ...(one.proposal === undefined || one.proposal === null
+        ? []
+        : [['proposed', `${one.proposal.as} by ${one.proposal.by}: ${one.proposal.reason ?? ''}`] as const]),
     ],
   };
 }
 
+/** Whole, however narrow the terminal is: references are copied from here. */
 function sides(one: BreakAnswer): Block {
-  const row = (name: string, side: BreakSide | null) =>
+  const facts = (name: string, side: BreakSide | null): readonly (readonly [string, string])[] =>
     side === null
-      ? [name, 'nothing', '', '', '']
+      ? [[name, 'nothing']]
       : [
-          name,
-          `${side.kind} ${signedText(side.amountMinor, side.currency)}`,
-          side.label,
-          side.reference ?? '',
-          side.at === null ? '' : timeText(side.at),
+          [name, `${side.kind} ${signedText(side.amountMinor, side.currency)}`],
+          ['', [side.label, ...(side.at === null ? [] : [timeText(side.at)])].join(', ')],
+          ...(side.reference === null ? [] : [['', side.reference] as const]),
         ];
-  return {
-    kind: 'table',
-    empty: '',
-    columns: [
-      { title: 'SIDE' },
-      { title: 'SAYS' },
-      { title: 'WHERE', shrink: true },
-      { title: 'REFERENCE', shrink: true },
-      { title: 'AT' },
-    ],
-    rows: [row('file', one.external), row('books', one.internal)],
-  };
+  return { kind: 'facts', facts: [...facts('the file', one.external), ...facts('the books', one.internal)] };
 }
 
 function historyTable(history: readonly BreakEventAnswer[]): Block {
@@ -208,7 +273,9 @@ function historyTable(history: readonly BreakEventAnswer[]): Block {
 function whatNext(one: BreakAnswer): readonly Block[] {
   const ways = isOpen(one) ? waysOut(one) : [];
   if (ways.length === 0) return [];
-  return ['What can be done:', ...ways.map((way) => `  ${way}`)].map(
-    (text): Block => ({ kind: 'line', text }),
-  );
+  const lines = ways.flatMap(({ does, command }) => [
+    `- ${does}`,
+    ...(command === null ? [] : [`  ${command}`]),
+  ]);
+  return ['What can be done:', ...lines].map((text): Block => ({ kind: 'line', text }));
 }

@@ -15,8 +15,11 @@ import type { AcceptedAnswer } from '../../core/payment/payment-answer.ts';
 import { type SubmitResult, submitPayments } from '../../core/payment/submit-payments.ts';
 import type { Conflict } from './plan-submission.ts';
 
-/** Transactions at once: one waits for its commit while the others work. Also the connections needed. */
-export const IN_FLIGHT = 3;
+/**
+ * Transactions at once: some wait for their commit, and for this process, while the others work. Also the connections
+ * needed.
+ */
+export const IN_FLIGHT = 5;
 /** How often a request is asked again whose name somebody else is just taking (2 s apart). */
 const MAX_ROUNDS = 5;
 

@@ -4,6 +4,7 @@ import { redactDatabaseUrl } from '../../core/db/database-url.ts';
 import { type Currency, formatAmount } from '../../core/money.ts';
 import type { AdyenAccount } from '../../core/psp/psp.ts';
 import type { AmountRange, RoutingRule } from '../../core/psp/route.ts';
+import type { ExpectedFee } from '../../core/settlement/expected-fee.ts';
 import { settlementOf } from '../../core/settlement/settlement-policy.ts';
 import { EXIT } from '../exit-codes.ts';
 import { type LoadedConfig, loadConfig } from '../load-config.ts';
@@ -89,7 +90,10 @@ function settingsOf(config: Config): readonly Setting[] {
 function reconcileSettings({ dropFolder, settlement, pspAccounts }: Config): readonly Setting[] {
   const accounts = pspAccounts.flatMap(({ name }) => {
     const at = `reconcile.accounts.${name}`;
-    const { timeZone, cutOffMinute, settleDays, graceDays, holidays, bank } = settlementOf(settlement, name);
+    const { timeZone, cutOffMinute, settleDays, graceDays, holidays, bank, fees } = settlementOf(
+      settlement,
+      name,
+    );
     return [
       { name: `${at}.time_zone`, value: timeZone },
       { name: `${at}.cut_off`, value: timeOfDay(cutOffMinute) },
@@ -97,6 +101,10 @@ function reconcileSettings({ dropFolder, settlement, pspAccounts }: Config): rea
       { name: `${at}.grace_days`, value: String(graceDays) },
       { name: `${at}.holidays`, value: `(${holidays.size} days)` },
       { name: `${at}.bank`, value: bank },
+      ...[...fees].map(([currency, fee]) => ({
+        name: `${at}.fees.${currency}`,
+        value: feeText(fee, currency),
+      })),
     ];
   });
   const night = dropFolder?.nightlyMinute ?? null;
@@ -109,6 +117,12 @@ function reconcileSettings({ dropFolder, settlement, pspAccounts }: Config): rea
       value: formatAmount({ amountMinor, currency }),
     })),
   ];
+}
+
+/** "1.4% + 0.25, within 0.01". */
+function feeText({ percent, fixedMinor, toleranceMinor }: ExpectedFee, currency: Currency): string {
+  const text = (amountMinor: bigint) => formatAmount({ amountMinor, currency });
+  return `${percent}% + ${text(fixedMinor)}, within ${text(toleranceMinor)}`;
 }
 
 /** "02:30" of a minute of the day. */

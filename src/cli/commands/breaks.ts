@@ -2,8 +2,8 @@
 import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings';
 import { BREAK_CODES } from '../../core/settlement/reconcile-answer.ts';
 import type { Launch } from '../launch.ts';
-import { RESOLUTIONS } from '../render/resolutions.ts';
-import { DEFAULT_LIMIT, nounCommand, readDuration, readLimit } from './options.ts';
+import { RESOLUTIONS, RESTS } from '../render/resolutions.ts';
+import { collect, DEFAULT_LIMIT, nounCommand, readDuration, readLimit } from './options.ts';
 
 const STATES = ['active', 'open', 'acknowledged', 'waiting_psp', 'resolved', 'written_off', 'all'] as const;
 const SEVERITIES = ['P1', 'P2', 'P3', 'P4'] as const;
@@ -17,6 +17,16 @@ export function registerBreaks(program: CommandUnknownOpts, launch: Launch): voi
     .description('one break: both sides, its history, and what can be done about it')
     .action((id) =>
       launch(async (session) => (await import('../actions/read-breaks.ts')).showBreakCommand(session, id)),
+    );
+  breaks
+    .command('items')
+    .argument('<break>', 'brk_12')
+    .description('what is open and the line of a break may be: the same amount first, then the nearest day')
+    .option('--limit <count>', 'how many at most', readLimit, DEFAULT_LIMIT)
+    .action((id, flags) =>
+      launch(async (session) =>
+        (await import('../actions/read-breaks.ts')).listItemsCommand(session, id, flags.limit),
+      ),
     );
   registerResolve(breaks, launch);
 }
@@ -68,13 +78,15 @@ same command.
   adjust        book the difference
   expense       book it as a fee
   suspense      book it as not yet explained
-  link          take the proposed payment for this line
+  link          say what the line shows: the proposed payment, or each --item (see "breaks items");
+                a part of one is --item op_12=40.00, and what is left of the line goes to --rest
   reverse       undo what we booked
   write_off     give it up
 
 Examples:
   paygate breaks resolve brk_12 --as assign --assignee ana
   paygate breaks resolve brk_12 --as expense --reason "fee raised in March, contract 4.2" --dry-run
+  paygate breaks resolve brk_7 --as link --item po_1a --item po_2b --reason "one transfer"
   paygate breaks resolve brk_9 --as write_off --reason "below the cost of asking" --confirm 0.12EUR`;
 
 function registerResolve(breaks: CommandUnknownOpts, launch: Launch): void {
@@ -84,6 +96,8 @@ function registerResolve(breaks: CommandUnknownOpts, launch: Launch): void {
     .description('decide what becomes of a break')
     .addOption(new Option('--as <action>', 'what becomes of it').choices(RESOLUTIONS).makeOptionMandatory())
     .option('--assignee <name>', 'for --as assign: who works on it')
+    .option('--item <name[=amount]>', 'for --as link: what the line shows; may be repeated', collect)
+    .addOption(new Option('--rest <action>', 'for --as link: where what is left goes').choices(RESTS))
     .option('--key <text>', 'your name of this decision: the same again does nothing twice')
     .addHelpText('after', RESOLVE_HELP)
     .action((id, flags) =>
@@ -93,6 +107,8 @@ function registerResolve(breaks: CommandUnknownOpts, launch: Launch): void {
           action: flags.as,
           assignee: flags.assignee ?? null,
           key: flags.key ?? null,
+          items: flags.item ?? [],
+          rest: flags.rest ?? null,
         }),
       ),
     );

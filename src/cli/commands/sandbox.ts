@@ -56,10 +56,11 @@ function registerRun(sandbox: CommandUnknownOpts, launch: Launch): void {
 const FILES_HELP = `
 Writes what the PSP and the bank would send about everything that happened in the running sandbox,
 and planted.json with what was planted: the break that a reconciliation must find, its reference
-and amount. Mismatches: missing_line, extra_line, wrong_amount, wrong_fee, wrong_currency,
-duplicate_line, status, missing_refund, extra_refund, chargeback, refund_and_chargeback,
-direction, returned_payout, unclassified, late_adjustment, reserve, batch_out_of_balance,
-deposit_missing, deposit_differs.
+and amount. Mismatches: missing_line, extra_line, wrong_amount, wrong_fee, overcharge,
+wrong_currency, duplicate_line, fx_variance, ambiguous, status, second_success, missing_refund,
+extra_refund, chargeback, chargeback_reversed, refund_and_chargeback, direction,
+returned_payout, unclassified, late_adjustment, reserve, batch_out_of_balance, deposit_missing,
+deposit_differs.
 
 Example:
   paygate sandbox files files --seed 7 --plant missing_line=2 --plant wrong_amount=1

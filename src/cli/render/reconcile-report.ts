@@ -171,8 +171,19 @@ ${cut}
 
 function breakRow(one: BreakAnswer): Markup {
   const assignee = one.assignee === null ? html`` : html`<br/><span class="soft">${one.assignee}</span>`;
-  return html`<tr id="${one.id}"><th scope="row">${one.id}<br/><span class="severity ${one.severity}">${one.severity}</span> ${codeText(one.code)}</th><td class="amount">${changeText(one.amountMinor, one.currency)}</td><td>${one.says}<br/><code>${waysOut(one)[0] ?? `paygate breaks show ${one.id}`}</code></td>${sideCell(one.external)}${sideCell(one.internal)}<td>${countText(one.ageDays, 'day')}<br/><span class="soft">${one.state}</span>${assignee}</td></tr>
+  return html`<tr id="${one.id}"><th scope="row">${one.id}<br/><span class="severity ${one.severity}">${one.severity}</span> ${codeText(one.code)}</th><td class="amount">${changeText(one.amountMinor, one.currency)}</td><td>${one.says}${wayText(one)}</td>${sideCell(one.external)}${sideCell(one.internal)}<td>${countText(one.ageDays, 'day')}<br/><span class="soft">${one.state}</span>${assignee}</td></tr>
 `;
+}
+
+/** The most fitting way out; the rest is on the screen. */
+function wayText(one: BreakAnswer): Markup {
+  const [first] = waysOut(one);
+  const does = first === undefined ? html`` : html`<br/>${sentence(first.does)}`;
+  return html`${does}<br/><code>${first?.command ?? `paygate breaks show ${one.id}`}</code>`;
+}
+
+function sentence(text: string): string {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}.`;
 }
 
 function sideCell(side: BreakSide | null): Markup {

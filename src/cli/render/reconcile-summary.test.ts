@@ -75,7 +75,10 @@ describe('a bar', () => {
 
 describe('breaks', () => {
   const details = {
-    break: breakAnswer({ says: `The file has ${HOSTILE}.`, offers: ['enquire', 'suspense', 'refund'] }),
+    break: breakAnswer({
+      says: `The file has ${HOSTILE}.`,
+      offers: ['enquire', 'suspense', 'refund_at_psp'],
+    }),
     history: [
       {
         at: '2026-11-20T02:00:00.000Z',
@@ -104,7 +107,7 @@ describe('breaks', () => {
     await expect(await renderResult(result, 'json', PIPE)).toMatchFileSnapshot(`${GOLDEN}/breaks-show.json`);
     const text = await renderResult(result, 'table', PIPE);
     await expect(text).toMatchFileSnapshot(`${GOLDEN}/breaks-show.txt`);
-    expect(text).toContain('look it up at the PSP: ch_3abcdefgh01');
+    expect(text).toContain('ask the PSP about ch_3abcdefgh01');
     expect(text).not.toContain('--as enquire');
   });
 

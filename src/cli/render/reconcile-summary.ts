@@ -195,8 +195,10 @@ function openIdentities(proofs: readonly Proof[]): readonly Block[] {
 
 function nextLines(answer: ReconcileAnswer, reportPath: string | null): readonly Block[] {
   const severities = severitiesText(answer.byCode);
+  const first = answer.outcome === 'dry_run' ? undefined : answer.breaks[0];
   const lines = [
     ...(answer.breakCount === 0 ? [] : [`${severities}. Look at them: paygate breaks list`]),
+    ...(first === undefined ? [] : [`The worst and oldest first: paygate breaks show ${first.id}`]),
     ...(reportPath === null ? [] : [`report: ${reportPath}`]),
   ];
   return lines.map((text) => ({ kind: 'line', text }));
@@ -258,6 +260,10 @@ export function breakJson(one: BreakAnswer) {
     assignee: one.assignee,
     says: one.says,
     offers: one.offers,
+    suspended: one.suspended ?? null,
+    dead_letter: one.deadLetter ?? null,
+    proposed_by: one.proposal?.by ?? null,
+    proposed_as: one.proposal?.as ?? null,
     external: sideJson(one.external),
     internal: sideJson(one.internal),
   };

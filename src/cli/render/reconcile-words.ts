@@ -8,7 +8,6 @@ import type {
   Severity,
 } from '../../core/settlement/reconcile-answer.ts';
 import { moneyText } from '../words.ts';
-import { RESOLUTIONS } from './resolutions.ts';
 
 /** "missing external". */
 export function codeText(code: BreakCode): string {
@@ -106,14 +105,76 @@ export function identitiesOf(proof: Proof): readonly Identity[] {
   ];
 }
 
-/** What can be done about a break, most fitting first: commands, and what only a person can do. */
-export function waysOut(one: BreakAnswer): readonly string[] {
-  return one.offers.map((offer) => {
-    if (RESOLUTIONS.some((action) => action === offer))
-      return `paygate breaks resolve ${one.id} --as ${offer} --reason "…" --dry-run`;
-    const reference = one.external?.reference ?? one.internal?.reference ?? '';
-    return offer === 'refund'
-      ? `give the money back (paygate refunds create, or at the PSP: ${reference})`
-      : `look it up at the PSP: ${reference}`;
-  });
+/** One thing that can be done: in words, and what to type for it. */
+export type Way = {
+  readonly does: string;
+  /** Null: it is done elsewhere, at the PSP. */
+  readonly command: string | null;
+};
+
+/** What can be done about a break, most fitting first. What books something is shown with --dry-run: a look costs nothing. */
+export function waysOut(one: BreakAnswer): readonly Way[] {
+  const ways = one.offers.map((offer) => wayOf(one, offer));
+  if (one.proposal === undefined || one.proposal === null) return ways;
+  const agree = `paygate breaks resolve ${one.id} --as ${one.proposal.as} --reason "…" --dry-run`;
+  return [{ does: `agree with ${one.proposal.by}, as another person`, command: agree }, ...ways];
+}
+
+function wayOf(one: BreakAnswer, offer: string): Way {
+  const who = one.source.startsWith('bank:') ? 'the bank' : 'the PSP';
+  const name = one.external?.reference ?? one.internal?.reference ?? one.external?.label ?? one.id;
+  const resolve = (more: string) => `paygate breaks resolve ${one.id} --as ${offer}${more}`;
+  const look = resolve(' --reason "…" --dry-run');
+  const amount = signedText(one.amountMinor < 0n ? -one.amountMinor : one.amountMinor, one.currency);
+  switch (offer) {
+    case 'enquire':
+      return { does: `ask ${who} about ${name}`, command: null };
+    case 'wait_for_psp':
+      return { does: `say that ${who} is asked`, command: resolve('') };
+    case 'corrected_file':
+      return {
+        does: 'ask for a file that is right, and reconcile it',
+        command: null,
+      };
+    case 'refund_at_psp':
+      return { does: `have the PSP give ${name} back`, command: null };
+    case 'answer_dispute':
+      return {
+        does: `answer ${name} at the PSP: the buyer has the money already`,
+        command: 'paygate disputes list',
+      };
+    case 'adopt_suspended':
+      return {
+        does: 'let the order take the money',
+        command: `paygate suspense adopt ${one.suspended ?? ''} --reason "…" --dry-run`,
+      };
+    case 'refund_suspended':
+      return {
+        does: 'give the buyer the money back',
+        command: `paygate suspense refund ${one.suspended ?? ''} --reason "…" --dry-run`,
+      };
+    case 'dead_letter':
+      return { does: 'read its dead letter', command: `paygate dlq show ${one.deadLetter ?? ''}` };
+    case 'link':
+      return one.code === 'ambiguous'
+        ? {
+            does: `take ${one.internal?.label ?? 'the proposed item'} for what the line shows`,
+            command: look,
+          }
+        : { does: 'say which of our items the line shows', command: `paygate breaks items ${one.id}` };
+    case 'accept':
+      return { does: 'leave it as the file says; nothing more is booked', command: look };
+    case 'adjust':
+      return { does: `write the difference of ${amount} off`, command: look };
+    case 'expense':
+      return { does: `book ${amount} as a fee of the PSP`, command: look };
+    case 'suspense':
+      return { does: `book ${amount} as not yet explained`, command: look };
+    case 'write_off':
+      return { does: `give ${amount} up`, command: look };
+    case 'reverse':
+      return { does: 'it never moved: undo what we booked', command: look };
+    default:
+      return { does: offer.replaceAll('_', ' '), command: look };
+  }
 }

@@ -3,11 +3,11 @@
 export const REPORT_STYLE = `
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #16202b; --soft: #5b6875; --line: #d9dfe5; --panel: #f5f7f9;
   --matched: #0072b2; --transit: #e69f00; --break: #d55e00; --total: #46535f; --fact: #56a0c8; --residual: #a40e4c;
-  --good: #00734f; --bad: #b3261e; }
+  --good: #00734f; --warn: #a84900; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #11171d; --ink: #e4eaf0; --soft: #9aa8b5; --line: #2e3944; --panel: #1a222a;
     --matched: #4ea8de; --transit: #f2b84b; --break: #f0814a; --total: #8d9aa6; --fact: #7fbfe0; --residual: #ef6ba0;
-    --good: #4cc38a; --bad: #ff8a80; }
+    --good: #4cc38a; --warn: #f0814a; --bad: #ff8a80; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem; max-width: 72rem; background: var(--paper); color: var(--ink);
@@ -20,7 +20,7 @@ p { margin: .25rem 0 .75rem; }
 .status { display: flex; gap: .75rem; align-items: baseline; flex-wrap: wrap; margin: 1rem 0; padding: .75rem 1rem;
   border-left: .4rem solid var(--tone); background: var(--panel); }
 .status strong { font-size: 1.3rem; color: var(--tone); }
-.closed { --tone: var(--good); } .breaks { --tone: var(--break); } .incomplete { --tone: var(--bad); }
+.closed { --tone: var(--good); } .breaks { --tone: var(--warn); } .incomplete { --tone: var(--bad); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
@@ -32,7 +32,7 @@ td.amount, th.amount { text-align: right; white-space: nowrap; }
 td.reference { overflow-wrap: anywhere; min-width: 9rem; }
 tbody th { font-weight: 600; }
 code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: .92em; overflow-wrap: anywhere; }
-.severity { font-weight: 700; } .P1 { color: var(--bad); } .P2 { color: var(--break); } .P3, .P4 { color: var(--soft); }
+.severity { font-weight: 700; } .P1 { color: var(--bad); } .P2 { color: var(--warn); } .P3, .P4 { color: var(--soft); }
 .yes { color: var(--good); font-weight: 600; } .no { color: var(--bad); font-weight: 600; }
 svg { display: block; width: 100%; height: auto; margin: .25rem 0 .75rem; }
 svg text { font-size: 13px; fill: var(--ink); } svg text.amount { text-anchor: end; font-variant-numeric: tabular-nums; }
@@ -46,7 +46,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; border-top: 1
 @media print {
   :root { color-scheme: light; --paper: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb; --panel: #f3f3f3;
     --matched: #0072b2; --transit: #e69f00; --break: #d55e00; --total: #46535f; --fact: #56a0c8; --residual: #a40e4c;
-    --good: #00734f; --bad: #b3261e; }
+    --good: #00734f; --warn: #a84900; --bad: #b3261e; }
   body { padding: 0; max-width: none; font-size: 11px; }
   svg, .key, .status { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   tr, svg { break-inside: avoid; } thead { display: table-header-group; } .wide { overflow: visible; }

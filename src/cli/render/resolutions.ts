@@ -1,5 +1,5 @@
 /** What `breaks resolve --as` takes. Loads nothing: the tree of commands reads it. */
-import type { ResolutionAction } from '../../core/settlement/resolve-break.ts';
+import type { ResolutionAction, RestAction } from '../../core/settlement/resolution.ts';
 
 export const RESOLUTIONS = [
   'acknowledge',
@@ -14,3 +14,6 @@ export const RESOLUTIONS = [
   'reverse',
   'reopen',
 ] as const satisfies readonly ResolutionAction[];
+
+/** What `--rest` takes: where goes what linked items leave of a line. */
+export const RESTS = ['adjust', 'expense', 'suspense'] as const satisfies readonly RestAction[];

@@ -55,9 +55,12 @@ function renderBlock(block: Block, surface: Surface): readonly string[] {
       return [painted(block.text, plain(block.text), surface)];
     case 'facts': {
       const width = Math.max(0, ...block.facts.map(([label]) => stringWidth(label)));
-      return block.facts.map(
-        ([label, value]) =>
-          `${paint(pad(label, width, 'left'), 'dim', surface)}${GAP}${painted(value, plain(value), surface)}`,
+      const room = surface.width === null ? null : surface.width - width - GAP.length;
+      return block.facts.flatMap(([label, value]) =>
+        wrapped(plain(value), room).map(
+          (part, i) =>
+            `${paint(pad(i === 0 ? label : '', width, 'left'), 'dim', surface)}${GAP}${painted(value, part, surface)}`,
+        ),
       );
     }
     case 'table':
@@ -93,7 +96,7 @@ function rowLists(table: Extract<Block, { kind: 'table' }>, surface: Surface): r
     const facts = row.flatMap((value, i) =>
       plain(value) === '' ? [] : [[table.columns[i]!.title, value] as const],
     );
-    return [...(r === 0 ? [] : ['']), ...renderBlock({ kind: 'facts', facts }, surface)];
+    return [...(r === 0 ? [] : ['']), ...renderBlock({ kind: 'facts', facts }, { ...surface, width: null })];
   });
 }
 
@@ -125,6 +128,21 @@ function cut(text: string, width: number): string {
     used += size;
   }
   return `${kept}…`;
+}
+
+/** Broken between words; a word that is longer than the line stays whole, so that it can be copied. */
+function wrapped(text: string, width: number | null): readonly string[] {
+  if (width === null || stringWidth(text) <= width) return [text];
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    const longer = line === '' ? word : `${line} ${word}`;
+    if (line !== '' && stringWidth(longer) > width) {
+      lines.push(line);
+      line = word;
+    } else line = longer;
+  }
+  return [...lines, line];
 }
 
 function pad(text: string, width: number, align: 'left' | 'right'): string {

@@ -33,6 +33,7 @@ type EventKind =
   | 'risk_counters_pruned'
   | 'lines_posted'
   | 'break_resolved'
+  | 'decisions_withdrawn'
   | 'settlement_alert'
   | 'dispute_changed'
   | 'dispute_unmatched'

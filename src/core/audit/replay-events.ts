@@ -68,6 +68,7 @@ async function applyEvent(tx: Tx, bookings: Bookings, event: StoredEvent): Promi
     case 'funds_released':
     case 'lines_posted':
     case 'break_resolved':
+    case 'decisions_withdrawn':
       return bookings.add(event.at, data.entries);
     case 'charge_rerouted':
       await rebuild.applyReroute(tx, data);

@@ -8,16 +8,10 @@ import { type Tx, together } from '../db/connection.ts';
 import { Bug } from '../errors.ts';
 import { attemptKey, formatId } from '../ids.ts';
 import { type Currency, type FeeRate, feeOf } from '../money.ts';
-import {
-  insertAttempts,
-  insertOperations,
-  type NewAttempt,
-  type NewOperation,
-} from '../operation/operation-store.ts';
 import { findChargeFault, freezeCharge } from '../psp/request.ts';
 import { type RoutedAccount, type Routing, routeOrder } from '../psp/route.ts';
 import { laneOf, type Priority } from '../queue/job.ts';
-import { insertJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
+import { notifyLane } from '../queue/queue-store.ts';
 import { insertPartialWatches } from '../refund/refund-store.ts';
 import {
   type Assessed,
@@ -33,12 +27,12 @@ import { canonicalPaymentText, type PaymentOrderRequest, type PaymentRequest } f
 import {
   findKnownRequests,
   insertAnsweredKeys,
-  insertPaymentOrders,
+  insertCharges,
   insertPayments,
   type KnownRequest,
   listPaymentRows,
+  type NewCharge,
   type NewPayment,
-  type NewPaymentOrder,
   type PaymentRow,
   takeIds,
 } from './payment-store.ts';
@@ -247,10 +241,7 @@ type Fresh = FingerprintedRequest & { readonly index: number };
 /** All rows of new payments, ready to be inserted. */
 type Rows = {
   readonly payments: NewPayment[];
-  readonly orders: NewPaymentOrder[];
-  readonly operations: NewOperation[];
-  readonly attempts: NewAttempt[];
-  readonly jobs: NewJob[];
+  readonly charges: NewCharge[];
   readonly risks: PaymentRisk[];
   readonly events: NewEvent[];
   readonly answers: AcceptedAnswer[];
@@ -265,30 +256,19 @@ async function store(
   const assessed = await assessInTurn(tx, context.policy.risk, fresh);
   const count = fresh.reduce((sum, item) => sum + 1 + 2 * item.request.orders.length, 0);
   const ids = (await takeIds(tx, count)).values();
-  const rows: Rows = {
-    payments: [],
-    orders: [],
-    operations: [],
-    attempts: [],
-    jobs: [],
-    risks: [],
-    events: [],
-    answers: [],
-  };
+  const rows: Rows = { payments: [], charges: [], risks: [], events: [], answers: [] };
   for (const item of fresh) addRows(rows, context, item, assessed.get(item.index)!, () => ids.next().value!);
+  const lane = rows.charges.find((charge) => charge.lane !== null)?.lane ?? null;
   await together([
     insertPayments(tx, context.principal, rows.payments),
-    insertPaymentOrders(tx, rows.orders),
-    insertOperations(tx, rows.operations),
-    insertAttempts(tx, rows.attempts),
-    insertJobs(tx, rows.jobs),
+    insertCharges(tx, rows.charges),
     storeAssessed(tx, rows.risks),
     insertEvents(tx, context.principal, rows.events),
     insertPartialWatches(
       tx,
       rows.payments.filter((payment) => payment.onPartial === 'refund').map((payment) => payment.id),
     ),
-    rows.jobs.length > 0 ? notifyLane(tx, rows.jobs[0]!.lane) : undefined,
+    lane === null ? undefined : notifyLane(tx, lane),
   ]);
   return rows.answers;
 }
@@ -330,25 +310,12 @@ function addRows(
     batchId: context.batchId,
   };
   const made = request.orders.map((order, i) =>
-    orderRows(context, payment, request, order, i + 1, risk, nextId),
+    chargeOf(context, payment, request, order, i + 1, risk, nextId),
   );
   rows.payments.push(payment);
-  for (const { order, operation, attempt, job } of made) {
-    rows.orders.push(order);
-    rows.operations.push(operation);
-    if (attempt !== null) rows.attempts.push(attempt);
-    if (job !== null) rows.jobs.push(job);
-  }
+  rows.charges.push(...made);
   rows.answers.push(
-    acceptedAnswer(
-      made.map(({ order, operation }) => ({
-        ...payment,
-        ...order,
-        id: payment.id,
-        orderId: order.id,
-        pspAccount: operation.pspAccount,
-      })),
-    ),
+    acceptedAnswer(made.map((charge) => ({ ...payment, ...charge, id: payment.id, orderId: charge.id }))),
   );
   const { priority } = context;
   const paymentRisk = record === null ? null : { paymentId: payment.id, record, priority };
@@ -357,15 +324,8 @@ function addRows(
   rows.events.push({ kind: 'payment_accepted', paymentId: payment.id, data });
 }
 
-type OrderRows = {
-  readonly order: NewPaymentOrder;
-  readonly operation: NewOperation;
-  readonly attempt: NewAttempt | null;
-  /** Null for what may not be sent, or not yet. */
-  readonly job: NewJob | null;
-};
-
-function orderRows(
+/** An order of a payment, and how it is charged. Pure but for the ids it takes. */
+function chargeOf(
   context: AcceptContext,
   payment: NewPayment,
   request: PaymentRequest,
@@ -373,11 +333,12 @@ function orderRows(
   line: number,
   risk: Assessment,
   nextId: () => bigint,
-): OrderRows {
-  const { policy } = context;
+): NewCharge {
+  const { policy, priority } = context;
   const { amountMinor, currency } = item.money;
   const rate = policy.fees.get(currency);
-  const order: NewPaymentOrder = {
+  const account = accountOf(policy, request, item);
+  const charge: NewCharge = {
     id: nextId(),
     paymentId: payment.id,
     line,
@@ -391,43 +352,28 @@ function orderRows(
     orderRef: item.orderRef,
     returnUrl: item.returnUrl ?? null,
     metadata: JSON.stringify(item.metadata),
-  };
-  const account = accountOf(policy, request, item);
-  const operation: NewOperation = {
-    id: nextId(),
-    kind: 'charge',
-    paymentId: payment.id,
-    paymentOrderId: order.id,
+    operationId: nextId(),
     pspAccount: account.name,
-    amountMinor,
-    currency,
     subState: SUB_STATE_AFTER[risk.decision],
     reason: risk.decision === 'allow' ? null : risk.reason,
-    seller: null,
-    feeShareMinor: 0n,
-    fromPendingMinor: 0n,
+    attempt: null,
+    lane: risk.decision === 'allow' ? laneOf(account.name, priority) : null,
   };
-  if (risk.decision === 'block') return { order, operation, attempt: null, job: null };
-  const idempotencyKey = attemptKey(context.bookKey, operation.id, 1);
+  if (risk.decision === 'block') return charge;
+  const idempotencyKey = attemptKey(context.bookKey, charge.operationId, 1);
   const frozen = freezeCharge(account, {
     idempotencyKey,
     paymentId: formatId('payment', payment.id),
-    orderId: formatId('order', order.id),
-    operationId: formatId('operation', operation.id),
+    orderId: formatId('order', charge.id),
+    operationId: formatId('operation', charge.operationId),
     attemptNumber: 1,
     ...chargeFields(request, item),
   });
   if (frozen.kind === 'rejected') throw new Bug(`a checked charge could not be frozen: ${frozen.reason}`);
-  const attempt = { operationId: operation.id, number: 1, idempotencyKey, request: frozen.request };
-  return { order, operation, attempt, job: risk.decision === 'review' ? null : jobOf(operation, context) };
+  return { ...charge, attempt: { idempotencyKey, request: frozen.request } };
 }
 
 const SUB_STATE_AFTER = { allow: 'queued', review: 'in_risk_review', block: 'risk_blocked' } as const;
-
-function jobOf(operation: NewOperation, { priority }: AcceptContext): NewJob {
-  const lane = laneOf(operation.pspAccount, priority);
-  return { operationId: operation.id, kind: operation.kind, attemptNumber: 1, lane, fence: 0 };
-}
 
 function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {
   return {
@@ -444,7 +390,7 @@ function chargeFields(request: PaymentRequest, order: PaymentOrderRequest) {
  * Everything that replay needs to rebuild the rows of one acceptance. Numbers stay exact: text. What is JSON already
  * (metadata, the frozen request) goes in as it is.
  */
-function acceptedEvent(payment: NewPayment, made: readonly OrderRows[], risk: PaymentRisk | null): string {
+function acceptedEvent(payment: NewPayment, made: readonly NewCharge[], risk: PaymentRisk | null): string {
   const fields = JSON.stringify({
     id: payment.id.toString(),
     checkout_id: payment.checkoutId,
@@ -461,26 +407,27 @@ function acceptedEvent(payment: NewPayment, made: readonly OrderRows[], risk: Pa
   return `${fields.slice(0, -1)},"metadata":${payment.metadata},"orders":[${orders}]${further}}`;
 }
 
-function acceptedOrder({ order, operation, attempt, job }: OrderRows): string {
+function acceptedOrder(charge: NewCharge): string {
+  const { attempt } = charge;
   const fields = JSON.stringify({
-    id: order.id.toString(),
-    seller: order.seller,
-    amount_minor: order.amountMinor.toString(),
-    currency: order.currency,
-    platform_fee_minor: order.platformFeeMinor.toString(),
-    payment_method: order.paymentMethod,
-    customer_present: order.customerPresent,
-    release_after_days: order.releaseAfterDays,
-    order_ref: order.orderRef,
-    ...(order.returnUrl === null ? {} : { return_url: order.returnUrl }),
-    operation: operation.id.toString(),
-    psp_account: operation.pspAccount,
-    sub_state: operation.subState,
-    reason: operation.reason,
+    id: charge.id.toString(),
+    seller: charge.seller,
+    amount_minor: charge.amountMinor.toString(),
+    currency: charge.currency,
+    platform_fee_minor: charge.platformFeeMinor.toString(),
+    payment_method: charge.paymentMethod,
+    customer_present: charge.customerPresent,
+    release_after_days: charge.releaseAfterDays,
+    order_ref: charge.orderRef,
+    ...(charge.returnUrl === null ? {} : { return_url: charge.returnUrl }),
+    operation: charge.operationId.toString(),
+    psp_account: charge.pspAccount,
+    sub_state: charge.subState,
+    reason: charge.reason,
   });
   const sent =
     attempt === null
       ? 'null'
-      : `{"idempotency_key":"${attempt.idempotencyKey}","lane":${JSON.stringify(job?.lane ?? null)},"request":${attempt.request}}`;
-  return `${fields.slice(0, -1)},"metadata":${order.metadata},"attempt":${sent}}`;
+      : `{"idempotency_key":"${attempt.idempotencyKey}","lane":${JSON.stringify(charge.lane)},"request":${attempt.request}}`;
+  return `${fields.slice(0, -1)},"metadata":${charge.metadata},"attempt":${sent}}`;
 }

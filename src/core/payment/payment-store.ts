@@ -1,4 +1,7 @@
-/** Remembers what was asked for: all SQL on payment, payment_order, checkout, idempotency_key and batch. */
+/**
+ * Remembers what was asked for: all SQL on payment, payment_order, checkout, idempotency_key and batch; and, because they
+ * are written in one statement with their order, the first rows of its operation, attempt and job.
+ */
 import { insertEvents } from '../audit/event-store.ts';
 import { lines, list, type Queryable, type Tx } from '../db/connection.ts';
 import type { SubState } from '../operation/operation.ts';
@@ -63,17 +66,13 @@ export async function insertPayments(
   payments: readonly NewPayment[],
 ): Promise<void> {
   const { t } = tx;
-  const fingerprints = list(payments.map((p) => `\\x${p.fingerprintHex}`));
   await tx.sql`
-    with new_payment as (
-      insert into ${t.payment} (id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision,
-                                risk_reason, metadata, batch_id, principal)
-      select p.id, p.checkout_id, p.idempotency_key, p.fingerprint, p.buyer, p.on_partial, p.risk_decision,
-             p.risk_reason, p.metadata::json, p.batch_id, ${principal}
+    with fresh_payment as materialized (
+      select *
         from rows from (unnest(${list(payments.map((p) => p.id))}::bigint[]),
                         unnest(${list(payments.map((p) => p.checkoutId))}::text[]),
                         unnest(${list(payments.map((p) => p.idempotencyKey))}::text[]),
-                        unnest(${fingerprints}::bytea[]),
+                        unnest(${list(payments.map((p) => `\\x${p.fingerprintHex}`))}::bytea[]),
                         unnest(${list(payments.map((p) => p.buyer))}::text[]),
                         unnest(${list(payments.map((p) => p.onPartial))}::text[]),
                         unnest(${list(payments.map((p) => p.riskDecision))}::text[]),
@@ -82,15 +81,20 @@ export async function insertPayments(
                         unnest(${list(payments.map((p) => p.batchId))}::bigint[]))
              as p (id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision, risk_reason,
                    metadata, batch_id)
+    ), new_payment as (
+      insert into ${t.payment} (id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision,
+                                risk_reason, metadata, batch_id, principal)
+      select id, checkout_id, idempotency_key, fingerprint, buyer, on_partial, risk_decision, risk_reason,
+             metadata::json, batch_id, ${principal}
+        from fresh_payment
     ), new_checkout as (
       insert into ${t.checkout} (checkout_id, payment_id)
-      select * from unnest(${list(payments.map((p) => p.checkoutId))}::text[],
-                           ${list(payments.map((p) => p.id))}::bigint[])
+      select checkout_id, id
+        from fresh_payment
     )
     insert into ${t.idempotencyKey} (key, fingerprint, payment_id)
-    select * from unnest(${list(payments.map((p) => p.idempotencyKey))}::text[],
-                         ${fingerprints}::bytea[],
-                         ${list(payments.map((p) => p.id))}::bigint[])`;
+    select idempotency_key, fingerprint, id
+      from fresh_payment`;
 }
 
 /** Remembers a further key of an existing payment with the answer it was given. */
@@ -131,7 +135,8 @@ export async function findAnsweredKey(on: Queryable, key: string): Promise<Answe
   return row ?? null;
 }
 
-export type NewPaymentOrder = {
+/** An order of a new payment with everything that is done about it. */
+export type NewCharge = {
   readonly id: bigint;
   readonly paymentId: bigint;
   readonly line: number;
@@ -143,31 +148,72 @@ export type NewPaymentOrder = {
   readonly customerPresent: boolean;
   readonly releaseAfterDays: number | null;
   readonly orderRef: string | null;
+  /** JSON text. */
   readonly metadata: string;
   readonly returnUrl: string | null;
+  readonly operationId: bigint;
+  readonly pspAccount: string;
+  readonly subState: SubState;
+  readonly reason: string | null;
+  /** Its first attempt; null for what may never be sent. The request is JSON text, stored byte for byte. */
+  readonly attempt: { readonly idempotencyKey: string; readonly request: string } | null;
+  /** Where its job waits, due now; null for what may not be sent, or not yet. */
+  readonly lane: string | null;
 };
 
-export async function insertPaymentOrders(tx: Tx, orders: readonly NewPaymentOrder[]): Promise<void> {
+/**
+ * Inserts orders with their operations, first attempts and jobs. One statement, because the four say much the same: each
+ * value is written out, sent and read once (measured against a statement for each table: a twentieth of an acceptance).
+ */
+export async function insertCharges(tx: Tx, charges: readonly NewCharge[]): Promise<void> {
+  const { t } = tx;
   await tx.sql`
-    insert into ${tx.t.paymentOrder} (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor,
-                                      payment_method, customer_present, release_after_days, order_ref, metadata, return_url)
-    select id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
-           customer_present, release_after_days, order_ref, metadata::json, return_url
-      from rows from (unnest(${list(orders.map((o) => o.id))}::bigint[]),
-                      unnest(${list(orders.map((o) => o.paymentId))}::bigint[]),
-                      unnest(${list(orders.map((o) => o.line))}::smallint[]),
-                      unnest(${list(orders.map((o) => o.seller))}::text[]),
-                      unnest(${list(orders.map((o) => o.amountMinor))}::bigint[]),
-                      unnest(${list(orders.map((o) => o.currency))}::text[]),
-                      unnest(${list(orders.map((o) => o.platformFeeMinor))}::bigint[]),
-                      unnest(${list(orders.map((o) => o.paymentMethod))}::text[]),
-                      unnest(${list(orders.map((o) => o.customerPresent))}::boolean[]),
-                      unnest(${list(orders.map((o) => o.releaseAfterDays))}::smallint[]),
-                      unnest(${list(orders.map((o) => o.orderRef))}::text[]),
-                      string_to_table(${lines(orders.map((o) => o.metadata))}, E'\\n'),
-                      unnest(${list(orders.map((o) => o.returnUrl))}::text[]))
-           as o (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
-                 customer_present, release_after_days, order_ref, metadata, return_url)`;
+    with fresh_charge as materialized (
+      select *
+        from rows from (unnest(${list(charges.map((c) => c.id))}::bigint[]),
+                        unnest(${list(charges.map((c) => c.paymentId))}::bigint[]),
+                        unnest(${list(charges.map((c) => c.line))}::smallint[]),
+                        unnest(${list(charges.map((c) => c.seller))}::text[]),
+                        unnest(${list(charges.map((c) => c.amountMinor))}::bigint[]),
+                        unnest(${list(charges.map((c) => c.currency))}::text[]),
+                        unnest(${list(charges.map((c) => c.platformFeeMinor))}::bigint[]),
+                        unnest(${list(charges.map((c) => c.paymentMethod))}::text[]),
+                        unnest(${list(charges.map((c) => c.customerPresent))}::boolean[]),
+                        unnest(${list(charges.map((c) => c.releaseAfterDays))}::smallint[]),
+                        unnest(${list(charges.map((c) => c.orderRef))}::text[]),
+                        string_to_table(${lines(charges.map((c) => c.metadata))}, E'\\n'),
+                        unnest(${list(charges.map((c) => c.returnUrl))}::text[]),
+                        unnest(${list(charges.map((c) => c.operationId))}::bigint[]),
+                        unnest(${list(charges.map((c) => c.pspAccount))}::text[]),
+                        unnest(${list(charges.map((c) => c.subState))}::text[]),
+                        unnest(${list(charges.map((c) => c.reason))}::text[]),
+                        unnest(${list(charges.map((c) => c.attempt?.idempotencyKey ?? null))}::text[]),
+                        string_to_table(${lines(charges.map((c) => c.attempt?.request ?? ''))}, E'\\n'),
+                        unnest(${list(charges.map((c) => c.lane))}::text[]))
+             as c (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
+                   customer_present, release_after_days, order_ref, metadata, return_url, operation_id, psp_account,
+                   sub_state, reason, idempotency_key, request, lane)
+    ), new_order as (
+      insert into ${t.paymentOrder} (id, payment_id, line, seller, amount_minor, currency, platform_fee_minor,
+                                     payment_method, customer_present, release_after_days, order_ref, metadata, return_url)
+      select id, payment_id, line, seller, amount_minor, currency, platform_fee_minor, payment_method,
+             customer_present, release_after_days, order_ref, metadata::json, return_url
+        from fresh_charge
+    ), new_operation as (
+      insert into ${t.operation} (id, kind, payment_id, payment_order_id, psp_account, amount_minor, currency, sub_state,
+                                  reason)
+      select operation_id, 'charge', payment_id, id, psp_account, amount_minor, currency, sub_state, reason
+        from fresh_charge
+    ), new_attempt as (
+      insert into ${t.attempt} (operation_id, number, idempotency_key, request, state)
+      select operation_id, 1, idempotency_key, request, 'created'
+        from fresh_charge
+       where idempotency_key is not null
+    )
+    insert into ${t.job} (operation_id, kind, attempt_number, lane, action)
+    select operation_id, 'charge', 1, lane, 'send'
+      from fresh_charge
+     where lane is not null`;
 }
 
 /** A payment with one of its orders and that order's charge, as reads need it. */

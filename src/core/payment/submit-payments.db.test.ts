@@ -57,7 +57,7 @@ async function holdOpen(requests: readonly PaymentRequest[], end: 'commit' | 'ro
 }
 
 /** The text that every accept waits in when a name is just being taken. */
-const TAKING_A_NAME = 'with new_payment as';
+const TAKING_A_NAME = 'with fresh_payment as';
 
 describe('the same request', () => {
   test('fifty times at once: one payment, and everybody gets the same body', async () => {

@@ -46,7 +46,8 @@ export type ClaimedJob = Hold & {
  * EXPLAIN (analyze): the materialised CTE reads job_ready in order and stops at the limit; the update finds its rows
  * by their place (tid scan), the attempt by primary key (nested loop). Losers: `id in (select … limit)` without
  * materialising (the planner may run the limit again for each outer row); hash joins against attempt (the whole
- * table); updating attempt and operation here too, with an event per job (2.2 times the time of this statement).
+ * table); updating attempt and operation here too, with an event per job (2.2 times the time of this statement);
+ * `extract(epoch …)`, which computes in numeric (a tenth of this statement).
  * @param claim.after where the last claim ended; null: from the front of the lane. A long queue leaves what was
  *   claimed from its front in the index until vacuum comes, and each claim from there reads all of it again. Jobs
  *   that commit behind that place are only seen from the front: the caller starts there now and then.
@@ -94,8 +95,8 @@ export async function claimJobs(
     )
     select c.operation_id, c.attempt_number, c.kind as operation_kind, c.fence, c.action, c.burned, c.waits, c.sends,
            c.run_at, c.first_sent_at, c.last_sent_at, a.idempotency_key, a.request, a.psp_reference,
-           (extract(epoch from a.customer_until - now()) * 1000)::float8 as customer_left_ms,
-           (extract(epoch from now() - c.first_sent_at) * 1000)::float8 as first_sent_ago_ms
+           date_part('epoch', a.customer_until - now()) * 1000 as customer_left_ms,
+           date_part('epoch', now() - c.first_sent_at) * 1000 as first_sent_ago_ms
       from claimed c
       join ${t.attempt} a on a.operation_id = c.operation_id and a.number = c.attempt_number
      order by c.run_at, c.operation_id`;

@@ -197,8 +197,11 @@ function kindOf(type: string, net: bigint): LineKind {
   return 'unclassified';
 }
 
-/** "1.23E+022": the digits that a spreadsheet has thrown away cannot be found again. */
-const POWER_OF_TEN = /^[+-]?\d+(?:[.,]\d+)?E[+-]?\d+$/i;
+/**
+ * "1.23E+022", "9E+15": the digits that a spreadsheet has thrown away cannot be found again. "88160E1234567890" is a name like any
+ * other: spreadsheets write a sign.
+ */
+const POWER_OF_TEN = /^[+-]?\d+(?:[.,]\d+E[+-]?|E[+-])\d+$/i;
 
 function referenceAt(
   { collector }: CsvStart,

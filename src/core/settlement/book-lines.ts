@@ -5,11 +5,11 @@
 import { insertEvents } from '../audit/event-store.ts';
 import type { Tx } from '../db/connection.ts';
 import { entryJson, insertEntries, insertPostings, type NewEntry } from '../ledger/ledger-store.ts';
-import { insertPositions } from './open-item-store.ts';
+import { expectAtBank, insertPositions } from './open-item-store.ts';
 import { type LoadedFile, lockSource } from './reconcile-run-store.ts';
 import type { Calendar } from './settlement-calendar.ts';
 import { batchEntries, movementOf, openAccount, type PostedSource } from './settlement-posting.ts';
-import { addPostedLines, expectAtBank, listLineSums } from './settlement-posting-store.ts';
+import { addPostedLines, listLineSums } from './settlement-posting-store.ts';
 
 export type BookInput = {
   readonly source: PostedSource;
@@ -46,7 +46,7 @@ export async function bookLines(tx: Tx, input: BookInput): Promise<number> {
     if (moved.size > 0) {
       const bankId = await lockSource(tx, `bank:${source.bank}`);
       await insertPositions(tx, { id: bankId, accountCode: openAccount(bank) });
-      await expectAtBank(tx, file, bankId, input.calendar);
+      await expectAtBank(tx, file, bankId, input.calendar, principal);
     }
   }
   return fresh.length;

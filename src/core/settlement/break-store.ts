@@ -3,7 +3,7 @@
  * that are not found any more are resolved by themselves. Every change leaves an event that nobody can edit.
  */
 import { list, type Tx } from '../db/connection.ts';
-import { BREAK_MEANINGS } from './break-codes.ts';
+import { BREAK_MEANINGS, type ChangedBreak, changeOf } from './break-codes.ts';
 import type { MatchScope } from './match-store.ts';
 import { KIND_OF_FACT, SIGN_OF_KIND } from './open-item.ts';
 import type { BreakCode } from './reconcile-answer.ts';
@@ -265,7 +265,8 @@ export async function applyFound(tx: Tx, scope: MatchScope, principal: string): 
            ${list(codes.map(([, m]) => m.worse?.afterDays ?? null))}::integer[],
            ${list(codes.map(([, m]) => m.worse?.severity ?? null))}::text[]) as s (code, severity, worse_days, worse_severity)`;
   const by = `run:${scope.runId}`;
-  const [row] = await tx.sql<BreakCounts[]>`
+  const isSame = tx.sql`(o.code, o.amount_minor, o.open_minor) is not distinct from (f.code, f.amount_minor, f.open_minor)`;
+  const [row] = await tx.sql<(BreakCounts & { readonly changed: string })[]>`
     with opened as (
       insert into ${t.reconBreak} (id, code, severity, source_id, fingerprint, currency, amount_minor, open_minor, other_currency,
                                    other_minor, line_id, item_id, operation_id, batch_id, proposed_item_id, is_of_line,
@@ -276,19 +277,26 @@ export async function applyFound(tx: Tx, scope: MatchScope, principal: string): 
         from (select * from pg_temp.found order by fingerprint) f
         join ${severities} on s.code = f.code
        where not exists (select from ${t.reconBreak} b where b.fingerprint = f.fingerprint and b.closed_at is null)
+         -- What a person has decided stays so, as long as it is about the same.
          and not exists (select from ${t.reconBreak} b where b.fingerprint = f.fingerprint and b.closed_at is not null
-                            and b.closed_by not like 'run:%')
+                            and b.closed_by not like 'run:%' and b.closed_by not like 'link:%'
+                            and b.code = f.code and b.amount_minor = f.amount_minor)
       returning id),
     seen as (
       update ${t.reconBreak} b
          set last_seen_at = now(), code = f.code, currency = f.currency, amount_minor = f.amount_minor, open_minor = f.open_minor,
              other_currency = f.other_currency, other_minor = f.other_minor, item_id = f.item_id, operation_id = f.operation_id,
              proposed_item_id = f.proposed_item_id,
+             -- Somebody proposed to write another amount off: that was not agreed to.
+             proposed_by = case when ${isSame} then b.proposed_by end,
+             proposed_reason = case when ${isSame} then b.proposed_reason end,
+             proposed_plan = case when ${isSame} then b.proposed_plan end,
              severity = case when extract(days from now() - b.opened_at) >= s.worse_days then s.worse_severity else s.severity end
         from pg_temp.found f
         join ${severities} on s.code = f.code
-       where b.fingerprint = f.fingerprint and b.closed_at is null
-      returning b.id),
+        join ${t.reconBreak} o on o.fingerprint = f.fingerprint and o.closed_at is null
+       where b.id = o.id
+      returning b.id, b.state, b.currency, o.code as old_code, o.amount_minor as old_minor, b.code, b.amount_minor, ${isSame} as is_same),
     resolved as (
       update ${t.reconBreak} b
          set state = 'resolved', closed_at = now(), closed_by = ${by}
@@ -300,10 +308,31 @@ export async function applyFound(tx: Tx, scope: MatchScope, principal: string): 
       insert into ${t.breakEvent} (break_id, kind, principal, reason, from_state, to_state, run_id)
       select id, 'opened', ${principal}, null, null, 'open', ${scope.runId}::bigint from opened
        union all
-      select id, 'resolved', ${principal}, 'explained by a later file', from_state, 'resolved', ${scope.runId} from resolved)
+      select id, 'resolved', ${principal}, 'explained by a later file', from_state, 'resolved', ${scope.runId} from resolved
+)
     select (select count(*) from opened)::integer as opened, (select count(*) from seen)::integer as seen,
-           (select count(*) from resolved)::integer as resolved`;
-  return row!;
+           (select count(*) from resolved)::integer as resolved,
+           (select coalesce(json_agg(json_build_object('id', id::text, 'state', state, 'currency', currency, 'oldCode', old_code,
+                                                       'oldMinor', old_minor::text, 'code', code, 'minor', amount_minor::text)), '[]')
+              from seen where not is_same)::text as changed`;
+  const { changed, ...counts } = row!;
+  await insertChanges(tx, scope, principal, JSON.parse(changed) as readonly ChangedBreak[]);
+  return counts;
+}
+
+/** What an open break was about before, so that its history tells why a proposal lapsed. */
+async function insertChanges(
+  tx: Tx,
+  scope: MatchScope,
+  principal: string,
+  changed: readonly ChangedBreak[],
+): Promise<void> {
+  if (changed.length === 0) return;
+  await tx.sql`
+    insert into ${tx.t.breakEvent} (break_id, kind, principal, reason, from_state, to_state, run_id)
+    select c.id, 'changed', ${principal}, c.reason, c.state, c.state, ${scope.runId}::bigint
+      from unnest(${list(changed.map((one) => one.id))}::bigint[], ${list(changed.map((one) => one.state))}::text[],
+                  ${list(changed.map(changeOf))}::text[]) as c (id, state, reason)`;
 }
 
 export type EvidenceBreak = {

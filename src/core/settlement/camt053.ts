@@ -211,8 +211,9 @@ function takeEntry(collector: LineCollector, statement: OpenStatement, node: Xml
   if (isBooked) statement.sum += amount.minor;
   const parts = isBooked ? detailsOf(node, amount) : null;
   const details = parts ?? [{ node: firstDetail(node), minor: amount.minor, index: null }];
-  for (const detail of details) {
-    collector.add(
+  // An entry of which a part is bad is left out as a whole: half of it would not be what the bank booked.
+  collector.addWhole(
+    details.map((detail) =>
       lineOfEntry({
         row,
         account: statement.account,
@@ -229,8 +230,8 @@ function takeEntry(collector: LineCollector, statement: OpenStatement, node: Xml
         detail: allText(detail.node ?? node).slice(0, MAX_DETAIL_CHARACTERS),
         raw: JSON.stringify(jsonOf(detail.index === null ? node : (detail.node ?? node))),
       }),
-    );
-  }
+    ),
+  );
   return true;
 }
 

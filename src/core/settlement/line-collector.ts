@@ -21,6 +21,8 @@ const MAX_COUNTED_TYPES = 1_000;
 export type LineCollector = {
   /** A good row. One whose texts are too long becomes a fault. */
   readonly add: (line: SettlementLine) => void;
+  /** Lines that are one row of the file: all of them, or none and a fault. */
+  readonly addWhole: (lines: readonly SettlementLine[]) => void;
   /** A bad row, or with row null the file as a whole. */
   readonly refuse: (row: number | null, column: string | null, code: string, message: string) => void;
   /** The file as a whole cannot be used, and reading on is pointless. */
@@ -59,22 +61,34 @@ export function createLineCollector(): LineCollector {
   const refuse: LineCollector['refuse'] = (row, column, code, message) =>
     faults.add({ line: row, column, code, message });
 
+  const keep = (line: SettlementLine): void => {
+    const sum = sumsOf(line.currency);
+    sum.grossMinor += line.grossMinor;
+    sum.feeMinor += line.feeMinor;
+    sum.netMinor += line.netMinor;
+    const type = typeCounts.size < MAX_COUNTED_TYPES || typeCounts.has(line.rawType) ? line.rawType : '…';
+    typeCounts.set(type, (typeCounts.get(type) ?? 0) + 1);
+    const at = line.occurredAt;
+    if (at !== null && (from === null || at < from)) from = at;
+    if (at !== null && (to === null || at > to)) to = at;
+    lineCount += 1;
+    pending.push(line);
+  };
+  const addWhole: LineCollector['addWhole'] = (lines) => {
+    for (const line of lines) {
+      const tooLong = textFault(line);
+      if (tooLong !== null) return refuse(line.row, null, 'text_too_long', tooLong);
+    }
+    for (const line of lines) keep(line);
+  };
+
   return {
     add: (line) => {
       const tooLong = textFault(line);
       if (tooLong !== null) return refuse(line.row, null, 'text_too_long', tooLong);
-      const sum = sumsOf(line.currency);
-      sum.grossMinor += line.grossMinor;
-      sum.feeMinor += line.feeMinor;
-      sum.netMinor += line.netMinor;
-      const type = typeCounts.size < MAX_COUNTED_TYPES || typeCounts.has(line.rawType) ? line.rawType : '…';
-      typeCounts.set(type, (typeCounts.get(type) ?? 0) + 1);
-      const at = line.occurredAt;
-      if (at !== null && (from === null || at < from)) from = at;
-      if (at !== null && (to === null || at > to)) to = at;
-      lineCount += 1;
-      pending.push(line);
+      keep(line);
     },
+    addWhole,
     refuse,
     stop: (code, message) => {
       if (!stopped) refuse(null, null, code, message);

@@ -51,7 +51,7 @@ export async function openAhead(tx: Tx, input: AheadInput): Promise<Ahead> {
       if (tallies.length === 0) return [];
       if (refusedCount > 0) {
         await reopenRefused(tx, scope);
-        await restoreItems(tx, scope.sourceId, calendar);
+        await restoreItems(tx, scope, calendar);
       }
       await insertSurplusBreaks(tx, scope, input.principal);
       if (options.noted === 'charges') await dueAtSettlement(tx);

@@ -18,6 +18,7 @@ import {
   type Rule,
   reopenReplaced,
 } from './match-store.ts';
+import { matchNamedSums } from './named-sum-store.ts';
 import { gatherItems, insertPositions, restoreItems } from './open-item-store.ts';
 import type { Calendar } from './settlement-calendar.ts';
 
@@ -35,14 +36,23 @@ export async function matchLines(tx: Tx, input: MatchInput): Promise<readonly Ma
   await insertPositions(tx, { id: scope.sourceId, accountCode: input.accountCode });
   const reopened = await reopenReplaced(tx, scope);
   // Before the gathering, which would take what is open again for a new fact.
-  if (reopened > 0) await restoreItems(tx, scope.sourceId, calendar);
+  if (reopened > 0) await restoreItems(tx, scope, calendar);
   await gatherItems(tx, scope.sourceId, calendar);
   await rememberSurplus(tx, scope.sourceId);
   const [firstRule, ...laterRules] = RULES[scope.by];
   const paired = await pairLines(tx, scope);
-  const tallies = [...(await matchOne(tx, scope, firstRule, paired))];
-  let left = await createCandidates(tx, scope, countOf(tallies) === paired.pairs ? 'none' : 'some');
-  for (const rule of laterRules) {
+  const tallies: MatchedTally[] = [];
+  let left: number;
+  if (scope.by === 'psp') {
+    tallies.push(...(await matchOne(tx, scope, firstRule, paired)));
+    left = await createCandidates(tx, scope, countOf(tallies) === paired.pairs ? 'none' : 'some');
+  } else {
+    left = await createCandidates(tx, scope, 'some');
+    // Before the passes by one name, which would give such a line to one of its deposits.
+    if (left > 0) tallies.push(...(await matchNamedSums(tx, scope)));
+    if (tallies.length > 0) await dropMatched(tx, 'matched');
+  }
+  for (const rule of scope.by === 'psp' ? laterRules : RULES.bank) {
     if (left === 0) break;
     const matched = await matchOne(tx, scope, rule, await pairCandidates(tx, scope, rule));
     const count = countOf(matched);

@@ -259,8 +259,9 @@ export async function pairLines(tx: Tx, scope: MatchScope): Promise<Paired> {
 }
 
 /** A later pass, for what is left: candidates and items that name each other by the rule's key and agree in kind and currency. */
-export async function pairCandidates(tx: Tx, scope: MatchScope, rule: LaterRule): Promise<Paired> {
+export async function pairCandidates(tx: Tx, scope: MatchScope, rule: Rule): Promise<Paired> {
   const key = {
+    reference: tx.sql`i.reference = c.main_reference`,
     our_reference: tx.sql`i.operation_id = c.operation_id`,
     line_reference: tx.sql`i.reference = c.reference`,
     end_to_end: tx.sql`i.reference = c.our_reference`,

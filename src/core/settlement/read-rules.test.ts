@@ -367,6 +367,29 @@ test('an input that breaks is nobody’s fault in the file', async () => {
   await expect(readWhole(input())).rejects.toThrow('the disk is gone');
 });
 
+test.each([
+  ['88160E1234567890', []],
+  ['9E+15', ['2 Psp Reference reference_destroyed']],
+  ['9.1e15', ['2 Psp Reference reference_destroyed']],
+])('an Adyen reference %s has the faults %j', async (reference, faults) => {
+  const [header, first] = fixtureBytes('adyen-settlement.csv').toString().split('\n');
+  const at = header!.split(',').indexOf('Psp Reference');
+  const cells = first!.split(',').map((cell, i) => (i === at ? reference : cell));
+  const reading = await readWhole(Buffer.from(`${header}\n${cells.join(',')}\n`));
+  expect(faultsOf(reading).filter((fault) => fault.includes('Psp Reference'))).toEqual(faults);
+  expect(reading.lines.map((line) => line.paymentReference)).toEqual(faults.length === 0 ? [reference] : []);
+});
+
+test('a bank entry of which a part is bad is left out as a whole', async () => {
+  const good = fixtureBytes('camt053-v2.xml').toString();
+  const whole = (await readWhole(Buffer.from(good))).lines.filter(({ row }) => row === 18);
+  expect(whole).toHaveLength(2);
+  const bad = good.replace('<EndToEndId>tu_2</EndToEndId>', `<EndToEndId>${'9'.repeat(5_000)}</EndToEndId>`);
+  const reading = await readWhole(Buffer.from(bad));
+  expect(faultsOf(reading)).toEqual(['18 null text_too_long']);
+  expect(rowsOf(reading)).not.toContain(18);
+});
+
 test('a fixture of every kind is known without being named', async () => {
   const formats = await Promise.all(
     [

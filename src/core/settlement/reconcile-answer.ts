@@ -63,8 +63,14 @@ export type BreakAnswer = {
   readonly assignee: string | null;
   /** One sentence of what is wrong. */
   readonly says: string;
-  /** What `breaks resolve` offers, most fitting first, such as "adopt", "refund", "suspense", "write_off". */
+  /** What can be done, most fitting first, such as "enquire", "suspense", "write_off": only what would work now. */
   readonly offers: readonly string[];
+  /** "op_12/2": its money lies in suspense, and nobody has decided about it; left out or null: none does. */
+  readonly suspended?: string | null;
+  /** "dl_3": an open dead letter about its operation. */
+  readonly deadLetter?: string | null;
+  /** A decision that waits for a second person: who proposed it, what to give after --as, and why; null: none does. */
+  readonly proposal?: { readonly by: string; readonly as: string; readonly reason: string | null } | null;
   readonly external: BreakSide | null;
   readonly internal: BreakSide | null;
 };

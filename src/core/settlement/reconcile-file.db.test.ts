@@ -29,6 +29,7 @@ import { findingOf, recordFindings } from '../operation/execute-operations.ts';
 import { releaseDueFunds } from '../wallet/release-funds.ts';
 import { listBreaks, showBreak } from './break-list-store.ts';
 import { reconcileFile } from './reconcile-file.ts';
+import type { SettlementLine } from './settlement-line.ts';
 
 let book: TestBook;
 let daemon: TestDaemon;
@@ -344,6 +345,153 @@ describe('a bank statement', () => {
       },
     ]);
     expect(await balanceOf(book.db, `bank:${bank}:cash`, 'EUR')).toBe(3_067n);
+  });
+});
+
+describe('a deposit that a later file tells anew', () => {
+  /** A deposit of 10.00, shown by the bank in full unless `shown` says otherwise, then told anew. */
+  async function toldAnew(anew: Partial<SettlementLine>, shown = 1_000n) {
+    const [account, bank] = [uniqueName('acct'), uniqueName('bank')];
+    const policy = {
+      accounts: new Map([
+        [account, settling('now', { bank })],
+        [bank, settling('now')],
+      ]),
+      writeOffLimits: new Map(),
+    };
+    const deposit = (overrides: Partial<SettlementLine>) =>
+      line({
+        kind: 'deposit',
+        lineKey: 'deposit',
+        reference: 'po_anew',
+        grossMinor: -1_000n,
+        availableOn: '2026-11-10T00:00:00.000Z',
+        ...overrides,
+      });
+    const psp = (one: SettlementLine) => reconcile(book.db, `psp:${account}`, { lines: [one] }, { policy });
+    const statement = (minor: bigint, ourReference: string) => {
+      const lines = [line({ kind: 'deposit', grossMinor: minor, ourReference })];
+      return reconcile(book.db, `bank:${bank}`, { lines }, { policy });
+    };
+    await psp(deposit({}));
+    await statement(shown, 'po_anew');
+    const told = await psp(deposit(anew));
+    expect(told.proofs.every(({ closes }) => closes)).toBe(true);
+    const next = await statement(1n, uniqueName('something'));
+    expect(next.proofs.every(({ closes }) => closes)).toBe(true);
+    return next.breaks
+      .filter(({ code }) => code !== 'missing_internal')
+      .map(({ code, amountMinor }) => [code, amountMinor]);
+  }
+
+  test('with another amount differs from what the bank had shown', async () => {
+    expect(await toldAnew({ grossMinor: -900n })).toEqual([['deposit_amount_differs', 100n]]);
+    expect(await toldAnew({ grossMinor: -1_300n })).toEqual([['deposit_amount_differs', -300n]]);
+  });
+
+  test('with the amount that the bank had shown is explained', async () => {
+    expect(await toldAnew({ grossMinor: -900n }, 900n)).toEqual([]);
+  });
+
+  test('with another reference only keeps what the bank had shown', async () => {
+    expect(await toldAnew({ reference: 'po_renamed' })).toEqual([]);
+  });
+
+  test('as something else leaves what the bank had shown to be explained', async () => {
+    expect(await toldAnew({ kind: 'fee' })).toEqual([['deposit_amount_differs', 1_000n]]);
+  });
+});
+
+describe('a bank entry that pays several deposits', () => {
+  const policyOf = (account: string, bank: string) => ({
+    accounts: new Map([
+      [account, settling('now', { bank })],
+      [bank, settling('now')],
+    ]),
+    writeOffLimits: new Map(),
+  });
+
+  /** Deposits that the PSP announced, as [reference, minor]. */
+  async function announced(deposits: readonly (readonly [string, number])[]) {
+    const [account, bank] = [uniqueName('acct'), uniqueName('bank')];
+    const policy = policyOf(account, bank);
+    const lines = deposits.map(([reference, minor]) =>
+      line({
+        kind: 'deposit',
+        grossMinor: BigInt(-minor),
+        reference,
+        availableOn: '2026-11-10T00:00:00.000Z',
+      }),
+    );
+    await reconcile(book.db, `psp:${account}`, { lines }, { policy });
+    return async (entries: readonly (readonly [string, number])[]) =>
+      reconcile(
+        book.db,
+        `bank:${bank}`,
+        {
+          lines: entries.map(([ourReference, minor]) =>
+            line({ kind: 'deposit', grossMinor: BigInt(minor), ourReference }),
+          ),
+        },
+        { policy },
+      );
+  }
+
+  test('is matched when it names each of them and is their sum', async () => {
+    const bank = await announced([
+      ['PO.1001', 100],
+      ['PO.1002', 250],
+      ['PO.1003', 400],
+    ]);
+    const answer = await bank([
+      ['STRIPE PO.1001, PO.1002', 350],
+      ['STRIPE PO.1003', 400],
+    ]);
+    expect(answer).toMatchObject({ status: 'closed', breakCount: 0 });
+    expect(answer.byCurrency[0]!.matched).toEqual({ count: 3, grossMinor: 750n });
+  });
+
+  test('is matched when the deposits share the batch that it names', async () => {
+    const bank = await announced([
+      ['BATCH-77', 100],
+      ['BATCH-77', 260],
+    ]);
+    expect(await bank([['BATCH-77', 360]])).toMatchObject({ status: 'closed', breakCount: 0 });
+  });
+
+  test('is none of a name that only begins alike', async () => {
+    const bank = await announced([
+      ['PAYOUT1', 100],
+      ['PAYOUT12', 250],
+    ]);
+    const answer = await bank([['PAYOUT12', 350]]);
+    expect(answer.status).toBe('breaks');
+    expect(answer.byCode.map(({ code }) => code)).not.toContain('amount_mismatch');
+    expect(answer.proofs.every(({ closes }) => closes)).toBe(true);
+  });
+
+  test('is not matched by its sum alone, nor where a name is missing or said twice', async () => {
+    const sums: readonly (readonly (readonly [string, number])[])[] = [
+      [['SOME MONEY', 350]],
+      [['PAYOUT-A', 350]],
+      [
+        ['PAYOUT-A PAYOUT-B', 350],
+        ['PAYOUT-B AGAIN', 240],
+      ],
+      [
+        ['PAYOUT-A PAYOUT-B', 350],
+        ['PAYOUT-B', 250],
+      ],
+    ];
+    for (const entries of sums) {
+      const bank = await announced([
+        ['PAYOUT-A', 100],
+        ['PAYOUT-B', 250],
+      ]);
+      const answer = await bank(entries);
+      expect(answer.status).toBe('breaks');
+      expect(answer.proofs.every(({ closes }) => closes)).toBe(true);
+    }
   });
 });
 

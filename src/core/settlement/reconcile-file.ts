@@ -34,6 +34,7 @@ import {
   findRefusedBatches,
   insertEvidenceBreaks,
 } from './break-store.ts';
+import { findUnexpectedFees } from './fee-break-store.ts';
 import { importLines, type NewIds, SET_TIMEOUT_MS } from './import-lines.ts';
 import { type AheadInput, openAhead } from './match-ahead.ts';
 import { matchLines } from './match-lines.ts';
@@ -47,6 +48,7 @@ import type { SettlementReading } from './settlement-line.ts';
 import { parseSource, type SettlementPolicy, settlementOf } from './settlement-policy.ts';
 import { mirrorAccount, openAccount, type PostedSource } from './settlement-posting.ts';
 import { answerText, parseAnswer } from './stored-answer.ts';
+import { withdrawDecisions } from './withdraw-decisions.ts';
 
 export type ReconcileProgress = {
   readonly phase: 'reading' | 'matching' | 'posting';
@@ -281,6 +283,8 @@ async function matchAndJudge(
   const scope: MatchScope =
     from === 'left_line' ? { ...scopeOf(run, file), state: 'ahead' } : scopeOf(run, file);
   request.onProgress?.({ phase: 'matching', lines: file.lineCount, bytes: 0 });
+  const withdrawing = { scope, source, calendar: run.calendar, principal: request.principal };
+  if ((await withdrawDecisions(tx, withdrawing, 'replaced')) > 0) return 'more';
   const tallies = await matchLines(tx, {
     scope,
     name: source.name,
@@ -289,17 +293,18 @@ async function matchAndJudge(
     principal: request.principal,
   });
   await runs.markMatched(tx, file.runId, answerMatched(file.matched, tallies));
+  if ((await withdrawDecisions(tx, withdrawing, 'contradicted')) > 0) return 'more';
   if (source.kind === 'bank') return 'done';
   const evidence = await runs.listLineEvidence(tx, MAX_FINDINGS);
   if (evidence.length === 0) return bookDisputes(tx, run, scope);
   const context = { principal: request.principal, capabilitiesOf: request.capabilitiesOf, random: () => 0 };
   const applied = await applyFindings(tx, context, evidence.map(findingOf));
-  const rows = applied.map((one, i) => ({
-    lineId: evidence[i]!.lineId,
-    operationId: one.operationId,
-    code: 'status_mismatch' as const,
-    ended: one.deadLetter === null ? ('well' as const) : ('for_a_person' as const),
-  }));
+  const rows = applied.flatMap((one, i): readonly EvidenceBreak[] => {
+    // A second success is a break of its own as soon as its line is matched.
+    if (one.deadLetter === 'surplus_success') return [];
+    const ended = one.deadLetter === null ? 'well' : 'for_a_person';
+    return [{ lineId: evidence[i]!.lineId, operationId: one.operationId, code: 'status_mismatch', ended }];
+  });
   await insertEvidenceBreaks(tx, scope, request.principal, rows);
   return 'more';
 }
@@ -377,6 +382,7 @@ async function end(tx: Tx, run: Run, file: runs.LoadedFile): Promise<ReconcileAn
   await createFound(tx);
   await findLooseLines(tx, scope);
   await findLineFaults(tx, scope);
+  await findUnexpectedFees(tx, scope, settlementOf(request.policy, source.name).fees);
   await findRefusedBatches(tx, scope);
   if (source.kind === 'psp') await findPaidOutDifferently(tx, scope);
   await findItems(tx, scope);

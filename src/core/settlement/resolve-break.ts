@@ -4,69 +4,29 @@
  */
 import { insertEvents } from '../audit/event-store.ts';
 import { type Db, type Tx, transact } from '../db/connection.ts';
-import { Bug, OperatorError } from '../errors.ts';
+import { Bug, OperatorError, unreachable } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import { entryJson, insertEntries, insertPostings, type NewEntry } from '../ledger/ledger-store.ts';
-import type { Currency } from '../money.ts';
 import { applyFindings } from '../operation/apply-findings.ts';
 import { findCurrentAttempt } from '../operation/operation-store.ts';
-import type { Capabilities } from '../psp/psp.ts';
 import { showBreak } from './break-list-store.ts';
-import type { BreakAnswer, BreakState } from './reconcile-answer.ts';
-import { lockSource } from './reconcile-run-store.ts';
 import {
-  type ResolutionAction as Action,
-  type BreakStanding,
-  correctionEntry,
-  type Decision,
-  decideResolution,
-  needsReason,
-} from './resolution.ts';
+  causeOf,
+  entryOf,
+  getRow,
+  type Planned,
+  planOf,
+  type ResolutionPlan,
+  type ResolutionRequest,
+  requireUsable,
+} from './plan-resolution.ts';
+import { proposalText } from './proposal.ts';
+import type { BreakAnswer } from './reconcile-answer.ts';
+import { lockSource } from './reconcile-run-store.ts';
+import type { Link } from './resolution.ts';
 import * as store from './resolution-store.ts';
-import { parseSource, type SettlementPolicy, settlementOf } from './settlement-policy.ts';
-import { movementOf, openAccount, type PostedSource } from './settlement-posting.ts';
+import { movementOf, openAccount } from './settlement-posting.ts';
 import { addPostedLines } from './settlement-posting-store.ts';
-
-/** What can be done about a break; which of them fit is in its `offers`. */
-export type ResolutionAction = Action;
-
-export type ResolutionRequest = {
-  readonly breakId: bigint;
-  readonly action: ResolutionAction;
-  /** 10–2,000 characters for whatever posts or closes; may be empty to acknowledge. */
-  readonly reason: string;
-  /** The caller's name of this decision: the same again is a no-op. 1–255 characters. */
-  readonly idempotencyKey: string;
-  /** For `assign`. */
-  readonly assignee: string | null;
-  /** Who was authenticated; never a flag. */
-  readonly principal: string;
-  readonly policy: SettlementPolicy;
-  readonly capabilitiesOf: (pspAccount: string) => Capabilities;
-};
-
-/** A posting as a person reads it; minor units. */
-export type ProposedPosting = {
-  readonly debit: string;
-  readonly credit: string;
-  readonly currency: string;
-  readonly amountMinor: bigint;
-};
-
-export type ResolutionPlan = {
-  readonly break: BreakAnswer;
-  readonly action: ResolutionAction;
-  readonly from: BreakState;
-  readonly to: BreakState;
-  /** What would be booked, under which cause; null: nothing, or what the operation's own reversal books. */
-  readonly entry: {
-    readonly cause: string;
-    readonly kind: string;
-    readonly postings: readonly ProposedPosting[];
-  } | null;
-  /** `needed`: over the write-off limit, another principal must resolve it once more. */
-  readonly secondPerson: 'not_needed' | 'needed';
-};
 
 export type Resolved =
   | { readonly kind: 'resolved'; readonly plan: ResolutionPlan; readonly entryId: bigint | null }
@@ -75,19 +35,9 @@ export type Resolved =
   /** The proposal is kept; a second person must say the same. */
   | { readonly kind: 'second_person_needed'; readonly plan: ResolutionPlan };
 
-const MIN_REASON = 10;
-const MAX_REASON = 2_000;
-const MAX_KEY = 255;
-
-/** Shows what {@link resolveBreak} would do; changes nothing. Throws as that does. */
-export async function planResolution(db: Db, request: ResolutionRequest): Promise<ResolutionPlan> {
-  requireUsable(request);
-  return (await planOf(db, request)).plan;
-}
-
 /**
- * @throws OperatorError break_unknown, break_closed, action_not_offered, reason_too_short, reason_too_long, key_invalid, key_reused,
- *   second_person_same
+ * @throws OperatorError break_unknown, break_closed, action_not_offered, item_unknown, item_ambiguous, item_unfit, link_has_rest,
+ *   reason_too_short, reason_too_long, key_invalid, key_reused, second_person_same
  */
 export async function resolveBreak(db: Db, request: ResolutionRequest): Promise<Resolved> {
   requireUsable(request);
@@ -113,14 +63,11 @@ async function resolveLocked(tx: Tx, request: ResolutionRequest): Promise<Resolv
     idempotencyKey: request.idempotencyKey,
     assignee: request.assignee,
   } as const;
-  if (plan.secondPerson === 'needed' && standing.proposedBy === null) {
-    await store.changeBreak(tx, {
-      ...change,
-      kind: 'proposed',
-      to: plan.from,
-      entryId: null,
-      outcome: 'proposed',
-    });
+  // To agree is to want the same entry: another decision is a new proposal, and waits in its place.
+  const proposal = proposalText(plan);
+  const isProposed = standing.proposedBy !== null && standing.proposedPlan === proposal;
+  if (plan.secondPerson === 'needed' && !isProposed) {
+    await store.changeBreak(tx, { ...change, kind: 'proposed', to: plan.from, entryId: null, proposal });
     return { kind: 'second_person_needed', plan };
   }
   if (plan.secondPerson === 'needed' && standing.proposedBy === request.principal) {
@@ -131,74 +78,8 @@ async function resolveLocked(tx: Tx, request: ResolutionRequest): Promise<Resolv
     );
   }
   const entryId = await correct(tx, request, { standing, decision, sourceId });
-  await store.changeBreak(tx, { ...change, entryId, outcome: 'done' });
+  await store.changeBreak(tx, { ...change, entryId, proposal: null });
   return { kind: 'resolved', plan, entryId };
-}
-
-type Planned = {
-  readonly plan: ResolutionPlan;
-  readonly standing: BreakStanding;
-  readonly decision: Decision;
-  readonly sourceId: number;
-};
-
-async function planOf(on: Db | Tx, request: ResolutionRequest): Promise<Planned> {
-  const row = await getRow(on, request.breakId);
-  const details = await showBreak(on, request.breakId);
-  const name = formatId('reconBreak', row.id);
-  if (row.state === 'resolved' || row.state === 'written_off') {
-    throw new OperatorError('break_closed', `${name} is ${row.state.replace('_', ' ')} already.`, {
-      kind: 'refused',
-    });
-  }
-  const standing: BreakStanding = {
-    ...row,
-    source: sourceOf(row.source, request.policy),
-    currency: row.currency as Currency,
-    otherCurrency: row.otherCurrency as Currency | null,
-  };
-  const decided = decideResolution(standing, request.action);
-  if (decided.kind === 'refused') {
-    throw new OperatorError('action_not_offered', `${name} can't be resolved so. ${decided.why}`, {
-      kind: 'refused',
-    });
-  }
-  const { decision } = decided;
-  const entry =
-    decision.correction.kind === 'entry'
-      ? correctionEntry(standing, decision.correction.entryKind, decision.correction.to)
-      : null;
-  const plan: ResolutionPlan = {
-    break: details!.break,
-    action: request.action,
-    from: row.state,
-    to: decision.to,
-    entry: entry === null ? null : { cause: causeOf(row.id), ...entry },
-    secondPerson: isOverLimit(standing, decision, request.policy) ? 'needed' : 'not_needed',
-  };
-  return { plan, standing, decision, sourceId: row.sourceId };
-}
-
-function sourceOf(name: string, policy: SettlementPolicy): PostedSource {
-  const parsed = parseSource(name);
-  if (parsed === null) throw new Bug(`a break of the source ${name}`);
-  return parsed.kind === 'psp'
-    ? { kind: 'psp', name: parsed.name, bank: settlementOf(policy, parsed.name).bank }
-    : { kind: 'bank', name: parsed.name };
-}
-
-function causeOf(breakId: bigint): string {
-  return `settle:${formatId('reconBreak', breakId)}`;
-}
-
-function isOverLimit(one: BreakStanding, decision: Decision, policy: SettlementPolicy): boolean {
-  if (!decision.isWriteOff) return false;
-  const over = (currency: Currency | null, minor: bigint | null): boolean => {
-    const limit = currency === null ? undefined : policy.writeOffLimits.get(currency);
-    if (limit === undefined || minor === null) return false;
-    return (minor < 0n ? -minor : minor) > limit;
-  };
-  return over(one.currency, one.openMinor) || over(one.otherCurrency, one.otherMinor);
 }
 
 type ToCorrect = Pick<Planned, 'standing' | 'decision' | 'sourceId'>;
@@ -211,48 +92,56 @@ async function correct(tx: Tx, request: ResolutionRequest, planned: ToCorrect): 
     case 'none':
       return null;
     case 'link':
-      await linkItem(tx, standing, principal);
-      return null;
+      return linkItems(tx, planned, decision.correction.links, principal);
     case 'reverse_operation':
       return reverseOperation(tx, request, planned);
     case 'entry': {
-      const { entryKind, to } = decision.correction;
-      const entry: NewEntry = { cause: causeOf(standing.id), ...correctionEntry(standing, entryKind, to) };
-      if (standing.itemId !== null)
-        await store.closeItem(tx, {
-          itemId: standing.itemId,
-          by: standing.id,
-          rule: 'correction',
-          actor: principal,
-        });
-      await addPostedLines(tx, planned.sourceId, movementOf(openAccount(standing.source), [entry]));
-      const [posted] = await insertEntries(tx, principal, [entry]);
-      const data = JSON.stringify({ break: standing.id.toString(), entries: [entryJson(posted!)] });
-      await insertEvents(tx, principal, [{ kind: 'break_resolved', paymentId: null, data }]);
-      await insertPostings(tx, [posted!]);
-      return posted!.id;
+      const closing = { by: standing.id, rule: 'correction', actor: principal } as const;
+      if (standing.itemId !== null) await store.closeItem(tx, { ...closing, itemId: standing.itemId });
+      return postCorrection(tx, planned, principal);
     }
+    default:
+      return unreachable(decision.correction);
   }
 }
 
-/** The person says that the proposed item is what the line shows: a match like any other, with a name to it. */
-async function linkItem(tx: Tx, standing: BreakStanding, principal: string): Promise<void> {
-  const item = await store.findRemaining(tx, standing.proposedItemId!);
-  if (item === null || item.remainingMinor !== -standing.openMinor) {
-    throw new OperatorError(
-      'proposal_outdated',
-      'The proposed item is explained by now; reconcile the next file first.',
-      { kind: 'refused' },
-    );
-  }
-  const closing = {
-    itemId: standing.proposedItemId!,
-    by: standing.lineId!,
-    rule: 'person',
-    actor: principal,
-  };
-  await store.closeItem(tx, closing);
+/** Null where the decision books nothing. */
+async function postCorrection(
+  tx: Tx,
+  { standing, decision, sourceId }: ToCorrect,
+  principal: string,
+): Promise<bigint | null> {
+  const wanted = entryOf(standing, decision);
+  if (wanted === null) return null;
+  const entry: NewEntry = { cause: causeOf(standing.id), ...wanted };
+  await addPostedLines(tx, sourceId, movementOf(openAccount(standing.source), [entry]));
+  const [posted] = await insertEntries(tx, principal, [entry]);
+  const data = JSON.stringify({ break: standing.id.toString(), entries: [entryJson(posted!)] });
+  await insertEvents(tx, principal, [{ kind: 'break_resolved', paymentId: null, data }]);
+  await insertPostings(tx, [posted!]);
+  return posted!.id;
 }
+
+/** The person says what the line shows: matches like any other, with a name to them. */
+async function linkItems(
+  tx: Tx,
+  planned: ToCorrect,
+  links: readonly Link[],
+  principal: string,
+): Promise<bigint | null> {
+  const { standing } = planned;
+  for (const { itemId, amountMinor } of links)
+    await store.linkItem(tx, { lineId: standing.lineId!, itemId, amountMinor, actor: principal });
+  await store.settleBreaksOfItems(tx, {
+    itemIds: links.map(({ itemId }) => itemId),
+    by: formatId('reconBreak', standing.id),
+    principal,
+  });
+  return postCorrection(tx, planned, principal);
+}
+
+/** What the reversal of a refund or payout is booked as. */
+const REVERSALS = ['refund_failed_after_success', 'suspense_refund_failed', 'payout_returned'] as const;
 
 /** The refund or payout did not move after all: its own reversal is booked, by the decision that everybody shares. */
 async function reverseOperation(
@@ -288,17 +177,10 @@ async function reverseOperation(
     );
   }
   const closing = { by: standing.id, actor: request.principal } as const;
-  await store.closeItem(tx, { ...closing, itemId: standing.itemId!, rule: 'correction' });
-  const kind = standing.operationKind === 'refund' ? 'refund_failed_after_success' : 'payout_returned';
+  if (standing.itemId !== null)
+    await store.closeItem(tx, { ...closing, itemId: standing.itemId, rule: 'correction' });
   const cause = formatId('operation', operationId);
-  return store.countAsFact(tx, { ...closing, cause, kind, sourceId });
-}
-
-async function getRow(on: Db | Tx, breakId: bigint): Promise<store.BreakRow> {
-  const row = await store.findBreak(on, breakId);
-  if (row !== null) return row;
-  const name = formatId('reconBreak', breakId);
-  throw new OperatorError('break_unknown', `There is no break ${name}.`, { kind: 'answer_is_no' });
+  return store.countAsFact(tx, { ...closing, cause, kinds: REVERSALS, sourceId });
 }
 
 async function repeated(
@@ -314,19 +196,4 @@ async function repeated(
     });
   }
   return { kind: 'repeated', break: (await showBreak(tx, request.breakId))!.break };
-}
-
-function requireUsable(request: ResolutionRequest): void {
-  const { idempotencyKey } = request;
-  const reason = request.reason.trim();
-  if (idempotencyKey.length === 0 || idempotencyKey.length > MAX_KEY)
-    throw new OperatorError('key_invalid', `An idempotency key has 1 to ${MAX_KEY} characters.`);
-  if (reason.length > MAX_REASON)
-    throw new OperatorError('reason_too_long', `The reason is longer than ${MAX_REASON} characters.`);
-  if (needsReason(request.action) && reason.length < MIN_REASON) {
-    throw new OperatorError(
-      'reason_too_short',
-      `Say what you saw and where, in at least ${MIN_REASON} characters.`,
-    );
-  }
 }

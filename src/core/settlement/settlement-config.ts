@@ -1,9 +1,21 @@
 /** The configuration's part about reconciliation: its shape, and the policy that it says. Decides only. */
 import { z } from 'zod';
-import type { Currency } from '../money.ts';
+import { type Currency, parseAmount, parseCurrency } from '../money.ts';
+import { type ExpectedFee, isPercent, MAX_PERCENT_DECIMALS } from './expected-fee.ts';
 import { type AccountSettlement, DEFAULT_SETTLEMENT, type SettlementPolicy } from './settlement-policy.ts';
 
 const DAY = /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/;
+
+const feeSchema = z.strictObject({
+  /** Of the gross. */
+  percent: z
+    .string()
+    .refine(isPercent, `is no percentage like "1.4", with at most ${MAX_PERCENT_DECIMALS} decimals`)
+    .default('0'),
+  fixed: z.string().default('0'),
+  /** By so much a row's fee may be off; left out: by one minor unit. */
+  tolerance: z.string().optional(),
+});
 
 const accountSchema = z.strictObject({
   /** Zone of the PSP's days. */
@@ -22,6 +34,8 @@ const accountSchema = z.strictObject({
     .string()
     .regex(/^[a-z0-9_]{1,40}$/, 'a bank is named with a-z, 0-9, _')
     .default(DEFAULT_SETTLEMENT.bank),
+  /** By settlement currency: what a charge costs. Amounts in major units. */
+  fees: z.record(z.string(), feeSchema).default({}),
 });
 
 export const settlementSchema = z
@@ -49,15 +63,23 @@ function isTimeZone(name: string): boolean {
   }
 }
 
-/** @param readFile gives a holidays file's text, or throws an OperatorError */
+/**
+ * @param pspAccounts whose fees can be expected
+ * @param readFile gives a holidays file's text, or throws an OperatorError
+ */
 export function toSettlementPolicy(
   file: z.infer<typeof settlementSchema>,
-  writeOffLimits: ReadonlyMap<Currency, bigint>,
-  faults: string[],
+  {
+    writeOffLimits,
+    faults,
+  }: { readonly writeOffLimits: ReadonlyMap<Currency, bigint>; readonly faults: string[] },
+  pspAccounts: ReadonlySet<string>,
   readFile: (path: string) => string,
 ): SettlementPolicy {
   const accounts = Object.entries(file.accounts).map(([name, account]): [string, AccountSettlement] => {
     const [hours, minutes] = account.cut_off.split(':').map(Number);
+    if (Object.keys(account.fees).length > 0 && !pspAccounts.has(name))
+      faults.push(`reconcile.accounts.${name}.fees: there is no [psp.${name}]`);
     const fromFile =
       account.holidays_file === undefined
         ? []
@@ -71,10 +93,38 @@ export function toSettlementPolicy(
         graceDays: account.grace_days,
         holidays: new Set([...account.holidays, ...fromFile]),
         bank: account.bank,
+        fees: toFees(`reconcile.accounts.${name}.fees`, account.fees, faults),
       },
     ];
   });
   return { accounts: new Map(accounts), writeOffLimits };
+}
+
+function toFees(
+  field: string,
+  fees: z.infer<typeof accountSchema>['fees'],
+  faults: string[],
+): AccountSettlement['fees'] {
+  const read = new Map<Currency, ExpectedFee>();
+  for (const [code, { percent, fixed, tolerance }] of Object.entries(fees)) {
+    const currency = parseCurrency(code);
+    if (currency === null) {
+      faults.push(`${field}.${code}: is no currency of ISO 4217 such as EUR`);
+      continue;
+    }
+    const fixedMinor = readMinor(`${field}.${code}.fixed`, fixed, currency, faults);
+    const toleranceMinor =
+      tolerance === undefined ? 1n : readMinor(`${field}.${code}.tolerance`, tolerance, currency, faults);
+    read.set(currency, { percent, fixedMinor, toleranceMinor });
+  }
+  return read;
+}
+
+function readMinor(field: string, text: string, currency: Currency, faults: string[]): bigint {
+  const amount = parseAmount(text, currency);
+  if (amount.kind === 'ok') return amount.amountMinor;
+  faults.push(`${field}: ${amount.message}`);
+  return 0n;
 }
 
 function readHolidays(field: string, text: string, faults: string[]): readonly string[] {

@@ -4,6 +4,7 @@
  */
 import type { DisputePolicy } from '../dispute/dispute.ts';
 import type { Currency } from '../money.ts';
+import type { ExpectedFee } from './expected-fee.ts';
 
 /** How one PSP account settles. */
 export type AccountSettlement = {
@@ -19,6 +20,8 @@ export type AccountSettlement = {
   readonly holidays: ReadonlySet<string>;
   /** The bank that its deposits go to: the name in `bank:{name}`. */
   readonly bank: string;
+  /** What the PSP's contract says that a charge costs, by settlement currency; empty: fees are believed. */
+  readonly fees: ReadonlyMap<Currency, ExpectedFee>;
 };
 
 export type SettlementPolicy = {
@@ -37,6 +40,7 @@ export const DEFAULT_SETTLEMENT: AccountSettlement = {
   graceDays: 1,
   holidays: new Set(),
   bank: 'main',
+  fees: new Map(),
 };
 
 export function settlementOf(policy: SettlementPolicy, pspAccount: string): AccountSettlement {

@@ -1,7 +1,6 @@
 /** Reads what the lines of a file add up to, and remembers what their posting means for open items and proofs. */
 import { list, type Tx } from '../db/connection.ts';
 import type { Currency } from '../money.ts';
-import type { Calendar } from './settlement-calendar.ts';
 import type { LineSum } from './settlement-posting.ts';
 
 type FileLines = {
@@ -54,48 +53,4 @@ export async function addPostedLines(
     update ${tx.t.reconcilePosition} p set lines_minor = p.lines_minor + m.minor
       from unnest(${list([...moved.keys()])}::text[], ${list([...moved.values()])}::bigint[]) as m (currency, minor)
      where p.source_id = ${sourceId} and p.currency = m.currency`;
-}
-
-/**
- * Deposits of a PSP's file, now booked as on their way, are what the bank must show next. Those that the file tells anew take the
- * place of the earlier ones.
- */
-export async function expectAtBank(
-  tx: Tx,
-  file: FileLines,
-  bankSourceId: number,
-  calendar: Calendar,
-): Promise<void> {
-  const { t } = tx;
-  await tx.sql`
-    with own as (
-      select l.* from ${t.settlementLine} l
-        join ${t.settlementBatch} b on b.id = l.batch_id and b.refused is null
-       where l.id between ${file.firstLine} and ${file.lastLine} and l.file_id = ${file.fileId}
-         and l.kind in ('deposit', 'deposit_returned', 'top_up') and l.gross_minor <> 0),
-    replaced as (
-      delete from ${t.openItem} i
-       using own o
-        join ${t.settlementLine} p on p.source_id = o.source_id and p.line_key = o.line_key and p.occurrence = o.occurrence
-                                  and p.version = o.version - 1
-       where i.id = p.id and i.source_id = ${bankSourceId}
-      returning i.currency, i.amount_minor),
-    added as (
-      insert into ${t.openItem} (id, source_id, amount_minor, remaining_minor, booked_at, due_at, currency, kind, entry_kind,
-                                 reference)
-      select o.id, ${bankSourceId}, -o.gross_minor, -o.gross_minor, s.at,
-             coalesce(d.due_at, s.at + interval '7 days'), o.currency, o.kind, 'settlement_line', coalesce(o.reference, o.batch)
-        from (select own.*, b.name as batch from own join ${t.settlementBatch} b on b.id = own.batch_id) o
-        cross join lateral (select coalesce(o.available_on, o.occurred_at, now()) as at) s
-        left join unnest(${list(calendar.days.map((x) => x.day))}::date[],
-                         ${list(calendar.days.map((x) => x.dueAt))}::timestamptz[]) as d (day, due_at)
-               on d.day = (s.at at time zone ${calendar.timeZone})::date
-          on conflict (id) do nothing
-      returning currency, amount_minor)
-    update ${t.reconcilePosition} p
-       set facts_minor = p.facts_minor
-                         + coalesce((select sum(amount_minor) from added a where a.currency = p.currency), 0)::bigint
-                         - coalesce((select sum(amount_minor) from replaced r where r.currency = p.currency), 0)::bigint
-     where p.source_id = ${bankSourceId}
-       and (exists (select from added) or exists (select from replaced))`;
 }

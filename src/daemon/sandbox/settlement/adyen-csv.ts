@@ -73,6 +73,7 @@ function batchOf(atMs: number): string {
 function cellsOf(row: Row): Cells {
   const unit = adyenUnit(row.currency);
   const isCharge = row.kind === 'charge';
+  const facing = row.facing ?? row;
   const hasPayment = row.payment !== null;
   return {
     'Psp Reference': row.payment ?? '',
@@ -81,9 +82,9 @@ function cellsOf(row: Row): Cells {
     'Creation Date': utcText(row.atMs),
     Type: TYPE[row.kind],
     'Modification Reference': row.source,
-    'Gross Currency': row.currency,
-    ...sides('Gross', '(GC)', row.gross, unit),
-    'Exchange Rate': '1',
+    'Gross Currency': facing.currency,
+    ...sides('Gross', '(GC)', facing.gross, adyenUnit(facing.currency)),
+    'Exchange Rate': row.facing === undefined ? '1' : (row.gross / facing.gross).toFixed(12),
     'Net Currency': row.currency,
     ...sides('Net', '(NC)', row.net, unit),
     ...(isCharge ? { 'Commission (NC)': amountText(row.fee, unit) } : {}),

@@ -10,12 +10,17 @@ export const ROW_PLANTS = [
   'extra_line',
   'wrong_amount',
   'wrong_fee',
+  'overcharge',
   'wrong_currency',
   'duplicate_line',
+  'fx_variance',
+  'ambiguous',
   'status',
+  'second_success',
   'missing_refund',
   'extra_refund',
   'chargeback',
+  'chargeback_reversed',
   'refund_and_chargeback',
   'direction',
   'returned_payout',
@@ -24,6 +29,9 @@ export const ROW_PLANTS = [
   'reserve',
 ] as const;
 export type RowPlant = (typeof ROW_PLANTS)[number];
+
+/** Of charges that had failed: as if they had succeeded after all. */
+const LATE_PLANTS: ReadonlySet<RowPlant> = new Set(['status', 'second_success']);
 
 /**
  * One planted mismatch, as the truth file has it.
@@ -53,6 +61,8 @@ export interface Planting {
 interface Field {
   readonly unitOf: UnitOf;
   readonly isPlain: (row: Row) => boolean;
+  /** Another payment of the row's order has succeeded: Stripe's metadata tell, Adyen's references do not. */
+  readonly isPaid: (row: Row) => boolean;
   /** What a payment's charge came to. */
   readonly chargedOf: (payment: string | null) => number;
   /** From 1 to 99, by the seed. */
@@ -92,14 +102,15 @@ export function plantRows(
     const count = wanted.get(name) ?? 0;
     if (count === 0) continue;
     const kind = KINDS[name];
-    const candidates = name === 'status' ? source.failed : source.rows;
+    const isLate = LATE_PLANTS.has(name);
+    const candidates = isLate ? source.failed : source.rows;
     const fitting = candidates.filter((row) => !instead.has(row.name) && kind.fits(row, field));
     const chosen = shuffled(fitting, `${seed}:${name}`).slice(0, count);
     if (chosen.length < count) short.push(name);
     for (const row of chosen) {
       const spot = kind.spot(row, field);
       instead.set(row.name, spot.instead);
-      if (name === 'status') added.push(...spot.instead);
+      if (isLate) added.push(...spot.instead);
       planted.push(plantedOf(name, kind.code, spot));
     }
   }
@@ -115,15 +126,18 @@ function plantedOf(plant: string, code: string, { subject, amount }: Spot): Plan
 function fieldOf(rows: readonly Row[], seed: number, unitOf: UnitOf): Field {
   const told = new Map<string, number>();
   const charged = new Map<string | null, number>();
-  for (const { kind, payment, gross } of rows) {
+  const paid = new Set<string>();
+  for (const { kind, payment, gross, ours } of rows) {
+    if (kind === 'charge' && ours.paygate_order !== undefined) paid.add(ours.paygate_order);
     if (payment !== null) told.set(payment, (told.get(payment) ?? 0) + 1);
     if (kind === 'charge') charged.set(payment, gross);
   }
   return {
     unitOf,
     isPlain: (row) => row.kind === 'charge' && row.payment !== null && told.get(row.payment) === 1,
+    isPaid: ({ ours }) => ours.paygate_order !== undefined && paid.has(ours.paygate_order),
     chargedOf: (payment) => charged.get(payment) ?? 0,
-    draw: (row) => 1 + (hashOf(`${seed}:draw:${row.name}`) % 99),
+    draw: (row) => 1 + (hashOf(`${seed}:draw:${row.name}`) % MOST_DRAWN),
   };
 }
 
@@ -178,6 +192,11 @@ function tenth(amount: number, { step }: Unit): number {
   return Math.max(step, Math.floor(amount / 10 / step) * step);
 }
 
+/** Dollars for a thousand euros, at the sandbox. */
+const EUR_IN_USD = 1_100;
+/** The most that a difference is drawn as (steps of the currency). */
+const MOST_DRAWN = 99;
+
 const isPlain = (row: Row, field: Field): boolean => field.isPlain(row);
 const isCharge = (row: Row): boolean => row.kind === 'charge';
 
@@ -214,6 +233,16 @@ const KINDS: Readonly<Record<RowPlant, Kind>> = {
       return { instead: [{ ...row, fee: row.fee + difference }], subject: row, amount: difference };
     },
   },
+  overcharge: {
+    code: 'fee_mismatch',
+    fits: (row, field) => isPlain(row, field) && row.currency === 'EUR',
+    spot: (row, field) => {
+      // The row computes: only who knows the contract can see it. More than any rounding.
+      const more = 2 + field.draw(row);
+      const made = { ...row, fee: row.fee + more, net: row.net - more };
+      return { instead: [made], subject: row, amount: -more };
+    },
+  },
   wrong_currency: {
     code: 'currency_mismatch',
     fits: (row, field) => isPlain(row, field) && row.currency === 'EUR',
@@ -227,9 +256,36 @@ const KINDS: Readonly<Record<RowPlant, Kind>> = {
     fits: isPlain,
     spot: (row) => ({ instead: [row, { ...row, name: `${row.name}d` }], subject: row, amount: row.gross }),
   },
+  fx_variance: {
+    code: 'fx_variance',
+    fits: (row, field) => isPlain(row, field) && row.currency === 'EUR' && row.gross > MOST_DRAWN,
+    spot: (row, field) => {
+      // The PSP converted a little less than the buyer had paid.
+      const difference = -field.draw(row);
+      const facing = { currency: row.currency, gross: row.gross + difference };
+      const converted = grossed(row, Math.round((facing.gross * EUR_IN_USD) / 1_000));
+      return { instead: [{ ...converted, currency: 'USD', facing }], subject: row, amount: difference };
+    },
+  },
+  ambiguous: {
+    code: 'ambiguous',
+    fits: isPlain,
+    spot: (row) => {
+      // Right in amount and day, and without any name of ours: the books must have charged it on that day too.
+      const source = foreign(row.source);
+      const payment = row.payment === row.source ? source : foreign(row.payment ?? '');
+      const made = { ...row, source, payment, charge: source, ours: {}, own: {}, name: `${row.name}a` };
+      return { instead: [made], subject: row, amount: made.gross };
+    },
+  },
   status: {
     code: 'status_mismatch',
-    fits: isCharge,
+    fits: (row, field) => isCharge(row) && !field.isPaid(row),
+    spot: (row) => ({ instead: [row], subject: row, amount: row.gross }),
+  },
+  second_success: {
+    code: 'duplicate_internal',
+    fits: (row, field) => isCharge(row) && field.isPaid(row),
     spot: (row) => ({ instead: [row], subject: row, amount: row.gross }),
   },
   missing_refund: {
@@ -252,6 +308,18 @@ const KINDS: Readonly<Record<RowPlant, Kind>> = {
       // Of a payment that the books do not know: a dispute of one of ours is booked from its line.
       const payment = foreign(row.payment ?? '');
       const made = { ...beside(row, 'dispute', named(row, 'du'), -row.gross), ...ofStranger(payment) };
+      return { instead: [row, made], subject: made, amount: made.gross };
+    },
+  },
+  chargeback_reversed: {
+    code: 'chargeback_reversed',
+    fits: isPlain,
+    spot: (row) => {
+      const payment = foreign(row.payment ?? '');
+      const made = {
+        ...beside(row, 'dispute_reversal', named(row, 'du'), row.gross),
+        ...ofStranger(payment),
+      };
       return { instead: [row, made], subject: made, amount: made.gross };
     },
   },

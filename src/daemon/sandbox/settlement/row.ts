@@ -27,6 +27,7 @@ type RowKind =
  * @property net what the file prints as such: gross − fee, unless a fault was planted
  * @property currency ISO 4217 in upper case
  * @property atMs milliseconds since 1970
+ * @property facing what the buyer paid, where the PSP converted it; left out: the gross
  * @property deposit the deposit in which it was paid to the bank; null while it stays in the balance
  */
 export interface Row {
@@ -43,6 +44,7 @@ export interface Row {
   readonly net: number;
   readonly atMs: number;
   readonly deposit: string | null;
+  readonly facing?: { readonly currency: string; readonly gross: number };
 }
 
 /** How a PSP counts a currency: its decimals, and what every amount that ISO 4217 can express is a multiple of. */

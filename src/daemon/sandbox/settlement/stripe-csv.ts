@@ -74,6 +74,7 @@ function cellsOf(row: Row, deposits: ReadonlyMap<string, Deposit>): Cells {
   const unit = stripeUnit(row.currency);
   const deposit = row.deposit === null ? undefined : deposits.get(row.deposit);
   const isCharge = row.kind === 'charge';
+  const facing = row.facing ?? row;
   return {
     balance_transaction_id: row.name,
     ...timesOf(row.atMs),
@@ -83,8 +84,8 @@ function cellsOf(row: Row, deposits: ReadonlyMap<string, Deposit>): Cells {
     net: amountText(row.net, unit),
     reporting_category: CATEGORY[row.kind],
     source_id: row.source,
-    customer_facing_amount: isCharge ? amountText(row.gross, unit) : '',
-    customer_facing_currency: isCharge ? row.currency.toLowerCase() : '',
+    customer_facing_amount: isCharge ? amountText(facing.gross, stripeUnit(facing.currency)) : '',
+    customer_facing_currency: isCharge ? facing.currency.toLowerCase() : '',
     charge_id: row.charge ?? '',
     payment_intent_id: row.payment ?? '',
     automatic_payout_id: deposit?.name ?? '',
