@@ -39,7 +39,7 @@ type Intent = {
   readonly metadata: Readonly<Record<string, string>>;
 };
 
-test('every order ends as the PSP has it, once, and no secret is logged', { timeout: 60_000 }, async () => {
+test('every order ends as the PSP has it, once, and no secret is logged', { timeout: 180_000 }, async () => {
   const rates = { act_then_drop: 0.1, drop_before_acting: 0.1, bad_gateway: 0.1, act_then_truncate: 0.05 };
   const sandbox = await startSandbox({ port: 0, journalPath: null, seed: 11, rates });
   const account: PspAccount = {
