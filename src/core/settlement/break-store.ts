@@ -308,8 +308,7 @@ export async function applyFound(tx: Tx, scope: MatchScope, principal: string): 
       insert into ${t.breakEvent} (break_id, kind, principal, reason, from_state, to_state, run_id)
       select id, 'opened', ${principal}, null, null, 'open', ${scope.runId}::bigint from opened
        union all
-      select id, 'resolved', ${principal}, 'explained by a later file', from_state, 'resolved', ${scope.runId} from resolved
-)
+      select id, 'resolved', ${principal}, 'explained by a later file', from_state, 'resolved', ${scope.runId} from resolved)
     select (select count(*) from opened)::integer as opened, (select count(*) from seen)::integer as seen,
            (select count(*) from resolved)::integer as resolved,
            (select coalesce(json_agg(json_build_object('id', id::text, 'state', state, 'currency', currency, 'oldCode', old_code,

@@ -436,6 +436,18 @@ export async function reopenReplaced(tx: Tx, scope: MatchScope): Promise<number>
   );
 }
 
+/** What the corrections of these breaks explained is open again, as {@link reopenReplaced} does it. */
+export async function reopenCorrected(tx: Tx, scope: MatchScope, breakIds: readonly bigint[]): Promise<void> {
+  const { t } = tx;
+  await createVoided(
+    tx,
+    scope.runId,
+    tx.sql`
+    select line_id, item_id, amount_minor from ${t.settlementMatch}
+     where line_id = any(${list(breakIds)}::bigint[]) and voided_run_id is null`,
+  );
+}
+
 /** Legs become void. Items that have gone with them are for the caller to restore, from the table `voided`. */
 async function createVoided(tx: Tx, runId: bigint, legs: ReturnType<typeof mainReference>): Promise<number> {
   const { t } = tx;

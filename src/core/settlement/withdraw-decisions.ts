@@ -8,7 +8,7 @@ import type { Tx } from '../db/connection.ts';
 import { formatId } from '../ids.ts';
 import { entryJson, insertEntries, insertPostings, type NewEntry } from '../ledger/ledger-store.ts';
 import { type Posting, reversalOf } from '../ledger/posting-rules.ts';
-import type { MatchScope } from './match-store.ts';
+import { type MatchScope, reopenCorrected } from './match-store.ts';
 import { restoreItems } from './open-item-store.ts';
 import type { Calendar } from './settlement-calendar.ts';
 import { movementOf, openAccount, type PostedSource } from './settlement-posting.ts';
@@ -52,6 +52,7 @@ export async function withdrawDecisions(
   if (breakIds.length === 0) return 0;
   const decisions = await getDecisions(tx, breakIds);
   await markWithdrawn(tx, scope, principal, REASONS[why], breakIds);
+  await reopenCorrected(tx, scope, breakIds);
   await restoreItems(tx, scope, calendar);
   const entries = decisions.map((one): NewEntry => {
     const postings = one.postings.map((posting): Posting => ({ ...posting, guard: 'none' }) as Posting);

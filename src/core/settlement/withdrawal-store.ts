@@ -85,7 +85,7 @@ function idsOf(rows: readonly { readonly id: bigint }[]): readonly bigint[] {
   return rows.map(({ id }) => id);
 }
 
-/** The decisions in the order of their breaks; at most `limit`. */
+/** The decisions in the order of their breaks. */
 export async function getDecisions(
   tx: Tx,
   breakIds: readonly bigint[],
@@ -116,10 +116,7 @@ export async function getDecisions(
   });
 }
 
-/**
- * The decisions' legs are void and their breaks are the run's, so that what is found again opens anew. The legs lie in pg_temp.voided
- * for the items to be restored from; what is left of an item that is still open grows here.
- */
+/** Their breaks are the run's now, so that what is found again opens anew; each says so in its history. */
 export async function markWithdrawn(
   tx: Tx,
   scope: MatchScope,
@@ -128,20 +125,8 @@ export async function markWithdrawn(
   breakIds: readonly bigint[],
 ): Promise<void> {
   const { t } = tx;
-  await tx.sql`drop table if exists pg_temp.voided`;
   await tx.sql`
-    create temporary table voided on commit drop as
-    select line_id, item_id, amount_minor from ${t.settlementMatch}
-     where line_id = any(${list(breakIds)}::bigint[]) and voided_run_id is null`;
-  await tx.sql`
-    with void as (
-      update ${t.settlementMatch} m set voided_run_id = ${scope.runId}
-        from pg_temp.voided v where m.line_id = v.line_id and m.item_id = v.item_id),
-    grown as (
-      update ${t.openItem} i set remaining_minor = i.remaining_minor + v.minor
-        from (select item_id, sum(amount_minor)::bigint as minor from pg_temp.voided group by item_id) v
-       where i.id = v.item_id),
-    told as (
+    with told as (
       insert into ${t.breakEvent} (break_id, kind, principal, reason, from_state, to_state, run_id)
       select b.id, 'withdrawn', ${principal}, ${reason}, b.state, 'resolved', ${scope.runId}
         from ${t.reconBreak} b where b.id = any(${list(breakIds)}::bigint[]) order by b.id)
