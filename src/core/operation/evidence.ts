@@ -124,6 +124,11 @@ function outcome(by: Evidence, kind: Outcome['kind'], contradicted: boolean): Ou
   return { kind, reason: by.reason, pspReference: by.pspReference, decidedBy: by.source, contradicted };
 }
 
+/** The PSP moved the money, and has not taken it back. */
+export function hasMoved({ kind }: Pick<Outcome, 'kind'>): boolean {
+  return kind === 'succeeded' || kind === 'paid';
+}
+
 /** States of an attempt, as stored. */
 export type AttemptState =
   | 'created'
