@@ -14,19 +14,24 @@ export function toEvidence(
   reply: EnquiryReply,
   right: Verdict['right'],
 ): NewEvidence {
-  const late = finding.held !== null && right !== 'held' && finding.source === 'reply';
   // What the buyer is handed is a secret, and evidence is for ever.
   const { kind: _said, handOff: _, ...rest } = { handOff: null, ...reply };
   return {
     operationId: finding.operationId,
     attemptNumber: finding.attemptNumber,
-    source: late ? 'late_reply' : finding.source,
+    source: isLapsed(finding, right) ? 'late_reply' : finding.source,
     kind: evidenceKindOf(subject, finding, reply, right),
     reason: storable('reason' in reply ? reply.reason : null),
     pspReference: storable('pspReference' in reply ? reply.pspReference : null),
     detail: JSON.stringify(rest),
     fence: finding.held?.fence ?? null,
+    ...(reply.kind === 'declined' && reply.isUndone === true ? { saysUndone: true } : {}),
   };
+}
+
+/** Whoever called had lost the job by the time of the answer, also of an enquiry: nobody knows what it is older than. */
+function isLapsed(finding: Finding, right: Verdict['right']): boolean {
+  return finding.held !== null && right !== 'held';
 }
 
 /**
@@ -42,13 +47,17 @@ function evidenceKindOf(
 ): EvidenceKind {
   if (subject.kind === 'payout' && reply.kind === 'succeeded' && reply.arrived) return 'paid';
   if (reply.kind !== 'declined') return reply.kind;
+  const isLate = subject.attemptState === 'succeeded_surplus';
   if (subject.kind === 'charge') {
-    const isDone = subject.subState === 'succeeded' && subject.attemptState === 'succeeded';
+    const isDone = isLate || (subject.subState === 'succeeded' && subject.attemptState === 'succeeded');
     return isDone && right === 'held' && finding.held?.action === 'recheck' ? 'reversed' : 'declined';
   }
-  // An enquiry shows what it has become, and stands against every first answer that comes late or is repeated.
-  const isLastWord = finding.source === 'enquiry' || reply.isUndone === true;
-  return isLastWord || publicStateOf(subject.subState) === 'SUCCESS' ? 'reversed' : 'declined';
+  if (reply.isUndone === true || publicStateOf(subject.subState) === 'SUCCESS') return 'reversed';
+  // Who reads it in the PSP's file, or saw it there, speaks of what became of the money.
+  if (isLate && (finding.source === 'settlement' || finding.source === 'person')) return 'reversed';
+  // An enquiry shows what it has become, and stands against every first answer that comes late or is repeated; but not
+  // against a success that was seen after it, where nobody knows when it was made.
+  return finding.source === 'enquiry' && !(isLate && isLapsed(finding, right)) ? 'reversed' : 'declined';
 }
 
 /** A PSP's text of any kind must never be the reason that its answer is lost: PostgreSQL takes no NUL. */

@@ -23,14 +23,17 @@ export function letterOfReversal(subject: Subject, outcome: Outcome) {
   };
 }
 
-/** A payout that the PSP made, but not as it was asked to (part of it came back, two carry its key): told once. */
+/**
+ * The PSP made it, but not as it was asked to: part of a payout came back, several objects carry the key of one attempt
+ * (so a buyer may have paid, or been given back, twice). Told once.
+ */
 export function letterOfAmiss(
-  finding: Finding,
-  subject: Subject,
+  { source }: Finding,
   evidence: NewEvidence | null,
   known: readonly Evidence[],
 ): Verdict['letter'] {
-  if (subject.kind !== 'payout' || finding.source === 'person') return null;
+  // A person's and a file's reason is how they know, and nothing amiss.
+  if (source === 'person' || source === 'settlement') return null;
   if (evidence === null || evidence.reason === null || weightOf(evidence.kind) !== 'moved') return null;
   const { reason } = evidence;
   return known.some((item) => item.reason === reason) ? null : { code: 'moved_amiss', reason };

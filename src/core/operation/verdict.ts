@@ -77,8 +77,9 @@ export function judge(
       letter,
     };
   }
-  const amiss = letterOfAmiss(finding, subject, evidence, known);
-  if (hasEnded(subject)) return afterTheEnd(context, base, { contradicted: knownBefore, amiss });
+  const amiss = letterOfAmiss(finding, evidence, known);
+  if (hasEnded(subject))
+    return afterTheEnd(context, base, { evidence: known, contradicted: knownBefore, amiss });
   const event = eventOf(subject, finding, known, outcome);
   const subState = transition(subject.subState, event === 'declined' ? refusalOf(subject) : event);
   if (subState === null)
