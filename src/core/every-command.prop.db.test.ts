@@ -46,6 +46,7 @@ const WEIGHTS: readonly (readonly [number, fc.Arbitrary<Command>])[] = [
   ] as const),
   ...([
     [2, daemon.refundTakenBack],
+    [1, daemon.failedRefundDone],
     [1, operator.submit],
     [1, operator.approve],
     [3, operator.pay],

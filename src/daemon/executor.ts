@@ -13,8 +13,8 @@ import {
   recordFindings,
   type Task,
 } from '../core/operation/execute-operations.ts';
+import type { Finding } from '../core/operation/finding.ts';
 import { giveBackOrphans } from '../core/operation/rescue-operations.ts';
-import type { Finding } from '../core/operation/verdict.ts';
 import { allowance, type BreakerState, CLOSED, noteReply } from '../core/psp/breaker.ts';
 import type { Connector, EnquiryReply, PspAccount } from '../core/psp/psp.ts';
 import { laneOf, PRIORITIES } from '../core/queue/job.ts';

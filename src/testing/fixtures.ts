@@ -15,7 +15,7 @@ import {
   recordFindings,
   type Task,
 } from '../core/operation/execute-operations.ts';
-import type { Finding } from '../core/operation/verdict.ts';
+import type { Finding } from '../core/operation/finding.ts';
 import {
   type AcceptContext,
   type AcceptPolicy,

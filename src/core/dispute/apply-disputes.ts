@@ -13,7 +13,7 @@ import { formatId } from '../ids.ts';
 import { entryJson, insertEntries, insertPostings, type PostedEntry } from '../ledger/ledger-store.ts';
 import { insertReleasesOfFailedRefunds, lockSubjects, type Subject } from '../operation/operation-store.ts';
 import { cancelUnsent, listStandings, lockOperations } from '../operation/reopening-store.ts';
-import { releaseEntries } from '../operation/verdict.ts';
+import { releaseEntries } from '../operation/verdict-entries.ts';
 import { takeIds } from '../payment/payment-store.ts';
 import { type NewDeadLetter, openDeadLetters } from '../queue/queue-store.ts';
 import { endJobsFromOutside } from '../queue/rescue-store.ts';

@@ -25,11 +25,11 @@ import { capabilitiesOf } from '../psp/request.ts';
 import { lockJobs } from '../queue/queue-store.ts';
 import { type Applied, applyFindings, MAX_FINDINGS } from './apply-findings.ts';
 import { findingOf, recordFindings, type Task } from './execute-operations.ts';
+import type { Finding } from './finding.ts';
 import type { SubState } from './operation.ts';
 import { type AttemptChange, insertAttempts, updateAttempts, updateOperations } from './operation-store.ts';
 import { rescueOperations } from './rescue-operations.ts';
 import { resolveOperation } from './resolve-operation.ts';
-import type { Finding } from './verdict.ts';
 
 let book: TestBook;
 beforeAll(async () => {

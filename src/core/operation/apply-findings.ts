@@ -24,6 +24,7 @@ import { endJobsFromOutside, raiseFences, wakeJobs } from '../queue/rescue-store
 import { closeSuspenseLetters } from '../suspense/suspense-store.ts';
 import type { DeadLetterCode } from './decide.ts';
 import type { Evidence, Outcome } from './evidence.ts';
+import type { Finding, FindingContext, Verdict } from './finding.ts';
 import { putHandOffs, removeHandOffs } from './hand-off-store.ts';
 import { isEnded, type SubState } from './operation.ts';
 import {
@@ -38,19 +39,16 @@ import {
 } from './operation-store.ts';
 import { cancelUnsent } from './reopening-store.ts';
 import { retryElsewhere } from './retry-elsewhere.ts';
+import { judge } from './verdict.ts';
 import {
   attemptChange,
-  type Finding,
-  type FindingContext,
   failedRefund,
   fundRelease,
   handOffOf,
-  judge,
   lookedAgain,
   operationChange,
   uselessHandOff,
-  type Verdict,
-} from './verdict.ts';
+} from './verdict-rows.ts';
 
 /** What became of a finding. */
 export type Applied = {

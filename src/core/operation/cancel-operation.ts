@@ -22,7 +22,7 @@ import {
   type Standing,
   wishCanceled,
 } from './reopening-store.ts';
-import { releaseEntries } from './verdict.ts';
+import { releaseEntries } from './verdict-entries.ts';
 
 export type Cancellation = {
   /** Why; stored with the operation and in the event. */

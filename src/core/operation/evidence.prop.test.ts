@@ -39,6 +39,14 @@ function itemOf(kinds: readonly EvidenceKind[]): fc.Arbitrary<Evidence> {
 }
 
 const anyItem = itemOf(ALL_KINDS);
+const isEyewitness = ({ source }: Evidence) => ['enquiry', 'settlement', 'person'].includes(source);
+
+/** What can still stand: everything, or what was seen after the last reversal. */
+function standingAt(items: readonly Evidence[]): readonly Evidence[] {
+  const reversedAt = items.findLastIndex((item) => item.kind === 'reversed');
+  return reversedAt < 0 ? items : items.slice(reversedAt + 1).filter(isEyewitness);
+}
+
 const inconclusive = itemOf(ALL_KINDS.filter((kind) => !isConclusive(kind)));
 const harmless = itemOf(ALL_KINDS.filter((kind) => weightOf(kind) === 'harmless'));
 const doubt = itemOf(ALL_KINDS.filter((kind) => weightOf(kind) === 'doubt'));
@@ -74,12 +82,30 @@ describe('merge', () => {
   test('a success is never turned back but by its reversal, and never missed', () => {
     fc.assert(
       fc.property(fc.array(anyItem, { minLength: 1, maxLength: 15 }), (items) => {
-        const moved = items.some((item) => weightOf(item.kind) === 'moved');
-        const paid = items.some((item) => item.kind === 'paid');
+        const standing = standingAt(items);
+        const moved = standing.some((item) => weightOf(item.kind) === 'moved');
+        const paid = standing.some((item) => item.kind === 'paid');
         const reversed = items.some((item) => item.kind === 'reversed');
-        expect(['succeeded', 'paid'].includes(merge(items).kind)).toBe(moved && !reversed);
-        expect(merge(items).kind === 'paid').toBe(paid && !reversed);
-        expect(merge(items).kind === 'reversed').toBe(reversed);
+        expect(['succeeded', 'paid'].includes(merge(items).kind)).toBe(moved);
+        expect(merge(items).kind === 'paid').toBe(paid);
+        expect(merge(items).kind === 'reversed').toBe(reversed && !moved);
+      }),
+    );
+  });
+
+  test('after a reversal only who saw it with his own eyes says that it was done after all, until it is reversed again', () => {
+    const seen = anyItem.filter((item) => weightOf(item.kind) === 'moved' && isEyewitness(item));
+    const hearsay = anyItem.filter((item) => item.kind !== 'reversed' && !isEyewitness(item));
+    const reversal = itemOf(['reversed']);
+    fc.assert(
+      fc.property(some(anyItem), reversal, some(hearsay), seen, some(hearsay), (...parts) => {
+        const [before, undone, heard, item, later] = parts;
+        const history = [...before, undone, ...heard];
+        expect(merge(history).kind).toBe('reversed');
+        const outcome = merge([...history, item, ...later]);
+        expect(outcome).toMatchObject({ decidedBy: item.source, contradicted: true });
+        expect(['succeeded', 'paid']).toContain(outcome.kind);
+        expect(merge([...history, item, ...later, undone]).kind).toBe('reversed');
       }),
     );
   });
@@ -88,6 +114,8 @@ describe('merge', () => {
     const shuffled = fc
       .array(anyItem, { minLength: 1, maxLength: 10 })
       .filter((items) => items.some((item) => isConclusive(item.kind)))
+      // What an eyewitness sees after a reversal is the one thing whose place counts.
+      .filter((items) => !items.some((item) => item.kind === 'reversed') || !items.some(isEyewitness))
       .chain((items) =>
         fc.tuple(fc.constant(items), fc.shuffledSubarray(items, { minLength: items.length })),
       );
@@ -110,14 +138,12 @@ describe('merge', () => {
     );
   });
 
-  test('a contradiction is flagged exactly when money both moved and was refused', () => {
+  test('a contradiction is flagged exactly when money both moved and was refused, or is seen after its reversal', () => {
     fc.assert(
       fc.property(fc.array(anyItem, { minLength: 1, maxLength: 10 }), (items) => {
         const weights = new Set(items.map((item) => weightOf(item.kind)));
-        const isExplained = weights.has('reversed');
-        expect(merge(items).contradicted).toBe(
-          weights.has('moved') && weights.has('refused') && !isExplained,
-        );
+        const moved = standingAt(items).some((item) => weightOf(item.kind) === 'moved');
+        expect(merge(items).contradicted).toBe(moved && (weights.has('refused') || weights.has('reversed')));
       }),
     );
   });

@@ -86,17 +86,27 @@ export function weightOf(kind: EvidenceKind): Weight {
 }
 
 /**
+ * Who saw with his own eyes how it stands: the holder's enquiry, a line of the PSP's file, a person. First answers are
+ * repeated and webhooks come in any order; these do not, so that what they see after a reversal is newer than it.
+ */
+const EYEWITNESSES: ReadonlySet<EvidenceSource> = new Set(['enquiry', 'settlement', 'person']);
+
+/**
  * Folds everything that is known of one attempt, in the order it was stored. The strongest kind decides,
  * whatever its place; only among equals the latest speaks. So 401, 429, 400 and "connection refused" end
- * nothing after a send that may have arrived, and nothing turns a success back.
+ * nothing after a send that may have arrived, and nothing turns a success back but its reversal. A reversal stands until
+ * somebody sees it done after that.
  */
 export function merge(evidence: readonly Evidence[]): Outcome {
   const last = (weight: Weight) => evidence.findLast((item) => weightOf(item.kind) === weight);
   const reversed = last('reversed');
-  if (reversed !== undefined) return outcome(reversed, 'reversed', false);
+  const heard = reversed === undefined ? evidence : seenAfter(evidence, reversed);
   // That the seller has it stays true, whatever older look comes in after it.
-  const moved = evidence.findLast((item) => item.kind === 'paid') ?? last('moved');
-  const refused = last('refused');
+  const moved =
+    heard.findLast((item) => item.kind === 'paid') ??
+    heard.findLast((item) => weightOf(item.kind) === 'moved');
+  if (moved === undefined && reversed !== undefined) return outcome(reversed, 'reversed', false);
+  const refused = last('refused') ?? reversed;
   const conclusive = moved ?? refused;
   if (conclusive !== undefined) {
     return outcome(
@@ -115,6 +125,10 @@ export function merge(evidence: readonly Evidence[]): Outcome {
   return outcome(harmless, harmlessOutcome(harmless.kind), false);
 }
 
+function seenAfter(evidence: readonly Evidence[], reversed: Evidence): readonly Evidence[] {
+  return evidence.slice(evidence.lastIndexOf(reversed) + 1).filter((item) => EYEWITNESSES.has(item.source));
+}
+
 function harmlessOutcome(kind: EvidenceKind): 'rejected' | 'config_error' | 'not_sent' {
   if (kind === 'rejected' || kind === 'config_error') return kind;
   return 'not_sent';
@@ -122,6 +136,11 @@ function harmlessOutcome(kind: EvidenceKind): 'rejected' | 'config_error' | 'not
 
 function outcome(by: Evidence, kind: Outcome['kind'], contradicted: boolean): Outcome {
   return { kind, reason: by.reason, pspReference: by.pspReference, decidedBy: by.source, contradicted };
+}
+
+/** The PSP moved the money, and has not taken it back. */
+export function hasMoved({ kind }: Pick<Outcome, 'kind'>): boolean {
+  return kind === 'succeeded' || kind === 'paid';
 }
 
 /** States of an attempt, as stored. */

@@ -10,8 +10,8 @@ import { type ClaimedJob, claimJobs, type JobAction, type LanePlace } from '../q
 import { type Applied, applyFindings } from './apply-findings.ts';
 import { isPastKeyWindow } from './decide.ts';
 import { type Evidence, merge, weightOf } from './evidence.ts';
+import type { Finding, FindingContext } from './finding.ts';
 import { listEvidence } from './operation-store.ts';
-import type { Finding, FindingContext } from './verdict.ts';
 
 export type ExecutorContext = FindingContext & {
   readonly db: Db;

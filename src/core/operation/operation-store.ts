@@ -136,6 +136,8 @@ export type NewEvidence = AttemptRef & {
   /** Whatever else the answer said, as JSON text. */
   readonly detail: string | null;
   readonly fence: number | null;
+  /** Not stored by itself: the answer said that it had been done and was undone. */
+  readonly saysUndone?: true;
 };
 
 export async function insertEvidence(

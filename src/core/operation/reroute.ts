@@ -5,7 +5,7 @@
 import type { Currency } from '../money.ts';
 import { findChargeFault } from '../psp/request.ts';
 import { accountAfterDecline, type RoutedAccount } from '../psp/route.ts';
-import type { Reroute, Verdict } from './verdict.ts';
+import type { Reroute, Verdict } from './finding.ts';
 
 /** A charge that was just declined, with all that its next request is made of. */
 export type DeclinedCharge = {

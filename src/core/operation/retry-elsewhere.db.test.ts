@@ -31,7 +31,7 @@ import type { RoutedAccount, Routing } from '../psp/route.ts';
 import { createStripeConnector } from '../psp/stripe-connector.ts';
 import { getBookKey } from '../queue/queue-store.ts';
 import { acceptWebhooks } from '../webhook/accept-webhooks.ts';
-import type { FindingContext } from './verdict.ts';
+import type { FindingContext } from './finding.ts';
 
 const SOFT = { ...REPLY.declined, reason: 'insufficient_funds' } as const;
 const HARD = { ...SOFT, reason: 'lost_card', mayRetryAsNew: false } as const;

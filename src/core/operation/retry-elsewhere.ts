@@ -12,10 +12,10 @@ import { freezeCharge, methodOfCharge } from '../psp/request.ts';
 import type { RoutedAccount } from '../psp/route.ts';
 import { laneOf } from '../queue/job.ts';
 import { insertJobs, type NewJob, notifyLane } from '../queue/queue-store.ts';
+import type { FindingContext, Reroute, Verdict } from './finding.ts';
 import { insertAttempts, type NewAttempt } from './operation-store.ts';
 import { listDeclinedCharges, moveOperations, requeueOperations } from './reopening-store.ts';
 import { type DeclinedCharge, isSoftlyDeclined, nextAccount } from './reroute.ts';
-import type { FindingContext, Reroute, Verdict } from './verdict.ts';
 
 type Move = {
   readonly charge: DeclinedCharge;

@@ -76,8 +76,9 @@ async function stateOf(operationId: bigint): Promise<string> {
   return payoutStateOf(row.state, row.subState);
 }
 
+/** An observation of which nobody knows how old it is. */
 async function learn(operationId: bigint, reply: Reply): Promise<void> {
-  await applyOutside(book.db, [{ operationId, attemptNumber: 1, source: 'enquiry', reply, held: null }]);
+  await applyOutside(book.db, [{ operationId, attemptNumber: 1, source: 'webhook', reply, held: null }]);
 }
 
 /** Available, in payout, and what the PSP owes us after the 100.00 that came in. */

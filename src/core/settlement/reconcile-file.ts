@@ -18,7 +18,7 @@ import { OperatorError } from '../errors.ts';
 import { formatId } from '../ids.ts';
 import type { Currency } from '../money.ts';
 import { applyFindings, MAX_FINDINGS } from '../operation/apply-findings.ts';
-import type { Finding } from '../operation/verdict.ts';
+import type { Finding } from '../operation/finding.ts';
 import type { FileFault } from '../payment/file-fault.ts';
 import type { Capabilities } from '../psp/psp.ts';
 import { bookLines } from './book-lines.ts';

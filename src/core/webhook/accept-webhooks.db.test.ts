@@ -133,6 +133,48 @@ test('news that may undo a refund in doubt has it asked for, not sent again: the
   expect(asked).toMatchObject({ subState: 'declined', entries: ['refund_reserved', 'refund_failed'] });
 });
 
+describe('a refund that an enquiry found failed after doubt', () => {
+  async function foundFailed(): Promise<{ account: string; operationId: bigint }> {
+    const refund = await refunded('unknown');
+    await deliver(refund.account, news(refund.operationId, { type: 'refund.failed', pspReference: 're_1' }));
+    await turn(await startTestDaemon(book.db), refund.account, scriptedConnector([REPLY.declined]));
+    expect(await standingOf(book.db, refund.operationId)).toMatchObject({
+      subState: 'declined',
+      entries: ['refund_reserved', 'refund_failed'],
+      deadLetters: ['refund_declined'],
+    });
+    return refund;
+  }
+  const receivable = (account: string) => balanceOf(book.db, `psp:${account}:receivable`, 'EUR');
+
+  test('and that a later look finds done is booked, and a person hears of it', async () => {
+    const { account, operationId } = await foundFailed();
+    expect(await receivable(account)).toBe(1250n);
+    await deliver(account, news(operationId, { type: 'refund.updated', pspReference: 're_1' }));
+    await turn(await startTestDaemon(book.db), account, scriptedConnector([REPLY.succeeded]));
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      attemptState: 'succeeded_surplus',
+      entries: ['refund_reserved', 'refund_failed', 'late_refund'],
+      deadLetters: ['late_success'],
+      job: null,
+    });
+    expect(await receivable(account)).toBe(0n);
+  });
+
+  test('and of which the first answer comes last, that it was done, has left and come back', async () => {
+    const { account, operationId } = await foundFailed();
+    const reply = REPLY.succeeded;
+    await applyOutside(book.db, [{ operationId, attemptNumber: 1, source: 'reply', reply, held: null }]);
+    expect(await standingOf(book.db, operationId)).toMatchObject({
+      subState: 'declined',
+      attemptState: 'reversed',
+      entries: ['refund_reserved', 'refund_failed', 'late_refund', 'refund_failed_after_success'],
+      deadLetters: ['refund_declined', 'reversed_after_success'],
+    });
+    expect(await receivable(account)).toBe(1250n);
+  });
+});
+
 test('that a refund was undone stands, also when the word that it was done comes after', async () => {
   const { account, operationId } = await refunded('pending');
   const { pspReference } = await standingOf(book.db, operationId);

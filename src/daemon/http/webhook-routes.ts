@@ -5,7 +5,7 @@
 import type { Db } from '../../core/db/connection.ts';
 import { OperatorError } from '../../core/errors.ts';
 import { parseId } from '../../core/ids.ts';
-import type { FindingContext } from '../../core/operation/verdict.ts';
+import type { FindingContext } from '../../core/operation/finding.ts';
 import type { Connector, PspAccount, WebhookHeaders, WebhookNews } from '../../core/psp/psp.ts';
 import { acceptWebhooks } from '../../core/webhook/accept-webhooks.ts';
 import type { WebhookEvent } from '../../core/webhook/webhook.ts';

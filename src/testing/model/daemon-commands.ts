@@ -213,7 +213,7 @@ function takeBack(operation: ModelOperation): void {
     operation.letters.set('rescued_too_often', job.attempt);
   }
   if (job.action !== 'send') return;
-  attempt.evidence.push('unknown');
+  attempt.evidence.push({ kind: 'unknown', isSeen: false });
   if (attempt.state === 'created' || attempt.state === 'sent') attempt.state = 'unknown';
   if (['queued', 'retry_wait', 'held_config'].includes(operation.state)) operation.state = 'unknown';
 }
@@ -227,36 +227,41 @@ export const news: fc.Arbitrary<Command> = fc.record({ which }).map((asked) =>
       const all = model.operationsOf(world.model);
       const doubtful = all.filter((one) => one.letters.size > 0 && !hasEnded(one));
       const operation = pick(doubtful.length > 0 && asked.which % 2 > 0 ? doubtful : all, asked.which);
-      const event = {
-        eventId: uniqueName('evt'),
-        type: 'object.failed',
-        operationId: operation.id,
-        pspReference: null,
-        says: null,
-      };
-      const state = shownState(operation);
-      const isIdle =
-        state === 'queued' ||
-        state === 'in_risk_review' ||
-        (state === 'reversed' && operation.kind !== 'charge') ||
-        (state === 'claimed' && operation.kind === 'charge');
-      const mayUndo = operation.kind !== 'charge' || state === 'succeeded';
-      const isHeld = operation.job !== null && operation.job.heldBy !== null;
-      const told = acceptWebhooks(world.book.db, world.daemon.context, world.account, [event]);
-      if (!isIdle && isHeld && mayUndo) {
-        await expect(told).rejects.toMatchObject({ code: 'webhook_busy' });
-        return;
-      }
-      const current = currentAttempt(operation);
-      const looks = !isIdle && !isHeld && current !== undefined && current.sends > 0;
-      expect(await told).toEqual({ fresh: 1, looks: looks ? 1 : 0 });
-      if (!looks) return;
-      if (operation.job === null) operation.job = newJob(operation.attempts.length, 'online', 'recheck');
-      // The PSP would repeat its first answer, of before the news.
-      else if (mayUndo && operation.job.action === 'send') operation.job.action = 'enquire';
+      await hearNews(world, operation);
     },
   ),
 );
+
+/** Webhooks tell of news of an operation, whatever the daemon is at. */
+async function hearNews(world: World, operation: ModelOperation): Promise<void> {
+  const event = {
+    eventId: uniqueName('evt'),
+    type: 'object.failed',
+    operationId: operation.id,
+    pspReference: null,
+    says: null,
+  };
+  const state = shownState(operation);
+  const isIdle =
+    state === 'queued' ||
+    state === 'in_risk_review' ||
+    (state === 'reversed' && operation.kind !== 'charge') ||
+    (state === 'claimed' && operation.kind === 'charge');
+  const mayUndo = operation.kind !== 'charge' || state === 'succeeded';
+  const isHeld = operation.job !== null && operation.job.heldBy !== null;
+  const told = acceptWebhooks(world.book.db, world.daemon.context, world.account, [event]);
+  if (!isIdle && isHeld && mayUndo) {
+    await expect(told).rejects.toMatchObject({ code: 'webhook_busy' });
+    return;
+  }
+  const current = currentAttempt(operation);
+  const looks = !isIdle && !isHeld && current !== undefined && current.sends > 0;
+  expect(await told).toEqual({ fresh: 1, looks: looks ? 1 : 0 });
+  if (!looks) return;
+  if (operation.job === null) operation.job = newJob(operation.attempts.length, 'online', 'recheck');
+  // The PSP would repeat its first answer, of before the news.
+  else if (mayUndo && operation.job.action === 'send') operation.job.action = 'enquire';
+}
 
 /** Evidence from outside of the queue, of any attempt that was ever sent. */
 export const told: fc.Arbitrary<Command> = fc
@@ -297,6 +302,32 @@ export const refundTakenBack: fc.Arbitrary<Command> = refund.map((asked) =>
     },
   ),
 );
+
+/** A refund in doubt that an enquiry finds failed; then somebody tells that it was done, now or before. */
+export const failedRefundDone: fc.Arbitrary<Command> = fc
+  .record({ asked: refund, isSeen: fc.boolean() })
+  .map(({ asked, isSeen }) =>
+    command(
+      `${asked}, found failed, and ${isSeen ? 'seen' : 'said to be'} done`,
+      (expected) => asked.check(expected),
+      async (world) => {
+        const before = world.model.refunds.length;
+        await asked.run(world.model, world);
+        const made = world.model.refunds[before]?.operation;
+        if (made === undefined) return;
+        const answerAll = async (said: ReplyKind) => {
+          for (const task of await claimSome(world, 'online', 100)) await answerTask(world, task, said);
+        };
+        await answerAll('unknown');
+        await hearNews(world, made);
+        await answerAll('declined');
+        if (!hasEnded(made)) return;
+        if (!isSeen) return tell(world, { operation: made, attempt: 1 }, 'succeeded');
+        await hearNews(world, made);
+        await answerAll('succeeded');
+      },
+    ),
+  );
 
 function endedOutflows(expected: model.ModelBook) {
   return sentAttempts(expected).filter(({ operation }) => operation.kind !== 'charge' && hasEnded(operation));

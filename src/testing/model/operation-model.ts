@@ -8,12 +8,15 @@ import type { Task } from '../../core/operation/execute-operations.ts';
 import type { SubState } from '../../core/operation/operation.ts';
 import type { EnquiryReply, OperationKind } from '../../core/psp/psp.ts';
 
+/** What was told, and whether by somebody who saw it with his own eyes: the holder's enquiry, or a person. */
+type ModelEvidence = { readonly kind: EvidenceKind; readonly isSeen: boolean };
+
 export type ModelAttempt = {
   state: AttemptState;
   /** Some daemon had it in hand once: from then on it may have been sent. */
   wasClaimed: boolean;
   sends: number;
-  readonly evidence: EvidenceKind[];
+  readonly evidence: ModelEvidence[];
 };
 
 type ModelJob = {
@@ -59,6 +62,7 @@ export type ModelFinding = {
   readonly reply: EnquiryReply | null;
   /** Null: from outside the queue. */
   readonly task: Task | null;
+  readonly isOfPerson?: true;
 };
 
 export function newAttempt(): ModelAttempt {
@@ -108,14 +112,21 @@ export function movedMoney({ attempts }: ModelOperation): boolean {
   return attempts.some(({ state }) => state === 'succeeded' || state === 'succeeded_surplus');
 }
 
-/** What evidence adds up to, strongest first. */
-export function foldEvidence(evidence: readonly EvidenceKind[]): {
+/** What evidence adds up to, strongest first. What was taken back counts as done again when somebody sees that. */
+export function foldEvidence(evidence: readonly ModelEvidence[]): {
   readonly kind: EvidenceKind;
   readonly contradicted: boolean;
 } {
-  const has = (kind: EvidenceKind) => evidence.includes(kind);
-  const lastOf = (kinds: readonly EvidenceKind[]) => evidence.findLast((kind) => kinds.includes(kind));
-  if (has('reversed')) return { kind: 'reversed', contradicted: false };
+  const kinds = evidence.map(({ kind }) => kind);
+  const has = (kind: EvidenceKind) => kinds.includes(kind);
+  const lastOf = (wanted: readonly EvidenceKind[]) => kinds.findLast((kind) => wanted.includes(kind));
+  const since = evidence.slice(kinds.lastIndexOf('reversed') + 1);
+  const isDoneAgain = since.some(({ kind, isSeen }) => kind === 'succeeded' && isSeen);
+  if (has('reversed')) {
+    return isDoneAgain
+      ? { kind: 'succeeded', contradicted: true }
+      : { kind: 'reversed', contradicted: false };
+  }
   if (has('succeeded')) return { kind: 'succeeded', contradicted: has('declined') };
   if (has('declined')) return { kind: 'declined', contradicted: false };
   const held = lastOf(['pending', 'awaiting_customer']);
@@ -148,10 +159,15 @@ export function applyFinding(
   const attempt = operation.attempts[finding.attempt - 1]!;
   const job = operation.job?.attempt === finding.attempt ? operation.job : null;
   const contradictedBefore = attempt.evidence.length > 0 && foldEvidence(attempt.evidence).contradicted;
-  const hadMoved = attempt.evidence.includes('succeeded');
+  const hadMoved = attempt.evidence.some((item) => item.kind === 'succeeded');
   const isHeld = finding.task !== null && job !== null && job.heldBy === finding.task;
-  const looksAgain = isHeld && job.action === 'recheck' && attempt.state === 'succeeded';
-  if (finding.reply !== null) attempt.evidence.push(saidOf(operation, finding, finding.reply, looksAgain));
+  if (finding.reply !== null) {
+    const looks = isHeld ? (job.action === 'recheck' ? 'again' : 'in time') : 'too late';
+    attempt.evidence.push({
+      kind: saidOf(operation, attempt, finding, finding.reply, looks),
+      isSeen: finding.isOfPerson === true || (isHeld && finding.task?.todo === 'enquire'),
+    });
+  }
   if (finding.task !== null && job !== null && !isHeld) return 'fenced';
   if (hasEnded(operation) || !isOpen(attempt)) {
     applyAfterTheEnd(operation, finding, isHeld ? job : null, contradictedBefore);
@@ -177,17 +193,24 @@ export function applyFinding(
 
 /**
  * A refund or payout that was done can be undone, and an enquiry tells what it has become; a charge that was done is
- * contradicted, unless somebody looked again after it was done.
+ * contradicted, unless somebody looked again after it was done. Nobody knows what an answer that comes too late is older
+ * than: it takes nothing back that was seen done since.
  */
 function saidOf(
   { kind, state }: ModelOperation,
+  attempt: ModelAttempt,
   { task }: ModelFinding,
   reply: EnquiryReply,
-  looksAgain: boolean,
+  looks: 'in time' | 'again' | 'too late',
 ): EvidenceKind {
   if (reply.kind !== 'declined') return reply.kind;
-  if (kind === 'charge') return state === 'succeeded' && looksAgain ? 'reversed' : 'declined';
-  return state === 'succeeded' || task?.todo === 'enquire' ? 'reversed' : 'declined';
+  const isLate = attempt.state === 'succeeded_surplus';
+  if (kind === 'charge') {
+    const isDone = isLate || (state === 'succeeded' && attempt.state === 'succeeded');
+    return isDone && looks === 'again' ? 'reversed' : 'declined';
+  }
+  if (state === 'succeeded') return 'reversed';
+  return task?.todo === 'enquire' && !(isLate && looks === 'too late') ? 'reversed' : 'declined';
 }
 
 /** What follows for pending money. */
@@ -259,22 +282,36 @@ function applyAfterTheEnd(
 ): void {
   const attempt = operation.attempts[finding.attempt - 1]!;
   const { kind, contradicted } = foldEvidence(attempt.evidence);
+  const holdsMoney = ['succeeded', 'succeeded_surplus'].includes(attempt.state);
+  const isUnbooked = !holdsMoney && attempt.state !== 'reversed';
+  const wasDone = attempt.evidence.some((item) => item.kind === 'succeeded');
   let letter = held === null ? null : endLook(operation, held, finding.reply);
-  const isBooked = ['succeeded', 'succeeded_surplus', 'reversed'].includes(attempt.state);
-  if (kind === 'succeeded' && !isBooked) {
+  if (kind === 'succeeded' && isUnbooked) {
     letter = operation.state === 'succeeded' ? 'surplus_success' : 'late_success';
     attempt.state = 'succeeded_surplus';
     // The buyer has it: nobody needs to find out any more why it was declined.
     if (operation.kind === 'refund') operation.letters.delete('refund_declined');
     stopSuccessor(operation, finding.attempt);
-  } else if (kind === 'reversed' && ['succeeded', 'succeeded_surplus'].includes(attempt.state)) {
+  } else if (kind === 'reversed' && isUnbooked && operation.kind !== 'charge' && wasDone) {
+    // It moved and came back, and we heard of the end first.
+    letter = 'reversed_after_success';
+    attempt.state = 'reversed';
+  } else if (kind === 'reversed' && holdsMoney) {
     letter = 'reversed_after_success';
     if (attempt.state === 'succeeded') operation.state = 'reversed';
     attempt.state = 'reversed';
-  } else if (contradicted && !contradictedBefore) {
+  } else if ((contradicted && !contradictedBefore) || (held !== null && differs(attempt, finding.reply))) {
     letter = 'contradicting_evidence';
   }
   if (letter !== null) operation.letters.set(letter, finding.attempt);
+}
+
+/** What a look that began after the end shows, and what cannot be true together with it. */
+function differs({ state }: ModelAttempt, reply: EnquiryReply | null): boolean {
+  if (reply === null) return false;
+  if (reply.kind === 'pending' || reply.kind === 'awaiting_customer') return true;
+  if (reply.kind === 'succeeded') return state === 'reversed';
+  return reply.kind === 'not_found' && ['succeeded', 'succeeded_surplus'].includes(state);
 }
 
 /** A job that looked at what had ended: any answer ends the look. */

@@ -213,6 +213,7 @@ export const resolve: fc.Arbitrary<Command> = fc
               attempt: operation.attempts.length,
               reply,
               task: null,
+              isOfPerson: true,
             },
           );
         }

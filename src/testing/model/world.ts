@@ -97,7 +97,9 @@ function operationsOf(expected: model.ModelBook): Readonly<Record<string, unknow
       {
         kind: one.kind,
         state: shownState(one),
-        attempts: one.attempts.map(({ state, evidence }) => `${state}: ${evidence.join(' ')}`),
+        attempts: one.attempts.map(
+          ({ state, evidence }) => `${state}: ${evidence.map((item) => item.kind).join(' ')}`,
+        ),
         job: one.job && `${one.job.heldBy === null ? 'ready' : 'leased'} ${one.job.lane} ${one.job.action}`,
         letters: [...one.letters.keys()].sort(),
         waitsForRelease: one.waitsForRelease,
