@@ -11,7 +11,15 @@ export const REFUND_FALSIFICATIONS: readonly Falsification[] = [
   {
     name: 'more is given back than was charged',
     measure: 'over_refunded',
-    falsify: (all, account) => withMoved(all, account, (one) => [one, { ...one, id: `${one.id}_again` }]),
+    falsify: (all, account) => {
+      // Twice a part may still fit: one more of all that the charge took never does.
+      const charge = all.intents.find(({ id }) => id === moved(all, account)?.payment_intent);
+      if (charge === undefined) return null;
+      return withMoved(all, account, (one) => [
+        one,
+        { ...one, id: `${one.id}_again`, held: charge.amount_received },
+      ]);
+    },
   },
   {
     name: 'a refund at the sandbox is nobody’s',
